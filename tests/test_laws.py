@@ -2,11 +2,8 @@
 
 import asyncio
 import json
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -16,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from flowport.catalog.listing import build_name
+from flowport.catalog.listing import name_apps
 from flowport.catalog.names import build_property_names
 from flowport.catalog.refresher import Catalog
 from flowport.catalog.schema import build_tool
@@ -25,8 +22,6 @@ from flowport.domain.models import App
 from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.providers.magnific.api import Magnific
 from flowport.providers.parsing import parse_json
-from flowport.store.sqlite.names import assign_property_names, assign_tool_names
-from flowport.store.sqlite.schema import create_tables
 from flowport.store.sqlite.store import open_sqlite_store
 from tests.support.definitions import INVENTORIES, Definition, encode
 from tests.support.fake_clock import FakeClock
@@ -89,12 +84,12 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
         )
 
 
-def open_names() -> sqlite3.Connection:
-    """Return a new table of names."""
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    connection.row_factory = sqlite3.Row
-    create_tables(connection)
-    return connection
+@dataclass(frozen=True)
+class Assigned:
+    """The names that were ever assigned, as a store keeps them."""
+
+    tool_names: dict[str, tuple[str, str]] = field(default_factory=dict)
+    property_names: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 def read_inventory(inventory: Sequence[Definition], tally: Tally) -> dict[str, App]:
@@ -113,16 +108,16 @@ def read_inventory(inventory: Sequence[Definition], tally: Tally) -> dict[str, A
     return apps
 
 
-def name_all(connection: sqlite3.Connection, apps: Mapping[str, App]) -> Named:
+def name_all(assigned: Assigned, apps: Mapping[str, App]) -> Named:
     """Assign names to apps and inputs as the catalogue does."""
-    tool_names = assign_tool_names(
-        connection,
-        SCOPE,
-        apps=[(app.id, app.name) for app in apps.values()],
-        build_name=partial(build_name, prefix=""),
-    )
-    properties = [(app.id, partial(build_property_names, app.inputs or ())) for app in apps.values()]
-    return Named(apps, tool_names, assign_property_names(connection, SCOPE, apps=properties))
+    tool_names = name_apps(apps.values(), assigned.tool_names, scope=SCOPE)
+    assigned.tool_names.update({name: (SCOPE, app_id) for app_id, name in tool_names.items()})
+    property_names: dict[str, dict[str, str]] = {}
+    for app in apps.values():
+        kept = assigned.property_names.setdefault(app.id, {})
+        property_names[app.id] = build_property_names(app.inputs or (), kept)
+        kept.update(property_names[app.id])
+    return Named(apps, tool_names, property_names)
 
 
 def build_tools(named: Named, tally: Tally, *, is_sandbox: bool) -> dict[str, Tool]:
@@ -142,7 +137,7 @@ def build_tools(named: Named, tally: Tally, *, is_sandbox: bool) -> dict[str, To
     return tools
 
 
-def find_unstable(connection: sqlite3.Connection, named: Named) -> list[str]:
+def find_unstable(assigned: Assigned, named: Named) -> list[str]:
     """Return the changes of a list that change an assigned name. The added apps have the names of the old ones."""
     apps = named.apps
     renamed = {key: replace(app, name="Another", inputs=_rename_inputs(app)) for key, app in apps.items()}
@@ -153,7 +148,7 @@ def find_unstable(connection: sqlite3.Connection, named: Named) -> list[str]:
         "rename": renamed,
         "namesakes": {**namesakes, **apps},
     }
-    found = {what: name_all(connection, changed) for what, changed in inventories.items()}
+    found = {what: name_all(assigned, changed) for what, changed in inventories.items()}
     unstable = [what for what, after in found.items() if not _keeps(named, after)]
     every = found["namesakes"].tool_names
     return unstable + ["one name for two apps"] * (len(set(every.values())) != len(every))
@@ -180,9 +175,9 @@ def _keeps(before: Named, after: Named) -> bool:
 def check_inventory(tally: Tally, inventory: Sequence[Definition], seed: int, *, is_sandbox: bool) -> None:
     """Check every law on one list."""
     tally.tried += len(inventory)
-    with closing(open_names()) as connection:
-        named = name_all(connection, read_inventory(inventory, tally))
-        tally.note("the inventory", find_unstable(connection, named))
+    assigned = Assigned()
+    named = name_all(assigned, read_inventory(inventory, tally))
+    tally.note("the inventory", find_unstable(assigned, named))
     tools = build_tools(named, tally, is_sandbox=is_sandbox)
     tally.listed += len(tools)
     chance = Random(seed)

@@ -1,26 +1,28 @@
 """Names of tools and of their arguments."""
 
 import re
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flowport.catalog.listing import name_apps
 from flowport.catalog.names import (
     MAX_NAME_LENGTH,
     MAX_PROPERTY_LENGTH,
     RESERVED_NAMES,
     build_property_names,
-    build_slug,
     build_tool_name,
     is_said_by,
 )
-from flowport.domain.models import Input, InputKind
-from flowport.domain.text import MAX_WANTED_LENGTH, get_nearest
+from flowport.domain.models import App, Input, InputKind
+from flowport.domain.text import MAX_WANTED_LENGTH, build_slug, get_nearest
 from tests.support.app_builders import DISTINCT_INPUTS, WILD_TEXT, build_input
 
 KEY = "magnific:api.magnific.com/uqzQLDr2Aw"
+SCOPE = "magica:api.example"
 NODE = "input-4050c3f3-8a26-4953-97a8-cb97bceb4816-1"
 HASH = sha256(KEY.encode()).hexdigest()
 NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -203,3 +205,23 @@ def test_what_is_longer_than_any_name_resembles_none() -> None:
     """To compare megabytes takes seconds, in which nothing else is answered."""
     assert get_nearest("a" * MAX_WANTED_LENGTH, ["a" * 80]) != ()
     assert get_nearest("a" * (MAX_WANTED_LENGTH + 1), ["a" * 80]) == ()
+
+
+def test_apps_are_named_in_their_order_and_keep_their_names() -> None:
+    """The provider's order decides which of two namesakes gets the plain name; pages of a list may overlap."""
+    apps = [
+        App("magica", app_id, name, is_own=False, price_credits=None)
+        for app_id, name in (("x", "Cat"), ("a", "Cat"), ("x", "Cat"))
+    ]
+    named = name_apps(apps, {}, scope=SCOPE)
+    assert (list(named), named["x"], named["a"].startswith("cat_")) == (["x", "a"], "cat", True)
+    assigned = {name: (SCOPE, app_id) for app_id, name in named.items()}
+    renamed = [replace(app, name="Dog") for app in reversed(apps)]
+    assert name_apps(renamed, assigned, scope=SCOPE) == named
+
+
+def test_a_name_of_another_provider_gets_the_providers_name_before_it() -> None:
+    """All tools are in one list; a hash would say less."""
+    app = App("magica", "x", "Cat", is_own=False, price_credits=None)
+    assert name_apps([app], {"cat": ("magnific:api.example", "y")}, scope=SCOPE) == {"x": "magica_cat"}
+    assert name_apps([app], {"cat": (SCOPE, "y")}, scope=SCOPE)["x"].startswith("cat_")

@@ -4,14 +4,16 @@ import re
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from flowport.catalog.cache import load_catalogue
 from flowport.catalog.merge import STALE_AFTER_SECONDS
 from flowport.domain.errors import AppUnsupported, Breakage, Operation
+from flowport.store.sqlite.store import open_sqlite_store
 from tests.catalog.benches import build_bench
 from tests.catalog.samples import DOWN, LIST_OWN, LIST_PUBLISHED, PROMPT, Store, build_apps, build_flow
-from tests.support.scripted import FaultyStore, build_answer, build_breakage
+from tests.support.scripted import FaultyStore, build_answer, build_breakage, wait_until
 
 GARBAGE = build_answer(b"<html>")
 
@@ -161,3 +163,24 @@ async def test_a_definition_that_cannot_be_read_again_stands(store: FaultyStore,
     bench.cache_store.faults["/v1/ai/flows/a1"] = DOWN
     assert not await bench.catalog.refresh()
     assert bench.catalog.tools == before
+
+
+async def test_a_name_that_another_process_takes_meanwhile_is_built_again(store: FaultyStore, tmp_path: Path) -> None:
+    """Two clients start together; each reads the names before the other has assigned its own."""
+    bench = build_bench(store, tmp_path, Store(build_flow("a1")))
+    for operation in ("assign_tool_names", "assign_property_names"):
+        store.held[operation] = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.catalog.refresh)
+        await wait_until(lambda: "assign_tool_names" in store.called)
+        other = open_sqlite_store(tmp_path / "store.sqlite3")
+        await other.assign_tool_names("magica:elsewhere", {"x": "app_a1"})
+        store.held["assign_tool_names"].set()
+        await wait_until(lambda: "assign_property_names" in store.called)
+        scope = bench.catalog._account.account.scope
+        await other.assign_property_names(scope, {"a1": {"gone": "prompt"}})
+        await other.close()
+        store.held["assign_property_names"].set()
+    (tool,) = bench.catalog.tools
+    assert tool["name"] == "magnific_app_a1"
+    assert list(tool["inputSchema"]["properties"]) == ["prompt_2"]

@@ -5,7 +5,7 @@ from random import Random
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from flowport.catalog.listing import build_name
+from flowport.catalog.listing import name_apps
 from flowport.catalog.names import build_property_names
 from flowport.catalog.schema import build_tool
 from flowport.domain.errors import FlowportError
@@ -64,7 +64,7 @@ def check_graph(graph: object, seed: int) -> None:
     if app is None:
         return
     names = build_property_names(app.inputs or (), {})
-    tool_name = build_name(app.name, "magica:x/wf", {}, prefix="")
+    (tool_name,) = name_apps([app], {}, scope="magica:x").values()
     try:
         tool = build_tool(app, tool_name=tool_name, property_names=names, provider_title="Magica")
     except FlowportError as refusal:

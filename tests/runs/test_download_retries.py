@@ -282,7 +282,7 @@ async def test_a_run_that_was_erased_is_not_tried_again(store: FaultyStore, tmp_
     """The person wanted nothing of it to be left."""
     async with open_bench(store, tmp_path, DOWN) as bench:
         download_task = await bench.retrier.try_first(bench.run, bench.account)
-        await store._worker.write(lambda connection: connection.execute("DELETE FROM runs"))
+        await store.worker.write(lambda connection: connection.execute("DELETE FROM runs"))
         await bench.retrier.try_again(download_task)
     assert bench.times == [0]
 
@@ -303,7 +303,7 @@ async def test_trying_goes_on_without_the_store(store: FaultyStore, tmp_path: Pa
         if trouble == "unreadable":
             store.failing.add("get_run")
         else:
-            await store._worker.write(lambda connection: connection.execute("UPDATE runs SET state = 'running'"))
+            await store.worker.write(lambda connection: connection.execute("UPDATE runs SET state = 'running'"))
         download_task = await bench.save()
     assert download_task.run.outputs[0].saved_path
 

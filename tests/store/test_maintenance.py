@@ -22,13 +22,13 @@ SECRET = "my grandmother in a red coat"
 
 async def leave_traces(store: SqliteStore) -> None:
     """Undo what some builds of SQLite do by themselves: writing over what is deleted."""
-    await store._worker.perform_alone(lambda connection: connection.execute("PRAGMA secure_delete = OFF").fetchone())
+    await store.worker.perform_alone(lambda connection: connection.execute("PRAGMA secure_delete = OFF").fetchone())
 
 
 async def count_rows(store: SqliteStore, table: str) -> int:
     """Return how many rows a table has."""
     query = f"SELECT count(*) FROM {table}"
-    count: int = await store._worker.read(lambda connection: connection.execute(query).fetchone()[0])
+    count: int = await store.worker.read(lambda connection: connection.execute(query).fetchone()[0])
     return count
 
 
@@ -42,14 +42,14 @@ async def test_what_is_over_seen_and_old_goes_with_all_that_belongs_to_it(store:
     """Rows of runs that are gone would grow for ever."""
     await store.accept(replace(build_old_run("run_1"), state=state))
     insert = "INSERT INTO waiting_calls (id, run_id, process_id) VALUES ('w', 'run_1', 'p')"
-    await store._worker.write(lambda connection: connection.execute(insert))
+    await store.worker.write(lambda connection: connection.execute(insert))
     assert await store.prune(before=LIMIT) == 1
     assert [await count_rows(store, table) for table in ("runs", "outputs", "waiting_calls")] == [0, 0, 0]
 
 
 async def test_names_outlive_their_runs(store: SqliteStore) -> None:
     """A name never passes to another app."""
-    await store.assign_tool_names("s", apps=[("app1", "A")], build_name=lambda *_: "a")
+    await store.assign_tool_names("s", {"app1": "a"})
     await store.accept(build_old_run("run_1"))
     await store.prune(before=LIMIT)
     await store.erase_owner(OWNER)
@@ -60,9 +60,9 @@ async def test_pruning_is_done_in_slices(store: SqliteStore, monkeypatch: pytest
     """The store's thread has others to serve; a run that stays does not end the walk."""
     monkeypatch.setattr(upkeep, "SLICE_ROWS", 3)
     await asyncio.gather(*(store.accept(build_old_run(f"run_{n}")) for n in range(7)), store.accept(KEPT["live"]))
-    before = store._worker.commits
+    before = store.worker.commits
     assert await store.prune(before=LIMIT) == 7
-    assert store._worker.commits - before == 3
+    assert store.worker.commits - before == 3
     assert await store.get_live_runs(account_id=ACCOUNT) == (KEPT["live"],)
 
 
@@ -128,12 +128,12 @@ async def test_pruning_a_large_store_leaves_turns_to_others(store: SqliteStore) 
     order: list[str] = []
     rows = [(f"run_{n}",) for n in range(5000)]
     await store.accept(build_old_run("run_first"))
-    columns = await store._worker.read(
+    columns = await store.worker.read(
         lambda connection: [row[1] for row in connection.execute("PRAGMA table_info(runs)") if row[1] != "id"]
     )
     copied = ", ".join(columns)
     insert = f"INSERT INTO runs (id, {copied}) SELECT ?, {copied} FROM runs WHERE id = 'run_first'"
-    await store._worker.write(lambda connection: connection.executemany(insert, rows))
+    await store.worker.write(lambda connection: connection.executemany(insert, rows))
 
     async def prune() -> None:
         """Take all of them out."""

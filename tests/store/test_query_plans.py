@@ -21,12 +21,12 @@ async def trace(
 ) -> dict[str, list[str]]:
     """Return the queries that a question made, and the steps by which SQLite answers each."""
     statements: list[str] = []
-    perform = store._worker.write if writes else store._worker.read
+    perform = store.worker.write if writes else store.worker.read
     await perform(lambda connection: connection.set_trace_callback(statements.append))
     await ask()
     await perform(lambda connection: connection.set_trace_callback(None))
     queries = [statement for statement in statements if statement.lstrip().startswith("SELECT")]
-    return {query: await store._worker.read(partial(explain, query=query)) for query in queries}
+    return {query: await store.worker.read(partial(explain, query=query)) for query in queries}
 
 
 def explain(connection: sqlite3.Connection, query: str) -> list[str]:

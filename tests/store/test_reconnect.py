@@ -54,7 +54,7 @@ async def test_a_file_that_becomes_writable_is_used_again(path: Path) -> None:
         path.chmod(0o600)
         await store.accept(build_run("run_2"))
         assert await list_ids(store) == ["run_1", "run_2"]
-        assert store._worker.commits == 1
+        assert store.worker.commits == 1
         await store.close()
 
 
@@ -63,7 +63,7 @@ async def test_a_file_that_was_moved_away_is_begun_anew(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"no database " * 1000)
     store = open_store(path, retry_seconds=0)
-    assert store._worker.commits == 0
+    assert store.worker.commits == 0
     for call in (store.accept(build_run("run_1")), store.check(), store.erase_owner(OWNER)):
         with pytest.raises(StoreError, match="not a database"):
             await call
@@ -94,7 +94,7 @@ async def test_many_callers_open_it_once(path: Path, monkeypatch: pytest.MonkeyP
         for n in range(20):
             group.start_soon(store.accept, build_run(f"run_{n}"))
     assert len(await list_ids(store)) == 20
-    assert store._worker.commits > 0
+    assert store.worker.commits > 0
     await store.close()
 
 
@@ -178,7 +178,7 @@ async def test_damage_that_an_operation_meets_stops_starts(path: Path) -> None:
         file.write(b"\xa5" * 64)
     store = open_store(path)
     with pytest.raises(StoreError, match="damaged"):
-        await store.assign_tool_names("s", apps=[("a", "A")], build_name=lambda *_: "a")
+        await store.assign_tool_names("s", {"a": "a"})
     with pytest.raises(StoreError, match="damaged"):
         await store.accept(build_run("run_2"))
     assert isinstance(await store.record("run_1", StartRequested(1.0)), Recorded)

@@ -38,7 +38,7 @@ def change_file(path: Path, statement: str) -> None:
 async def test_commits_are_synced(store: SqliteStore) -> None:
     """The promise "written before the start request leaves" holds by the settings of the one connection."""
     pragmas = "SELECT * FROM pragma_synchronous, pragma_journal_mode, pragma_foreign_keys, pragma_fullfsync"
-    row = await store._worker.perform_alone(lambda connection: connection.execute(pragmas).fetchone())
+    row = await store.worker.perform_alone(lambda connection: connection.execute(pragmas).fetchone())
     assert tuple(row) == (2, "wal", 1, 1)
 
 
@@ -63,9 +63,9 @@ def test_a_file_that_others_could_read_is_closed_to_them(path: Path) -> None:
 
 async def test_a_hundred_accepts_side_by_side_share_their_syncs(store: SqliteStore) -> None:
     """A batch must not wait for a hundred turns of a disk."""
-    before = store._worker.commits
+    before = store.worker.commits
     await asyncio.gather(*(store.accept(build_run(f"run_{n}")) for n in range(100)))
-    assert 0 < store._worker.commits - before < 100
+    assert 0 < store.worker.commits - before < 100
     assert len(await store.get_live_runs(account_id=ACCOUNT)) == 100
 
 
@@ -129,7 +129,7 @@ def test_a_file_that_cannot_be_used_is_told_in_a_sentence(
 async def test_a_full_disk_refuses_new_runs_and_lists_the_old(store: SqliteStore) -> None:
     """No start is paid for that could be forgotten, and what was paid for can still be read."""
     await store.accept(build_run("run_1"))
-    await store._worker.perform_alone(lambda connection: connection.execute("PRAGMA max_page_count = 1").fetchone())
+    await store.worker.perform_alone(lambda connection: connection.execute("PRAGMA max_page_count = 1").fetchone())
     with pytest.raises(StoreError, match="the disk is full"):
         await store.accept(build_run("run_2", arguments_json="x" * 1_000_000))
     assert await store.get_live_runs(account_id=ACCOUNT) == (build_run("run_1"),)
@@ -137,7 +137,7 @@ async def test_a_full_disk_refuses_new_runs_and_lists_the_old(store: SqliteStore
 
 async def test_a_file_that_may_not_be_written_is_told(store: SqliteStore) -> None:
     """It looks like every other fault of the store: nothing is started."""
-    await store._worker.perform_alone(lambda connection: connection.execute("PRAGMA query_only = ON"))
+    await store.worker.perform_alone(lambda connection: connection.execute("PRAGMA query_only = ON"))
     with pytest.raises(StoreError, match="its file may not be written"):
         await store.accept(build_run("run_1"))
 
@@ -251,7 +251,7 @@ async def test_a_file_that_was_taken_away_begins_no_run(path: Path, lose: Callab
 async def test_a_damaged_record_begins_no_batch_and_no_row(store: SqliteStore) -> None:
     """What is recorded in a damaged file may be lost, and would be paid for again."""
     await store.accept_batch(build_batch())
-    store._worker.damage = StoreError("it is damaged", "Restore it.")
+    store.worker.damage = StoreError("it is damaged", "Restore it.")
     for refused in (store.accept_batch(build_batch("batch_2")), store.accept_rows(BATCH, [build_row(1)])):
         with pytest.raises(StoreError):
             await refused

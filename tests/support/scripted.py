@@ -111,7 +111,7 @@ class FaultyStore(SqliteStore):
     """The real store in a real file, whose operations fail or wait by name; an event by the name of its class."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(open_sqlite_store(path)._worker)
+        super().__init__(open_sqlite_store(path).worker)
         self.failing: set[str] = set()
         """Operations that raise `StoreError` and change nothing."""
         self.held: dict[str, anyio.Event] = {}

@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from shutil import rmtree
@@ -23,7 +22,7 @@ from flowport.catalog.schema import build_tool
 from flowport.domain.models import App, InputKind
 from tests.support.app_builders import build_app, build_input, build_select
 from tests.support.definitions import INVENTORIES, Definition
-from tests.test_laws import Tally, build_tools, name_all, open_names, read_inventory
+from tests.test_laws import Assigned, Tally, build_tools, name_all, read_inventory
 from tests.verify.clones import ROOT, build_environment
 
 CONVERTERS = Path(__file__).parent / "converters"
@@ -79,8 +78,7 @@ def generate_tools() -> list[dict[str, Any]]:
     def gather(inventory: Sequence[Definition]) -> None:
         """Add the tools of one inventory until there are enough."""
         if len(tools) < GENERATED:
-            with closing(open_names()) as connection:
-                named = name_all(connection, read_inventory(inventory, batch_progress))
+            named = name_all(Assigned(), read_inventory(inventory, batch_progress))
             tools.extend(dict(tool) for tool in build_tools(named, batch_progress, is_sandbox=False).values())
 
     gather()

@@ -69,7 +69,7 @@ async def start_batch(
     preparation = _Preparation(workspace, home, listing, order)
     async with workspace.batch_submitter.submit(preparation, request, caller) as submission:
         if submission.is_joined:
-            await workspace.batches.resume(submission.run)
+            await workspace.recovery.resume(submission.run)
         view = await get_batch_view(workspace, caller, submission.run, wait=should_wait)
     return await answer_batch(workspace, caller, replace(view, is_joined=submission.is_joined), call_id=request.id)
 

@@ -1,6 +1,6 @@
 """A snapshot of one account's catalogue, its names and how it is built."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
@@ -52,20 +52,32 @@ SANDBOX_NOTE: Final = (
 )
 
 
-def build_name(app_name: str, app_key: str, taken: Mapping[str, str], *, prefix: str) -> str:
-    """Return a tool name that is not taken, when the store requests one.
+def name_apps(
+    apps: Iterable[App], assigned: Mapping[str, tuple[str, str]], *, scope: str, prefix: str = ""
+) -> dict[str, str]:
+    """Return the tool name of each app by its id: the assigned one, otherwise one that no app has.
 
     Where another provider's app has the name, the provider's name is put before it.
 
     Args:
-        app_key: "<provider>:<host>/<app id>".
-        taken: The scope of each name that was ever given.
+        assigned: The scope and the app id of each name that was ever assigned.
+        scope: "<provider>:<host>", of these apps.
     """
-    cleaned, provider = clean_line(app_name), app_key.partition(":")[0]
-    owner = taken.get(build_tool_name(cleaned, app_key, prefix=prefix, taken=()), "")
-    if owner and owner.partition(":")[0] != provider:
-        prefix = f"{provider}_{prefix}"
-    return build_tool_name(cleaned, app_key, prefix=prefix, taken=taken)
+    owners = dict(assigned)
+    names = {app_id: name for name, (owner, app_id) in assigned.items() if owner == scope}
+    provider = scope.partition(":")[0]
+    named: dict[str, str] = {}
+    for app in apps:
+        if app.id not in names:
+            cleaned, key = clean_line(app.name), f"{scope}/{app.id}"
+            owner, _ = owners.get(build_tool_name(cleaned, key, prefix=prefix, taken=()), ("", ""))
+            is_elsewhere = owner and owner.partition(":")[0] != provider
+            name = build_tool_name(
+                cleaned, key, prefix=f"{provider}_{prefix}" if is_elsewhere else prefix, taken=owners
+            )
+            names[app.id], owners[name] = name, (scope, app.id)
+        named[app.id] = names[app.id]
+    return named
 
 
 def build_listing(
@@ -108,19 +120,20 @@ class NameBook:
     unrecorded name cannot be mistaken later, and the tool list need not wait. A store that only fails now raises instead.
     """
 
-    def __init__(self, store: Store, account: OpenAccount, *, unrecorded: dict[str, str] | None) -> None:
+    def __init__(self, store: Store, account: OpenAccount, *, unrecorded: dict[str, tuple[str, str]] | None) -> None:
         """Prepare.
 
         Args:
-            unrecorded: The scope of each name that this process has assigned, for all accounts; None where the store
-                keeps them.
+            unrecorded: The scope and the app id of each name that this process has assigned, for all accounts; None where
+                the store keeps them.
         """
         self.problem = ""
         """Why the store is unusable, as a sentence, where names are assigned without it."""
         self._unrecorded = unrecorded
         self._store = store
         self._account = account
-        self._build_name = partial(build_name, prefix="sandbox_" if account.is_sandbox else "")
+        self._scope = account.account.scope
+        self._prefix = "sandbox_" if account.is_sandbox else ""
 
     async def name_tools(self, apps: Sequence[App], known: Mapping[str, Listing]) -> Mapping[str, str]:
         """Return the tool name of each app by its id.
@@ -131,18 +144,17 @@ class NameBook:
         Raises:
             StoreError: The names could not be stored.
         """
-        scope = self._account.account.scope
-        pairs = [(app.id, app.name) for app in apps]
+        name = partial(name_apps, apps, scope=self._scope, prefix=self._prefix)
         try:
-            return await self._store.assign_tool_names(scope, apps=pairs, build_name=self._build_name)
+            names: dict[str, str] = {}
+            # Once more where another process has assigned one of these names since.
+            while len(names) < len({app.id for app in apps}):
+                names = await self._store.assign_tool_names(self._scope, name(await self._store.get_tool_names()))
         except StoreError as exc:
-            taken = self._do_without(exc)
-        names = {app_id: listing.tool_name for app_id, listing in known.items()}
-        taken.update(dict.fromkeys(names.values(), scope))
-        for app_id, app_name in pairs:
-            if app_id not in names:
-                names[app_id] = self._build_name(app_name, f"{scope}/{app_id}", taken)
-                taken[names[app_id]] = scope
+            unrecorded = self._do_without(exc)
+            unrecorded.update({listing.tool_name: (self._scope, app_id) for app_id, listing in known.items()})
+            names = name(unrecorded)
+            unrecorded.update({each: (self._scope, app_id) for app_id, each in names.items()})
         return names
 
     async def build_listings(self, listings: Sequence[Listing]) -> dict[str, Listing]:
@@ -162,12 +174,18 @@ class NameBook:
         return built
 
     async def _name_arguments(self, listings: Sequence[Listing]) -> Mapping[str, Mapping[str, str]]:
-        builders = [(item.app.id, partial(build_property_names, item.app.inputs or ())) for item in listings]
+        inputs = {item.app.id: item.app.inputs or () for item in listings}
         try:
-            return await self._store.assign_property_names(self._account.account.scope, apps=builders)
+            while True:
+                assigned = await self._store.get_property_names(self._scope, inputs.keys())
+                built = {app_id: build_property_names(own, assigned[app_id]) for app_id, own in inputs.items()}
+                names = await self._store.assign_property_names(self._scope, built)
+                # Once more where another process has assigned one of these names to another input since.
+                if all(built[app_id].keys() <= names[app_id].keys() for app_id in built):
+                    return {app_id: {one: names[app_id][one] for one in own} for app_id, own in built.items()}
         except StoreError as exc:
             self._do_without(exc)
-        return {item.app.id: build_property_names(item.app.inputs or (), item.property_names) for item in listings}
+        return {item.app.id: build_property_names(inputs[item.app.id], item.property_names) for item in listings}
 
     async def _get_usual_seconds(self, app_id: str) -> float | None:
         try:
@@ -178,7 +196,7 @@ class NameBook:
             self._do_without(exc)
             return None
 
-    def _do_without(self, error: StoreError) -> dict[str, str]:
+    def _do_without(self, error: StoreError) -> dict[str, tuple[str, str]]:
         if self._unrecorded is None:
             raise error
         self.problem = str(error)

@@ -68,7 +68,7 @@ class Catalog:
         source: Source = Source.ALL,
         on_change: Callable[[], None] = lambda: None,
         has_turn: Callable[[], bool] = lambda: True,
-        unrecorded: dict[str, str] | None = None,
+        unrecorded: dict[str, tuple[str, str]] | None = None,
     ) -> None:
         """Make an empty catalogue.
 

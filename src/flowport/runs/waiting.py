@@ -16,7 +16,7 @@ from flowport.runs.calls import Caller
 from flowport.runs.durations import DurationBook
 from flowport.runs.live import LiveRun, LiveRuns
 from flowport.runs.progress import BatchView, RunView, format_batch_progress, format_progress
-from flowport.runs.recovery import RunClaimer
+from flowport.runs.recovery import Recovery
 from flowport.runtime.clock import Clock
 from flowport.store.interface import Store
 from flowport.store.records import get_usual_seconds
@@ -129,7 +129,7 @@ class Waiter:
         clock: Clock,
         live_runs: LiveRuns,
         durations: DurationBook,
-        claimer: RunClaimer,
+        recovery: Recovery,
         batches: Batches,
         accounts: Mapping[str, OpenAccount],
         wait_seconds: float,
@@ -139,7 +139,7 @@ class Waiter:
         self.clock = clock
         self.live_runs = live_runs
         self.durations = durations
-        self.claimer = claimer
+        self.recovery = recovery
         self.batches = batches
         self.accounts = accounts
         self._wait_seconds = wait_seconds
@@ -248,8 +248,8 @@ class _RunWait:
         kept = await waiter.store.get_run(self._run.id, account_id=None, owner=self._run.owner)
         if kept.state.is_final:
             return None
-        if not waiter.claimer.is_followed_elsewhere(kept):
-            await waiter.claimer.resume(kept)
+        if not waiter.recovery.is_followed_elsewhere(kept):
+            await waiter.recovery.resume(kept)
             return waiter.live_runs.get(self._run.id)
         return LiveRun(kept, noted_at=waiter.clock.monotonic() - waiter.get_elapsed_seconds(kept))
 
@@ -273,7 +273,7 @@ class _BatchWait:
         changed = anyio.Event() if entry is None else entry.changed
         view = await waiter.get_batch_view(batch)
         if entry is None:
-            await waiter.batches.resume(view.run)
+            await waiter.recovery.resume(view.run)
         message = format_batch_progress(
             view, self._usual_seconds, waiter.clock.now(), requests_per_minute=self._requests_per_minute
         )

@@ -216,7 +216,7 @@ class Resources:
     async def _fetch_refreshed(self, run: Run, output: Output, error: FetchError) -> Content:
         """Return what lies at a fresh link of an output whose own has expired, or the sentence that there is none."""
         try:
-            refreshed = await self._workspace.claimer.refresh_link(run, output.n)
+            refreshed = await self._workspace.recovery.refresh_link(run, output.n)
         except ProviderError as exc:
             return _build_sentence(output, f"could not be fetched: its link has expired. {exc.cause.rstrip('.')}")
         if refreshed is None:

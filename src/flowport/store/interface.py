@@ -10,7 +10,7 @@ visible to every other process. The rules for all methods:
 - Every call raises `StoreError` if the store cannot be read or written, or is closed.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from flowport.domain.models import BootTime, Run, RunState
@@ -21,8 +21,6 @@ from flowport.store.records import (
     AcceptOutcome,
     AppHistory,
     AttachRules,
-    BuildPropertyNames,
-    BuildToolName,
     ClaimOutcome,
     Erasure,
     History,
@@ -187,36 +185,36 @@ class UploadStore(Protocol):
 
 
 class NameStore(Protocol):
-    """The names of tools and of their arguments, which are assigned once."""
+    """The names of tools and of their arguments, which are assigned once.
 
-    async def assign_tool_names(
-        self, scope: str, *, apps: Sequence[tuple[str, str]], build_name: BuildToolName
-    ) -> dict[str, str]:
-        """Return the tool name of each app by app id, and assign names to the apps that have none, in one transaction.
+    A caller reads what is assigned, builds the missing names, and has them assigned. Where another process was first, it
+    repeats that.
+    """
 
-        A name is assigned once and never passes to another app of any scope, even after its app disappeared.
+    async def get_tool_names(self) -> dict[str, tuple[str, str]]:
+        """Return the scope and the app id of each name that was ever assigned, those of apps that disappeared too."""
+
+    async def assign_tool_names(self, scope: str, names: Mapping[str, str]) -> dict[str, str]:
+        """Assign names to apps that have none, and return the name of each of these apps that has one, by app id.
+
+        A name is assigned once and never passes to another app of any scope. A name that is taken is not assigned.
 
         Args:
-            apps: App id and app name, in the order in which new names are assigned.
-            build_name: Called on the store's own thread; its errors are raised here, and no name is assigned.
-
-        Raises:
-            ValueError: `build_name` returned a name that is taken.
+            names: By app id. If two apps have the same name, the first gets it.
         """
 
-    async def assign_property_names(
-        self, scope: str, *, apps: Sequence[tuple[str, BuildPropertyNames]]
-    ) -> dict[str, dict[str, str]]:
-        """Return the property names of each app's present inputs, by app id and input id, in one transaction.
+    async def get_property_names(self, scope: str, app_ids: Collection[str]) -> dict[str, dict[str, str]]:
+        """Return the names of each app's inputs, removed ones too, by app id and input id."""
 
-        An earlier name of an input takes precedence over a new one, and new names are kept permanently.
+    async def assign_property_names(
+        self, scope: str, names: Mapping[str, Mapping[str, str]]
+    ) -> dict[str, dict[str, str]]:
+        """Assign names to inputs that have none, and return all names of these apps' inputs, by app id and input id.
+
+        A name is kept permanently. A name that another input of the same app has is not assigned.
 
         Args:
-            apps: App id and the function that names its inputs, called on the store's own thread; its errors are raised
-                here, and no name is assigned.
-
-        Raises:
-            ValueError: A new name belongs to another input of the same app.
+            names: By app id and input id.
         """
 
 

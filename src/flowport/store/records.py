@@ -1,18 +1,12 @@
 """The records that pass between a store and those who ask it."""
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from flowport.domain.models import OutputKind, Run
 from flowport.domain.spending import LimitExceeded
-
-BuildToolName: TypeAlias = Callable[[str, str, Mapping[str, str]], str]
-"""From an app's name, its key `<scope>/<app id>` and every name already given, a name that is not among them."""
-
-BuildPropertyNames: TypeAlias = Callable[[Mapping[str, str]], Mapping[str, str]]
-"""From the names that an app's inputs have already, by input id, the names of all its present inputs, by input id."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,12 +66,12 @@ async def test_the_history_counts_one_owners_runs(store: Store) -> None:
 
 async def test_what_ended_was_delivered_and_is_old_is_pruned(store: Store) -> None:
     """The record stays as small as the user asked for; names stay with their apps."""
-    await store.assign_tool_names("s", apps=[("app1", "A")], build_name=lambda *_: "a")
+    await store.assign_tool_names("s", {"app1": "a"})
     await store.accept(build_old_run("run_1"))
     assert await store.prune(before=LIMIT) == 1
     with pytest.raises(RunNotFound):
         await store.get_run("run_1", account_id=None, owner=OWNER)
-    assert await store.assign_tool_names("s", apps=[("app1", "A")], build_name=lambda *_: "b") == {"app1": "a"}
+    assert await store.assign_tool_names("s", {"app1": "b"}) == {"app1": "a"}
 
 
 async def test_a_run_is_erased_by_its_owner_alone(store: Store) -> None:

@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from flowport.domain.call_errors import PriceUnconfirmed
-from flowport.domain.models import ENDED_UNSENT, ENDED_WHILE_STARTING, Run, RunState
+from flowport.domain.models import ENDED_UNSENT, ENDED_WHILE_STARTING, SANDBOX_HOST, BootTime, Run, RunState
 from flowport.domain.run_events import Cancelled, StartUnknown
-from flowport.domain.spending import SpendingCheck
+from flowport.domain.spending import DAY_SECONDS, LimitExceeded, Spending, SpendingCheck, find_obstacle
 from flowport.store.batch_records import STOPPED_BY_PERSON
 from flowport.store.records import (
     CANCELLED_DELIVERY_SECONDS,
@@ -34,20 +34,21 @@ from flowport.store.records import (
     Uncertain,
     WaitingCall,
 )
-from flowport.store.sqlite.queries import IS_ALONE, IS_UNSEEN, RUN_LIST, build_runs, find_run
-from flowport.store.sqlite.rows import parse_run
-from flowport.store.sqlite.spending import check_terms
-from flowport.store.sqlite.writes import insert_run, record_event
+from flowport.store.sqlite.operations import (
+    IS_ALONE,
+    IS_LIVE,
+    IS_UNSEEN,
+    RUN_LIST,
+    Value,
+    find_run,
+    insert_run,
+    parse_run,
+    record_event,
+    select_runs,
+)
 
 _MAX_NAMED: Final = 3
 """Runs that one mention names."""
-
-
-def accept_run(
-    connection: sqlite3.Connection, run: Run, rules: AttachRules | None = None, terms: SpendingCheck | None = None
-) -> AcceptOutcome:
-    """Join, refuse or record a run."""
-    return accept_call(connection, run, rules, terms)
 
 
 def accept_call(
@@ -58,23 +59,27 @@ def accept_call(
     *,
     row_digests: Sequence[str] = (),
 ) -> AcceptOutcome:
-    """Join, refuse or record; `row_digests` are what a batch's rows ask for, canonically."""
-    doubt: Uncertain | None = None
+    """Join an earlier run, refuse the call, or record a new run.
+
+    Args:
+        row_digests: The canonical digests of a batch's rows.
+    """
+    uncertain: Uncertain | None = None
     if rules is not None:
         found = _attach(connection, run, rules)
         if found is None and row_digests:
-            found = _find_doubtful_row(connection, run, rules, row_digests)
+            found = _find_uncertain_row(connection, run, rules, row_digests)
         if isinstance(found, Joined | LivenessNeeded):
             return found
-        doubt = None if rules.is_uncertainty_accepted else found
-        if doubt is not None and not rules.is_new_wanted:
-            return doubt
-    unpaid = None if terms is None else check_terms(connection, run, terms)
+        uncertain = None if rules.is_uncertainty_accepted else found
+        if uncertain is not None and not rules.is_new_wanted:
+            return uncertain
+    unpaid = None if terms is None else _check_terms(connection, run, terms)
     # A cap that forbids the run comes before the question about an unknown run; that question and the price are one question.
-    if unpaid is not None and (doubt is None or not isinstance(unpaid.reason, PriceUnconfirmed)):
+    if unpaid is not None and (uncertain is None or not isinstance(unpaid.reason, PriceUnconfirmed)):
         return unpaid
-    if doubt is not None:
-        return doubt
+    if uncertain is not None:
+        return uncertain
     insert_run(connection, run)
     if rules is not None:
         _insert_waiting(connection, run.id, rules.call)
@@ -82,7 +87,7 @@ def accept_call(
 
 
 def _attach(connection: sqlite3.Connection, run: Run, rules: AttachRules) -> Joined | Uncertain | LivenessNeeded | None:
-    """Join an earlier run, or return the one that is in doubt; None when the call is the first of its kind."""
+    """Join an earlier run, or return the one that is uncertain; None when the call is the first of its kind."""
     equal = [
         one
         for one in _select_equal(connection, run, rules)
@@ -104,16 +109,17 @@ def _attach(connection: sqlite3.Connection, run: Run, rules: AttachRules) -> Joi
     if joined is not None and not rules.is_new_wanted:
         _insert_waiting(connection, joined.id, rules.call)
         return Joined(joined)
-    doubtful = [one.run for one in settled if one.run.state is RunState.UNKNOWN]
-    return Uncertain(doubtful[-1]) if doubtful else None
+    uncertain = [one.run for one in settled if one.run.state is RunState.UNKNOWN]
+    return Uncertain(uncertain[-1]) if uncertain else None
 
 
-def _find_doubtful_row(
+def _find_uncertain_row(
     connection: sqlite3.Connection, run: Run, rules: AttachRules, digests: Sequence[str]
 ) -> Uncertain | None:
     """Return a run of unknown fate that asked for the same as one of a batch's rows; None when there is none."""
-    rows = connection.execute(
-        f"SELECT {RUN_LIST} FROM runs WHERE owner = :owner AND state = 'unknown' "  # noqa: S608 - our own words
+    equal = select_runs(
+        connection,
+        "runs WHERE owner = :owner AND state = 'unknown' "
         "AND account_id = :account_id AND app_id = :app_id "
         "AND canonical_digest IN (SELECT value FROM json_each(:digests)) ORDER BY accepted_at DESC",
         {
@@ -122,53 +128,33 @@ def _find_doubtful_row(
             "app_id": run.app_id,
             "digests": json.dumps(list(dict.fromkeys(digests))),
         },
-    ).fetchall()
-    recent = (one for one in build_runs(connection, rows) if _get_age_seconds(one, rules) < rules.window_seconds)
+    )
+    recent = (one for one in equal if _get_age_seconds(one, rules) < rules.window_seconds)
     return next((Uncertain(one) for one in recent), None)
 
 
-def get_calling_processes(connection: sqlite3.Connection) -> frozenset[str]:
-    """Return the processes whose calls are on record."""
-    return frozenset(row[0] for row in connection.execute("SELECT DISTINCT process_id FROM waiting_calls"))
-
-
-def forget_calls_of(connection: sqlite3.Connection, process_ids: Sequence[str]) -> None:
-    """Forget the calls of processes that have ended."""
-    connection.executemany("DELETE FROM waiting_calls WHERE process_id = ?", ((one,) for one in process_ids))
-
-
-# Our own words alone.
 _IS_TO_MENTION: Final = (
-    f"runs.owner = :owner AND {IS_UNSEEN} AND {IS_ALONE} AND runs.reminder_count < :most "  # noqa: S608
+    f"runs.owner = :owner AND {IS_UNSEEN} AND {IS_ALONE} AND runs.reminder_count < :most "  # noqa: S608 - our own words
     "AND runs.id NOT IN (SELECT value FROM json_each(:but)) AND NOT EXISTS (SELECT 1 FROM waiting_calls WHERE waiting_calls.run_id = runs.id)"
 )
 
 
-def select_reminder(connection: sqlite3.Connection, *, owner: str, but: Collection[str] = ()) -> Reminder | None:
-    """Return the unseen runs that are to be mentioned."""
-    rows = connection.execute(
-        f"SELECT {RUN_LIST} FROM runs WHERE {_IS_TO_MENTION} "  # noqa: S608 - our own words
-        "ORDER BY runs.accepted_at DESC, runs.id DESC",
-        _bind_reminder(owner, but),
-    ).fetchall()
-    notices = connection.execute("SELECT text FROM notices").fetchall()
-    if not rows and not notices:
+def find_reminder(
+    connection: sqlite3.Connection, owner: str, but: Collection[str], *, is_counted: bool = False
+) -> Reminder | None:
+    """Return the unseen runs that are to be mentioned, and count the mention if it is made."""
+    values: dict[str, Value] = {"owner": owner, "most": MAX_REMINDERS, "but": json.dumps(list(but))}
+    newest = f"runs WHERE {_IS_TO_MENTION} ORDER BY runs.accepted_at DESC, runs.id DESC LIMIT {_MAX_NAMED}"
+    runs = select_runs(connection, newest, values)
+    notices = [row["text"] for row in connection.execute("SELECT text FROM notices")]
+    if not runs and not notices:
         return None
-    return Reminder(len(rows), build_runs(connection, rows[:_MAX_NAMED]), " ".join(row["text"] for row in notices))
-
-
-def take_reminder(connection: sqlite3.Connection, *, owner: str, but: Collection[str] = ()) -> Reminder | None:
-    """Return the unseen runs that are to be mentioned, and count the mention."""
-    reminder = select_reminder(connection, owner=owner, but=but)
-    if reminder is not None:
+    count = connection.execute(f"SELECT count(*) FROM runs WHERE {_IS_TO_MENTION}", values).fetchone()[0]  # noqa: S608 - our own words
+    if is_counted:
         update = f"UPDATE runs SET reminder_count = reminder_count + 1 WHERE {_IS_TO_MENTION}"  # noqa: S608 - our own words
-        connection.execute(update, _bind_reminder(owner, but))
+        connection.execute(update, values)
         connection.execute("DELETE FROM notices")
-    return reminder
-
-
-def _bind_reminder(owner: str, but: Collection[str]) -> dict[str, str | int]:
-    return {"owner": owner, "most": MAX_REMINDERS, "but": json.dumps(list(but))}
+    return Reminder(count, runs, " ".join(notices))
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,4 +265,81 @@ def _insert_waiting(connection: sqlite3.Connection, run_id: str, call: WaitingCa
     connection.execute(
         "INSERT INTO waiting_calls (id, run_id, process_id) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING",
         (call.id, run_id, call.process_id),
+    )
+
+
+_UNSENT: Final = f"'{RunState.ACCEPTED}', '{RunState.STARTING}'"
+
+_IS_SPENDING: Final = "provider = :provider AND (instr(account_id, :sandbox) > 0) = :is_sandbox"
+_IS_THIS_BOOT: Final = "boot_id = :boot_id AND accepted_boot_seconds IS NOT NULL"
+# How long a run took is told by the wall clock, so it is taken for a day at most.
+_IS_SPENT_WITHIN: Final = (
+    f"CASE WHEN {_IS_THIS_BOOT} "
+    "THEN accepted_boot_seconds + min(max(finished_at - accepted_at, 0), :day) >= :boot_since "
+    "ELSE finished_at >= :since END"
+)
+# A run that is not polled, or that no key of ours can read, never ends here; after a day it reserves nothing.
+_IS_RESERVED: Final = (
+    f"state IN ({_UNSENT}) OR (is_followed AND adoption_tried_by = '') OR "
+    f"CASE WHEN {_IS_THIS_BOOT} THEN accepted_boot_seconds >= :boot_since ELSE accepted_at >= :since END"
+)
+
+IS_UNPRICED: Final = (
+    "runs.row_count = 0 AND runs.price_credits IS NULL AND runs.spent_credits = 0 AND NOT runs.is_cost_reported AND "
+    f"(runs.started_at IS NOT NULL OR runs.state = '{RunState.UNKNOWN}')"
+)
+"""Sent, at an unknown price; `Run.cost_credits` says the same of one that is over."""
+
+_SPENT: Final = f"""
+SELECT total(spent_credits), total(spent_credits) FILTER (WHERE state = 'unknown'), count(*) FILTER (WHERE row_count = 0),
+    count(*) FILTER (WHERE {IS_UNPRICED}) FROM runs WHERE rowid IN (
+    SELECT rowid FROM runs WHERE owner = :owner AND finished_at >= :since
+    UNION
+    SELECT rowid FROM runs WHERE owner = :owner AND boot_id = :boot_id
+        AND accepted_boot_seconds >= :boot_since - :day AND finished_at IS NOT NULL
+) AND {_IS_SPENDING} AND {_IS_SPENT_WITHIN}
+"""  # noqa: S608 - our own words
+_RESERVED: Final = f"""
+SELECT total(reserved_credits), count(*) FILTER (WHERE row_count = 0), count(*) FILTER (WHERE {IS_UNPRICED}) FROM runs
+WHERE owner = :owner AND {_IS_SPENDING} AND {IS_LIVE} AND ({_IS_RESERVED})
+"""  # noqa: S608 - our own words
+
+
+def _check_terms(connection: sqlite3.Connection, run: Run, terms: SpendingCheck) -> LimitExceeded | None:
+    """Return why a run may not be paid on these terms; None when it may. It holds until the transaction ends."""
+    spending = None
+    if terms.rules.max_credits_per_day is not None:
+        spending = sum_spending(connection, run.account_id, run.owner, terms.since, terms.boot_since)
+    obstacle = find_obstacle(terms, run, spending)
+    return None if obstacle is None else LimitExceeded(obstacle)
+
+
+def sum_spending(
+    connection: sqlite3.Connection, account_id: str, owner: str, since: float, boot_since: BootTime | None
+) -> Spending:
+    """Return what the runs cost that ended since an instant, and what is reserved for those that have not ended.
+
+    Credits are counted over all accounts of an owner at a provider, because a new key spends the same person's money; those
+    of the sandbox are counted separately. A cost counts until 24 hours after the run's end. Where the run was accepted in
+    the present boot of the machine, the boot clock decides when that is: setting the wall clock forward forgets nothing.
+    """
+    values: dict[str, Value] = {
+        "owner": owner,
+        "provider": account_id.partition(":")[0],
+        "sandbox": f":{SANDBOX_HOST}:",
+        "is_sandbox": f":{SANDBOX_HOST}:" in account_id,
+        "since": since,
+        # No run has no boot's id: where there is no boot clock, nothing is compared with it.
+        "boot_id": boot_since.boot_id if boot_since else None,
+        "boot_since": boot_since.seconds if boot_since else None,
+        "day": DAY_SECONDS,
+    }
+    spent, unknown, ended, unpriced = connection.execute(_SPENT, values).fetchone()
+    reserved, live, unpriced_live = connection.execute(_RESERVED, values).fetchone()
+    return Spending(
+        spent_credits=spent,
+        reserved_credits=reserved,
+        unknown_credits=unknown,
+        runs=ended + live,
+        unpriced_runs=unpriced + unpriced_live,
     )

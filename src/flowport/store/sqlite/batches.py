@@ -1,4 +1,4 @@
-"""The batches of the SQLite store. Each function is one operation inside the worker's transaction or snapshot."""
+"""The batches of the SQLite store."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -6,100 +6,32 @@ from dataclasses import fields
 from typing import Any, Final
 
 from flowport.domain.errors import RunNotFound
-from flowport.domain.models import FINAL_STATES, Run, RunState
+from flowport.domain.models import Run
 from flowport.domain.run_events import Cancelled, Finished
 from flowport.domain.spending import SpendingCheck
 from flowport.store.batch_records import BatchArguments, BatchProgress, BatchRow, NewBatch, RowStatus
 from flowport.store.records import Accepted, AcceptOutcome, AttachRules, Recorded, RecordOutcome
-from flowport.store.sqlite.accept import accept_call
-from flowport.store.sqlite.queries import RUN_LIST, build_runs
-from flowport.store.sqlite.rows import build_value
-from flowport.store.sqlite.spending import IS_UNPRICED
-from flowport.store.sqlite.writes import insert_run, is_waited_for, record_event, remove_waiting
+from flowport.store.sqlite.accept import IS_UNPRICED, accept_call
+from flowport.store.sqlite.operations import (
+    LIVE,
+    begins_run,
+    build_value,
+    insert_run,
+    is_waited_for,
+    reads,
+    record_event,
+    remove_waiting,
+    select_runs,
+    writes,
+)
 
 _ROW_COLUMNS: Final = tuple(field.name for field in fields(BatchRow))
 _ROW_LIST: Final = ", ".join(f"batch_rows.{column}" for column in _ROW_COLUMNS if column != "arguments_json")
 _IS_WAITING: Final = "batch_rows.run_id = '' AND batch_rows.is_dropped = 0"
-_LIVE: Final = ", ".join(f"'{state}'" for state in RunState if state not in FINAL_STATES)
 
 
-def accept_batch(
-    connection: sqlite3.Connection,
-    batch: NewBatch,
-    rules: AttachRules | None = None,
-    terms: SpendingCheck | None = None,
-) -> AcceptOutcome:
-    """Join, refuse or record."""
-    digests = [row.canonical_digest for row in batch.rows]
-    outcome = accept_call(connection, batch.run, rules, terms, row_digests=digests)
-    if isinstance(outcome, Accepted):
-        connection.execute(
-            "INSERT INTO batches (id, shared_json, price_each_credits, variations, stop_after_failures) VALUES (?, ?, ?, ?, ?)",
-            (
-                batch.run.id,
-                build_value(batch.shared_json),
-                batch.price_each_credits,
-                batch.variations,
-                batch.stop_after_failures,
-            ),
-        )
-        connection.executemany(
-            f"INSERT INTO batch_rows (batch_id, {', '.join(_ROW_COLUMNS)}) VALUES (?{', ?' * len(_ROW_COLUMNS)})",  # noqa: S608 - our own words
-            [(batch.run.id, *(build_value(getattr(row, column)) for column in _ROW_COLUMNS)) for row in batch.rows],
-        )
-    return outcome
-
-
-def get_waiting_rows(connection: sqlite3.Connection, batch_id: str, *, limit: int) -> tuple[BatchRow, ...]:
-    """Return the first rows that have not begun."""
-    rows = connection.execute(
-        f"SELECT {_ROW_LIST} FROM batch_rows WHERE batch_id = ? AND {_IS_WAITING} ORDER BY n LIMIT ?",  # noqa: S608 - our own words
-        (batch_id, limit),
-    )
-    return tuple(_parse_row(row) for row in rows)
-
-
-def accept_rows(connection: sqlite3.Connection, batch_id: str, runs: Sequence[tuple[int, Run]]) -> tuple[Run, ...]:
-    """Let each row that still waits become its run, and the batch hold back so much less."""
-    accepted = []
-    for n, run in runs:
-        cursor = connection.execute(
-            f"UPDATE batch_rows SET run_id = ? WHERE batch_id = ? AND n = ? AND {_IS_WAITING}",  # noqa: S608 - our own words
-            (run.id, batch_id, n),
-        )
-        if cursor.rowcount:
-            insert_run(connection, run)
-            accepted.append(run)
-    _hold_back(connection, batch_id)
-    return tuple(accepted)
-
-
-def drop_rows(
-    connection: sqlite3.Connection, batch_id: str, *, reason: str, at: float, call_id: str | None = None
-) -> int:
-    """Drop what has not begun and cancel what was not sent; not when another call than the one that has gone waits."""
-    if call_id is not None:
-        remove_waiting(connection, call_id)
-        if is_waited_for(connection, batch_id):
-            return 0
-    waiting = connection.execute(
-        f"UPDATE batch_rows SET is_dropped = 1 WHERE batch_id = ? AND {_IS_WAITING}",  # noqa: S608 - our own words
-        (batch_id,),
-    )
-    unsent = connection.execute(_UNSENT, (batch_id,)).fetchall()
-    for row in unsent:
-        record_event(connection, row["id"], Cancelled(reason, at))
-    dropped = waiting.rowcount + len(unsent)
-    if dropped:
-        connection.execute("UPDATE batches SET stop_reason = ? WHERE id = ? AND stop_reason = ''", (reason, batch_id))
-        _hold_back(connection, batch_id)
-    return dropped
-
-
-_UNSENT: Final = (
-    "SELECT runs.id FROM batch_rows JOIN runs ON runs.id = batch_rows.run_id "
-    "WHERE batch_rows.batch_id = ? AND runs.state = 'accepted'"
-)
+_ROW_RUNS: Final = "batch_rows JOIN runs ON runs.id = batch_rows.run_id WHERE batch_rows.batch_id = ?"
+"""The runs of a batch's rows."""
 
 
 def _hold_back(connection: sqlite3.Connection, batch_id: str) -> None:
@@ -117,7 +49,7 @@ SELECT count(*) AS rows, batches.price_each_credits, batches.variations, batches
     batches.csv_problem,
     count(*) FILTER (WHERE {_IS_WAITING}) AS waiting,
     count(*) FILTER (WHERE batch_rows.is_dropped OR {_IS_CANCELLED_UNSENT}) AS dropped,
-    count(*) FILTER (WHERE runs.state IN ({_LIVE})) AS live,
+    count(*) FILTER (WHERE runs.state IN ({LIVE})) AS live,
     count(*) FILTER (WHERE runs.state = 'accepted') AS unsent,
     count(*) FILTER (WHERE runs.state = 'succeeded') AS succeeded,
     count(*) FILTER (WHERE runs.state = 'partial') AS partial,
@@ -125,98 +57,154 @@ SELECT count(*) AS rows, batches.price_each_credits, batches.variations, batches
     count(*) FILTER (WHERE runs.state = 'unknown') AS unknown,
     count(*) FILTER (WHERE runs.state = 'cancelled' AND NOT {_IS_CANCELLED_UNSENT}) AS cancelled,
     count(*) FILTER (WHERE batch_rows.run_id <> '' AND runs.id IS NULL) AS forgotten,
-    count(*) FILTER (WHERE {IS_UNPRICED} AND runs.state NOT IN ({_LIVE})) AS unpriced,
+    count(*) FILTER (WHERE {IS_UNPRICED} AND runs.state NOT IN ({LIVE})) AS unpriced,
     total(runs.spent_credits) AS spent_credits, min(runs.starting_at) AS first_starting_at
 FROM batches JOIN batch_rows ON batch_rows.batch_id = batches.id LEFT JOIN runs ON runs.id = batch_rows.run_id
 WHERE batches.id = ? GROUP BY batches.id
 """  # noqa: S608 - our own words
 
 
-def get_batch_progress(connection: sqlite3.Connection, batch_id: str) -> BatchProgress:
-    """Count the rows by what has come of them.
-
-    Raises:
-        RunNotFound: There is no such batch.
-    """
-    row = connection.execute(_BATCH_PROGRESS, (batch_id,)).fetchone()
-    if row is None:
-        raise RunNotFound(batch_id)
-    return BatchProgress(**{field.name: row[field.name] for field in fields(BatchProgress)})
-
-
-def get_rows(
-    connection: sqlite3.Connection, batch_id: str, *, start: int = 1, limit: int = 1_000_000
-) -> tuple[RowStatus, ...]:
-    """Return rows with their runs."""
-    found = connection.execute(
-        f"SELECT {_ROW_LIST}, batch_rows.run_id, batch_rows.is_dropped FROM batch_rows "  # noqa: S608 - our own words
-        "WHERE batch_id = ? AND n >= ? ORDER BY n LIMIT ?",
-        (batch_id, start, limit),
-    ).fetchall()
-    runs = connection.execute(
-        f"SELECT {RUN_LIST} FROM batch_rows JOIN runs ON runs.id = batch_rows.run_id "  # noqa: S608 - our own words
-        "WHERE batch_rows.batch_id = ? AND n >= ? ORDER BY n LIMIT ?",
-        (batch_id, start, limit),
-    )
-    by_id = {run.id: run for run in build_runs(connection, runs)}
-    return tuple(
-        RowStatus(_parse_row(row), by_id.get(row["run_id"]), bool(row["run_id"]), bool(row["is_dropped"]))
-        for row in found
-    )
-
-
-def get_live_rows(connection: sqlite3.Connection, batch_id: str) -> tuple[Run, ...]:
-    """Return the runs of rows that are not over."""
-    rows = connection.execute(
-        f"SELECT {RUN_LIST} FROM batch_rows JOIN runs ON runs.id = batch_rows.run_id "  # noqa: S608 - our own words
-        f"WHERE batch_rows.batch_id = ? AND runs.state IN ({_LIVE}) ORDER BY n",
-        (batch_id,),
-    )
-    return build_runs(connection, rows)
-
-
-def get_batch_arguments(connection: sqlite3.Connection, batch_id: str) -> BatchArguments:
-    """Return what the rows of a batch are made of.
-
-    Raises:
-        RunNotFound: There is no such batch.
-    """
-    shared = connection.execute("SELECT shared_json FROM batches WHERE id = ?", (batch_id,)).fetchone()
-    if shared is None:
-        raise RunNotFound(batch_id)
-    rows = connection.execute("SELECT n, arguments_json FROM batch_rows WHERE batch_id = ?", (batch_id,))
-    return BatchArguments(shared["shared_json"], {row["n"]: row["arguments_json"] for row in rows})
-
-
-def get_row_arguments(connection: sqlite3.Connection, run_id: str) -> tuple[str, str] | None:
-    """Return the shared and the own arguments of the row that became a run."""
-    row = connection.execute(
-        "SELECT batches.shared_json, batch_rows.arguments_json FROM batch_rows "
-        "JOIN batches ON batches.id = batch_rows.batch_id WHERE batch_rows.run_id = ? AND batch_rows.run_id <> ''",
-        (run_id,),
-    ).fetchone()
-    return None if row is None else (row["shared_json"], row["arguments_json"])
-
-
-def finish_batch(
-    connection: sqlite3.Connection,
-    batch_id: str,
-    end: Finished,
-    lease: int | None = None,
-    *,
-    csv_path: str,
-    csv_problem: str,
-) -> RecordOutcome:
-    """Record the end, and where the table was saved."""
-    outcome = record_event(connection, batch_id, end, lease)
-    if isinstance(outcome, Recorded):
-        connection.execute(
-            "UPDATE batches SET csv_path = ?, csv_problem = ? WHERE id = ?",
-            (build_value(csv_path), build_value(csv_problem), batch_id),
-        )
-    return outcome
-
-
 def _parse_row(row: sqlite3.Row) -> BatchRow:
     values: dict[str, Any] = {column: row[column] for column in _ROW_COLUMNS if column != "arguments_json"}
     return BatchRow(**values, arguments_json="")
+
+
+class BatchOperations:
+    """See `BatchStore` of `store.interface`."""
+
+    @begins_run
+    def accept_batch(
+        self,
+        connection: sqlite3.Connection,
+        batch: NewBatch,
+        rules: AttachRules | None = None,
+        terms: SpendingCheck | None = None,
+    ) -> AcceptOutcome:
+        digests = [row.canonical_digest for row in batch.rows]
+        outcome = accept_call(connection, batch.run, rules, terms, row_digests=digests)
+        if isinstance(outcome, Accepted):
+            connection.execute(
+                "INSERT INTO batches (id, shared_json, price_each_credits, variations, stop_after_failures) VALUES (?, ?, ?, ?, ?)",
+                (
+                    batch.run.id,
+                    build_value(batch.shared_json),
+                    batch.price_each_credits,
+                    batch.variations,
+                    batch.stop_after_failures,
+                ),
+            )
+            connection.executemany(
+                f"INSERT INTO batch_rows (batch_id, {', '.join(_ROW_COLUMNS)}) VALUES (?{', ?' * len(_ROW_COLUMNS)})",  # noqa: S608 - our own words
+                [(batch.run.id, *(build_value(getattr(row, column)) for column in _ROW_COLUMNS)) for row in batch.rows],
+            )
+        return outcome
+
+    @begins_run
+    def accept_rows(
+        self, connection: sqlite3.Connection, batch_id: str, runs: Sequence[tuple[int, Run]]
+    ) -> tuple[Run, ...]:
+        accepted = []
+        for n, run in runs:
+            cursor = connection.execute(
+                f"UPDATE batch_rows SET run_id = ? WHERE batch_id = ? AND n = ? AND {_IS_WAITING}",  # noqa: S608 - our own words
+                (run.id, batch_id, n),
+            )
+            if cursor.rowcount:
+                insert_run(connection, run)
+                accepted.append(run)
+        _hold_back(connection, batch_id)
+        return tuple(accepted)
+
+    @writes
+    def drop_rows(
+        self, connection: sqlite3.Connection, batch_id: str, *, reason: str, at: float, call_id: str | None = None
+    ) -> int:
+        if call_id is not None:
+            remove_waiting(connection, call_id)
+            if is_waited_for(connection, batch_id):
+                return 0
+        waiting = connection.execute(
+            f"UPDATE batch_rows SET is_dropped = 1 WHERE batch_id = ? AND {_IS_WAITING}",  # noqa: S608 - our own words
+            (batch_id,),
+        )
+        unsent = select_runs(connection, f"{_ROW_RUNS} AND runs.state = 'accepted'", (batch_id,))
+        for run in unsent:
+            record_event(connection, run.id, Cancelled(reason, at))
+        dropped = waiting.rowcount + len(unsent)
+        if dropped:
+            connection.execute(
+                "UPDATE batches SET stop_reason = ? WHERE id = ? AND stop_reason = ''", (reason, batch_id)
+            )
+            _hold_back(connection, batch_id)
+        return dropped
+
+    @writes
+    def finish_batch(
+        self,
+        connection: sqlite3.Connection,
+        batch_id: str,
+        end: Finished,
+        lease: int | None = None,
+        *,
+        csv_path: str,
+        csv_problem: str,
+    ) -> RecordOutcome:
+        outcome = record_event(connection, batch_id, end, lease)
+        if isinstance(outcome, Recorded):
+            connection.execute(
+                "UPDATE batches SET csv_path = ?, csv_problem = ? WHERE id = ?",
+                (build_value(csv_path), build_value(csv_problem), batch_id),
+            )
+        return outcome
+
+    @reads
+    def get_waiting_rows(self, connection: sqlite3.Connection, batch_id: str, *, limit: int) -> tuple[BatchRow, ...]:
+        rows = connection.execute(
+            f"SELECT {_ROW_LIST} FROM batch_rows WHERE batch_id = ? AND {_IS_WAITING} ORDER BY n LIMIT ?",  # noqa: S608 - our own words
+            (batch_id, limit),
+        )
+        return tuple(_parse_row(row) for row in rows)
+
+    @reads
+    def get_batch_progress(self, connection: sqlite3.Connection, batch_id: str) -> BatchProgress:
+        row = connection.execute(_BATCH_PROGRESS, (batch_id,)).fetchone()
+        if row is None:
+            raise RunNotFound(batch_id)
+        return BatchProgress(**{field.name: row[field.name] for field in fields(BatchProgress)})
+
+    @reads
+    def get_rows(
+        self, connection: sqlite3.Connection, batch_id: str, *, start: int = 1, limit: int = 1_000_000
+    ) -> tuple[RowStatus, ...]:
+        found = connection.execute(
+            f"SELECT {_ROW_LIST}, batch_rows.run_id, batch_rows.is_dropped FROM batch_rows "  # noqa: S608 - our own words
+            "WHERE batch_id = ? AND n >= ? ORDER BY n LIMIT ?",
+            (batch_id, start, limit),
+        ).fetchall()
+        runs = select_runs(connection, f"{_ROW_RUNS} AND n >= ? ORDER BY n LIMIT ?", (batch_id, start, limit))
+        by_id = {run.id: run for run in runs}
+        return tuple(
+            RowStatus(_parse_row(row), by_id.get(row["run_id"]), bool(row["run_id"]), bool(row["is_dropped"]))
+            for row in found
+        )
+
+    @reads
+    def get_live_rows(self, connection: sqlite3.Connection, batch_id: str) -> tuple[Run, ...]:
+        return select_runs(connection, f"{_ROW_RUNS} AND runs.state IN ({LIVE}) ORDER BY n", (batch_id,))
+
+    @reads
+    def get_batch_arguments(self, connection: sqlite3.Connection, batch_id: str) -> BatchArguments:
+        shared = connection.execute("SELECT shared_json FROM batches WHERE id = ?", (batch_id,)).fetchone()
+        if shared is None:
+            raise RunNotFound(batch_id)
+        rows = connection.execute("SELECT n, arguments_json FROM batch_rows WHERE batch_id = ?", (batch_id,))
+        return BatchArguments(shared["shared_json"], {row["n"]: row["arguments_json"] for row in rows})
+
+    @reads
+    def get_row_arguments(self, connection: sqlite3.Connection, run_id: str) -> tuple[str, str] | None:
+        row = connection.execute(
+            "SELECT batches.shared_json, batch_rows.arguments_json FROM batch_rows "
+            "JOIN batches ON batches.id = batch_rows.batch_id WHERE batch_rows.run_id = ? AND batch_rows.run_id <> ''",
+            (run_id,),
+        ).fetchone()
+        return None if row is None else (row["shared_json"], row["arguments_json"])

@@ -1,4 +1,4 @@
-"""Taking runs out of the store, and knowing how much it holds. Each function is one operation of the worker.
+"""Maintenance of the SQLite store: find damage, delete runs, measure what is held.
 
 The rows are walked in slices, in the order in which they lie in the file, so that no index is needed for it and the
 store's thread is never long with one slice.
@@ -7,96 +7,32 @@ store's thread is never long with one slice.
 import json
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+import anyio
+import anyio.to_thread
+
 from flowport.domain.call_errors import RunNotOver
 from flowport.domain.errors import RunNotFound, StoreError
-from flowport.domain.models import FINAL_STATES, BootTime, RunState
-from flowport.store.records import History
+from flowport.domain.models import FINAL_STATES, BootTime
+from flowport.store.records import Erasure, History
 from flowport.store.sqlite.errors import build_damage_error, build_store_error, is_damage
-from flowport.store.sqlite.rows import Value
+from flowport.store.sqlite.operations import IS_OVER, Value, reads
+from flowport.store.sqlite.thread import Worker
 
 SLICE_ROWS: Final = 1000
 """How many runs one operation looks at."""
 
-_FINAL: Final = ", ".join(f"'{state}'" for state in RunState if state in FINAL_STATES)
-_IS_OVER: Final = f"state IN ({_FINAL})"
 # Of this boot the boot clock must say so too: a wall clock that was set forward must not forget what was spent.
 _IS_PRUNABLE: Final = (
-    f"{_IS_OVER} AND delivered_at < :before AND finished_at < :before "
+    f"{IS_OVER} AND delivered_at < :before AND finished_at < :before "
     "AND (boot_id IS NOT :boot_id OR accepted_boot_seconds < :boot_before)"
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """What came of one operation."""
-
-    runs: int
-    """How many runs were taken out."""
-    saved_paths: tuple[str, ...]
-    """Where their outputs are saved."""
-    end: int | None
-    """Where the next slice begins; None when this was the last."""
-
-
-def prune_slice(connection: sqlite3.Connection, *, begin: int, before: float, boot_before: BootTime | None) -> Slice:
-    """Take out what is over, was seen, and has been both since before an instant."""
-    values: dict[str, Value] = {
-        "before": before,
-        "boot_id": boot_before.boot_id if boot_before else None,
-        "boot_before": boot_before.seconds if boot_before else None,
-    }
-    return _delete_slice(connection, _IS_PRUNABLE, values, begin=begin)
-
-
-def erase_slice(connection: sqlite3.Connection, *, begin: int, owner: str) -> Slice:
-    """Take out an owner's runs that are over."""
-    return _delete_slice(connection, f"{_IS_OVER} AND owner = :owner", {"owner": owner}, begin=begin)
-
-
-def erase_run(connection: sqlite3.Connection, run_id: str, *, owner: str) -> Slice:
-    """Take out one run; a batch with all of its rows.
-
-    Raises:
-        RunNotFound: The owner has none of this id.
-        RunNotOver: It is not over.
-    """
-    row = connection.execute("SELECT state FROM runs WHERE id = ? AND owner = ?", (run_id, owner)).fetchone()
-    if row is None:
-        raise RunNotFound(run_id)
-    if row["state"] not in FINAL_STATES:
-        raise RunNotOver(run_id)
-    rows = connection.execute("SELECT run_id FROM batch_rows WHERE batch_id = ? AND run_id <> ''", (run_id,)).fetchall()
-    return Slice(1, _delete_runs(connection, [run_id, *(row["run_id"] for row in rows)]), None)
-
-
-def get_history(connection: sqlite3.Connection, *, owner: str) -> History:
-    """Count an owner's runs."""
-    row = connection.execute(
-        f"SELECT count(*) AS runs, total(NOT {_IS_OVER}) AS live, total({_IS_OVER} AND delivered_at IS NULL) AS unseen, "  # noqa: S608 - our own words
-        "total(state = 'unknown') AS unknown, min(accepted_at) AS oldest_at FROM runs WHERE owner = ? AND row_count = 0",
-        (owner,),
-    ).fetchone()
-    saved, saved_bytes = connection.execute(
-        "SELECT count(*), total(size_bytes) FROM outputs JOIN runs ON runs.id = outputs.run_id "
-        "WHERE saved_path <> '' AND owner = ?",
-        (owner,),
-    ).fetchone()
-    return History(
-        runs=row["runs"],
-        live=int(row["live"]),
-        unseen=int(row["unseen"]),
-        unknown=int(row["unknown"]),
-        oldest_at=row["oldest_at"],
-        saved_outputs=saved,
-        saved_bytes=int(saved_bytes),
-    )
-
-
-def get_path(connection: sqlite3.Connection) -> Path:
+def _get_path(connection: sqlite3.Connection) -> Path:
     """Return where the file lies."""
     return Path(connection.execute("SELECT file FROM pragma_database_list WHERE name = 'main'").fetchone()["file"])
 
@@ -111,14 +47,7 @@ def find_damage(path: Path) -> StoreError | None:
     return None if found == "ok" else build_damage_error()
 
 
-def get_disk_use(connection: sqlite3.Connection) -> int:
-    """Return how many bytes the database and the files that SQLite keeps beside it take."""
-    path = get_path(connection)
-    files = (path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm"))
-    return sum(file.stat().st_size for file in files if file.exists())
-
-
-def scrub(connection: sqlite3.Connection) -> None:
+def _scrub(connection: sqlite3.Connection) -> None:
     """Leave no trace of deleted rows in the file or its journal; outside of a transaction.
 
     Raises:
@@ -135,14 +64,17 @@ def scrub(connection: sqlite3.Connection) -> None:
         )
 
 
-def _delete_slice(connection: sqlite3.Connection, condition: str, values: dict[str, Value], *, begin: int) -> Slice:
+def _delete_slice(
+    connection: sqlite3.Connection, condition: str, values: dict[str, Value], begin: int
+) -> tuple[Erasure, int | None]:
+    """Delete the runs of one slice that fulfil a condition; return them and where the next slice begins, None after the last."""
     rows = connection.execute(
-        f"SELECT rowid, id, {condition} AS is_wanted FROM runs WHERE rowid > :begin ORDER BY rowid LIMIT :limit",  # noqa: S608 - our own words
+        f"SELECT rowid, id, {condition} AS is_chosen FROM runs WHERE rowid > :begin ORDER BY rowid LIMIT :limit",  # noqa: S608 - our own words
         {**values, "begin": begin, "limit": SLICE_ROWS},
     ).fetchall()
-    wanted = [row["id"] for row in rows if row["is_wanted"]]
+    chosen = [row["id"] for row in rows if row["is_chosen"]]
     end = rows[-1]["rowid"] if len(rows) == SLICE_ROWS else None
-    return Slice(len(wanted), _delete_runs(connection, wanted) if wanted else (), end)
+    return Erasure(len(chosen), _delete_runs(connection, chosen) if chosen else ()), end
 
 
 def _delete_runs(connection: sqlite3.Connection, run_ids: list[str]) -> tuple[str, ...]:
@@ -162,3 +94,90 @@ def _delete_runs(connection: sqlite3.Connection, run_ids: list[str]) -> tuple[st
     # Outputs and waiting calls go with their run: the schema says so, and what a newer version adds will too.
     connection.execute("DELETE FROM runs WHERE id IN (SELECT value FROM json_each(?))", (chosen,))
     return tuple(row["saved_path"] for row in saved)
+
+
+class RecordMaintenance:
+    """See `RecordKeeping` of `store.interface`."""
+
+    worker: Worker
+
+    async def check(self) -> None:
+        """Look for damage with a connection of its own."""
+        path = await self.worker.read(_get_path)
+        damage = await anyio.to_thread.run_sync(find_damage, path, limiter=anyio.CapacityLimiter(1))
+        if damage is not None:
+            self.worker.damage = damage
+            raise damage
+
+    async def prune(self, *, before: float, boot_before: BootTime | None = None) -> int:
+        """Delete the runs that ended and were delivered before an instant."""
+        values: dict[str, Value] = {
+            "before": before,
+            "boot_id": boot_before.boot_id if boot_before else None,
+            "boot_before": boot_before.seconds if boot_before else None,
+        }
+        return (await self._delete(_IS_PRUNABLE, values)).runs
+
+    async def erase_run(self, run_id: str, *, owner: str) -> Erasure:
+        """Remove one run that is over; a batch with all of its rows."""
+        erased = await self.worker.write(partial(_erase_run, run_id=run_id, owner=owner))
+        await self.worker.perform_alone(_scrub)
+        return erased
+
+    async def erase_owner(self, owner: str) -> Erasure:
+        """Remove all of an owner's runs that are over."""
+        erased = await self._delete(f"{IS_OVER} AND owner = :owner", {"owner": owner})
+        await self.worker.perform_alone(_scrub)
+        return erased
+
+    async def _delete(self, condition: str, values: dict[str, Value]) -> Erasure:
+        begin: int | None = 0
+        runs, saved_paths = 0, list[str]()
+        while begin is not None:
+            delete = partial(_delete_slice, condition=condition, values=values, begin=begin)
+            erased, begin = await self.worker.write(delete)
+            runs += erased.runs
+            saved_paths += erased.saved_paths
+        return Erasure(runs, tuple(saved_paths))
+
+    @reads
+    def get_history(self, connection: sqlite3.Connection, *, owner: str) -> History:
+        row = connection.execute(
+            f"SELECT count(*) AS runs, total(NOT {IS_OVER}) AS live, total({IS_OVER} AND delivered_at IS NULL) AS unseen, "  # noqa: S608 - our own words
+            "total(state = 'unknown') AS unknown, min(accepted_at) AS oldest_at FROM runs WHERE owner = ? AND row_count = 0",
+            (owner,),
+        ).fetchone()
+        saved, saved_bytes = connection.execute(
+            "SELECT count(*), total(size_bytes) FROM outputs JOIN runs ON runs.id = outputs.run_id "
+            "WHERE saved_path <> '' AND owner = ?",
+            (owner,),
+        ).fetchone()
+        return History(
+            runs=row["runs"],
+            live=int(row["live"]),
+            unseen=int(row["unseen"]),
+            unknown=int(row["unknown"]),
+            oldest_at=row["oldest_at"],
+            saved_outputs=saved,
+            saved_bytes=int(saved_bytes),
+        )
+
+    @reads
+    def get_disk_use(self, connection: sqlite3.Connection) -> int:
+        path = _get_path(connection)
+        files = (path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    async def close(self) -> None:
+        """Finish what was requested and close the file."""
+        await self.worker.close()
+
+
+def _erase_run(connection: sqlite3.Connection, run_id: str, owner: str) -> Erasure:
+    row = connection.execute("SELECT state FROM runs WHERE id = ? AND owner = ?", (run_id, owner)).fetchone()
+    if row is None:
+        raise RunNotFound(run_id)
+    if row["state"] not in FINAL_STATES:
+        raise RunNotOver(run_id)
+    rows = connection.execute("SELECT run_id FROM batch_rows WHERE batch_id = ? AND run_id <> ''", (run_id,)).fetchall()
+    return Erasure(1, _delete_runs(connection, [run_id, *(row["run_id"] for row in rows)]))

@@ -1,78 +1,72 @@
 """The store in one SQLite file, shared by every Flowport process of a home.
 
-This module lists the operations; what each does is in the module that it comes from, when it runs is in `thread`, how
-the file is opened in `connection`.
+Its operations are in the modules of its base classes; when they run is in `thread`, how the file is opened in `connection`.
 """
 
-from collections.abc import Callable, Collection
+import sqlite3
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-import anyio
-import anyio.to_thread
-
 from flowport.domain.errors import StoreError
-from flowport.domain.models import BootTime
+from flowport.domain.models import BootTime, Run
 from flowport.domain.run_events import Reported, RunEvent, StartRequested
-from flowport.store.records import Erasure, RecordOutcome, Reminder
-from flowport.store.sqlite import accept as acceptance
-from flowport.store.sqlite import batches, maintenance, names, queries, spending, uploads
+from flowport.domain.spending import Spending, SpendingCheck
+from flowport.store.records import (
+    AcceptOutcome,
+    AttachRules,
+    BeingUploaded,
+    Claimed,
+    ClaimOutcome,
+    RecordOutcome,
+    Reminder,
+    Taken,
+    ToUpload,
+    Upload,
+    UploadClaim,
+    UploadOutcome,
+)
+from flowport.store.sqlite.accept import accept_call, find_reminder, sum_spending
+from flowport.store.sqlite.batches import BatchOperations
 from flowport.store.sqlite.connection import BUSY_SECONDS, open_connection, open_reading_connection
-from flowport.store.sqlite.methods import reads, writes
+from flowport.store.sqlite.maintenance import RecordMaintenance
+from flowport.store.sqlite.operations import (
+    begins_run,
+    find_run,
+    is_waited_for,
+    reads,
+    record_event,
+    remove_waiting,
+    writes,
+)
+from flowport.store.sqlite.queries import RunQueries
 from flowport.store.sqlite.thread import StoreWorker, Worker
-from flowport.store.sqlite.writes import claim_run, is_waited_for, record_event, remove_waiting
 
 ASIDE_SECONDS: Final = 1.0
-"""How long an answer that is in hand waits for other processes to let us note something beside it."""
+"""How long a write beside an answer that is ready waits for other processes."""
+
+_FORGOTTEN_SECONDS: Final = 7 * 24 * 3600.0
+"""An upload that expired this long before a new one expires is deleted."""
+_UPLOAD_COLUMNS: Final = tuple(field.name for field in fields(Upload))
 
 
-class SqliteStore:
-    """A `Store` in a SQLite file; see there for what each method promises."""
+class SqliteStore(BatchOperations, RunQueries, RecordMaintenance):
+    """A `Store` in a SQLite file; `store.interface` describes each method."""
 
     def __init__(self, worker: Worker) -> None:
-        self._worker = worker
+        self.worker = worker
 
-    accept = writes(acceptance.accept_run, begins_run=True)
-    claim = writes(claim_run)
-    leave = writes(remove_waiting)
-    get_calling_processes = reads(acceptance.get_calling_processes)
-    forget_calls_of = writes(acceptance.forget_calls_of)
-    is_waited_for = reads(is_waited_for)
-
-    accept_batch = writes(batches.accept_batch, begins_run=True)
-    accept_rows = writes(batches.accept_rows, begins_run=True)
-    drop_rows = writes(batches.drop_rows)
-    finish_batch = writes(batches.finish_batch)
-    get_waiting_rows = reads(batches.get_waiting_rows)
-    get_batch_progress = reads(batches.get_batch_progress)
-    get_rows = reads(batches.get_rows)
-    get_live_rows = reads(batches.get_live_rows)
-    get_batch_arguments = reads(batches.get_batch_arguments)
-    get_row_arguments = reads(batches.get_row_arguments)
-
-    get_run = reads(queries.get_run)
-    get_runs = reads(queries.get_runs)
-    count_unseen = reads(queries.count_unseen)
-    get_runs_under_way = reads(queries.get_runs_under_way)
-    get_live_runs = reads(queries.get_live_runs)
-    get_unsaved_runs = reads(queries.get_unsaved_runs)
-    get_stranded_runs = reads(queries.get_stranded_runs)
-    get_needed_provider_ids = reads(queries.get_needed_provider_ids)
-    get_run_by_output_url = reads(queries.get_run_by_output_url)
-    get_last_delivered = reads(queries.get_last_delivered)
-    get_durations = reads(queries.get_durations)
-    get_histories = reads(queries.get_histories)
-    get_used_apps = reads(queries.get_used_apps)
-
-    get_spending = reads(spending.get_spending)
-    assign_tool_names = writes(names.assign_tool_names)
-    assign_property_names = writes(names.assign_property_names)
-    claim_upload = writes(uploads.claim_upload)
-    note_upload = writes(uploads.note_upload)
-    forget_upload = writes(uploads.forget_upload)
-    get_history = reads(maintenance.get_history)
-    get_disk_use = reads(maintenance.get_disk_use)
+    @begins_run
+    def accept(
+        self,
+        connection: sqlite3.Connection,
+        run: Run,
+        rules: AttachRules | None = None,
+        terms: SpendingCheck | None = None,
+    ) -> AcceptOutcome:
+        return accept_call(connection, run, rules, terms)
 
     async def record(
         self,
@@ -84,73 +78,130 @@ class SqliteStore:
         unless_waited_for: bool = False,
     ) -> RecordOutcome:
         """Apply an event to a run."""
-        if isinstance(event, StartRequested):
-            self._require_place()
+        if isinstance(event, StartRequested) and (loss := self.worker.find_loss()) is not None:
+            raise loss
         # A report is recorded beside an answer that is ready to be written.
         patience = ASIDE_SECONDS if isinstance(event, Reported) else None
         write = partial(record_event, run_id=run_id, event=event, lease=lease, ended_call_id=ended_call_id)
-        return await self._worker.write(partial(write, unless_waited_for=unless_waited_for), patience_seconds=patience)
+        return await self.worker.write(partial(write, unless_waited_for=unless_waited_for), patience_seconds=patience)
+
+    @writes
+    def claim(self, connection: sqlite3.Connection, run_id: str, worker: str, *, lease: int) -> ClaimOutcome:
+        cursor = connection.execute(
+            "UPDATE runs SET process_id = ?, lease = lease + 1, is_followed = 1 WHERE id = ? AND lease = ?",
+            (worker, run_id, lease),
+        )
+        run = find_run(connection, run_id) if cursor.rowcount else None
+        return Taken() if run is None else Claimed(run)
+
+    @writes
+    def leave(self, connection: sqlite3.Connection, *call_ids: str) -> None:
+        remove_waiting(connection, *call_ids)
+
+    @reads
+    def get_calling_processes(self, connection: sqlite3.Connection) -> frozenset[str]:
+        return frozenset(row[0] for row in connection.execute("SELECT DISTINCT process_id FROM waiting_calls"))
+
+    @writes
+    def forget_calls_of(self, connection: sqlite3.Connection, process_ids: Sequence[str]) -> None:
+        connection.executemany("DELETE FROM waiting_calls WHERE process_id = ?", ((one,) for one in process_ids))
+
+    @reads
+    def is_waited_for(self, connection: sqlite3.Connection, run_id: str) -> bool:
+        return is_waited_for(connection, run_id)
 
     async def take_reminder(self, *, owner: str, but: Collection[str] = ()) -> Reminder | None:
         """Return what is to be mentioned beside an answer, and count it."""
+        find = partial(find_reminder, owner=owner, but=but)
         # As a rule there is none, and a read waits for no other process.
-        if await self._worker.read(partial(acceptance.select_reminder, owner=owner, but=but)) is None:
+        if await self.worker.read(find) is None:
             return None
-        take = partial(acceptance.take_reminder, owner=owner, but=but)
-        return await self._worker.write(take, patience_seconds=ASIDE_SECONDS)
+        return await self.worker.write(partial(find, is_counted=True), patience_seconds=ASIDE_SECONDS)
 
-    def _require_sound(self) -> None:
-        """Refuse what begins a run when the file is damaged or gone; what was begun is still written as well as it can be."""
-        if self._worker.damage is not None:
-            raise self._worker.damage
-        self._require_place()
+    @reads
+    def get_spending(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        account_id: str,
+        owner: str,
+        since: float,
+        boot_since: BootTime | None = None,
+    ) -> Spending:
+        return sum_spending(connection, account_id, owner, since, boot_since)
 
-    def _require_place(self) -> None:
-        if (loss := self._worker.find_loss()) is not None:
-            raise loss
+    @reads
+    def get_tool_names(self, connection: sqlite3.Connection) -> dict[str, tuple[str, str]]:
+        rows = connection.execute("SELECT name, scope, app_id FROM tool_names")
+        return {row["name"]: (row["scope"], row["app_id"]) for row in rows}
 
-    async def check(self) -> None:
-        """Look for damage."""
-        path = await self._worker.read(maintenance.get_path)
-        damage = await anyio.to_thread.run_sync(maintenance.find_damage, path, limiter=anyio.CapacityLimiter(1))
-        if damage is not None:
-            self._worker.damage = damage
-            raise damage
+    @writes
+    def assign_tool_names(self, connection: sqlite3.Connection, scope: str, names: Mapping[str, str]) -> dict[str, str]:
+        connection.executemany(
+            "INSERT INTO tool_names (name, scope, app_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            [(name, scope, app_id) for app_id, name in names.items()],
+        )
+        rows = connection.execute("SELECT app_id, name FROM tool_names WHERE scope = ?", (scope,))
+        return {row["app_id"]: row["name"] for row in rows if row["app_id"] in names}
 
-    async def prune(self, *, before: float, boot_before: BootTime | None = None) -> int:
-        """Forget the runs that ended and were seen before an instant."""
-        return (await self._take_out(partial(maintenance.prune_slice, before=before, boot_before=boot_before))).runs
+    @reads
+    def get_property_names(
+        self, connection: sqlite3.Connection, scope: str, app_ids: Collection[str]
+    ) -> dict[str, dict[str, str]]:
+        return {app_id: _select_property_names(connection, scope, app_id) for app_id in app_ids}
 
-    async def erase_run(self, run_id: str, *, owner: str) -> Erasure:
-        """Remove one run that is over."""
-        erased = await self._worker.write(partial(maintenance.erase_run, run_id=run_id, owner=owner))
-        await self._worker.perform_alone(maintenance.scrub)
-        return Erasure(erased.runs, erased.saved_paths)
+    @writes
+    def assign_property_names(
+        self, connection: sqlite3.Connection, scope: str, names: Mapping[str, Mapping[str, str]]
+    ) -> dict[str, dict[str, str]]:
+        connection.executemany(
+            "INSERT INTO property_names (scope, app_id, input_id, name) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            [(scope, app_id, input_id, name) for app_id, own in names.items() for input_id, name in own.items()],
+        )
+        return {app_id: _select_property_names(connection, scope, app_id) for app_id in names}
 
-    async def erase_owner(self, owner: str) -> Erasure:
-        """Remove all of an owner's runs that are over."""
-        erased = await self._take_out(partial(maintenance.erase_slice, owner=owner))
-        await self._worker.perform_alone(maintenance.scrub)
-        return erased
+    @writes
+    def claim_upload(self, connection: sqlite3.Connection, claim: UploadClaim) -> UploadOutcome:
+        row = connection.execute(
+            "SELECT * FROM uploads WHERE account_id = ? AND sha256 = ?", (claim.account_id, claim.sha256)
+        ).fetchone()
+        if row is not None and row["url"] and row["expires_at"] >= claim.usable_until:
+            return Upload(**{column: row[column] for column in _UPLOAD_COLUMNS})
+        if row is not None and not row["url"] and row["claimed_by"] not in {claim.process_id, claim.dead_process_id}:
+            return BeingUploaded(row["claimed_by"])
+        connection.execute(
+            "INSERT OR REPLACE INTO uploads (account_id, sha256, claimed_by) VALUES (?, ?, ?)",
+            (claim.account_id, claim.sha256, claim.process_id),
+        )
+        return ToUpload()
 
-    async def _take_out(self, take_slice: Callable[..., maintenance.Slice]) -> Erasure:
-        begin: int | None = 0
-        runs, saved_paths = 0, list[str]()
-        while begin is not None:
-            taken = await self._worker.write(partial(take_slice, begin=begin))
-            begin, runs = taken.end, runs + taken.runs
-            saved_paths += taken.saved_paths
-        return Erasure(runs, tuple(saved_paths))
+    @writes
+    def note_upload(self, connection: sqlite3.Connection, upload: Upload) -> None:
+        places = ", ".join(f":{column}" for column in _UPLOAD_COLUMNS)
+        connection.execute(
+            f"INSERT OR REPLACE INTO uploads ({', '.join(_UPLOAD_COLUMNS)}) VALUES ({places})",  # noqa: S608 - our own words
+            {column: getattr(upload, column) for column in _UPLOAD_COLUMNS},
+        )
+        connection.execute(
+            "DELETE FROM uploads WHERE url <> '' AND expires_at < ?", (upload.expires_at - _FORGOTTEN_SECONDS,)
+        )
 
-    async def close(self) -> None:
-        """Finish what was asked for and close the file."""
-        await self._worker.close()
+    @writes
+    def forget_upload(self, connection: sqlite3.Connection, *, account_id: str, sha256: str) -> None:
+        connection.execute("DELETE FROM uploads WHERE account_id = ? AND sha256 = ?", (account_id, sha256))
+
+
+def _select_property_names(connection: sqlite3.Connection, scope: str, app_id: str) -> dict[str, str]:
+    rows = connection.execute(
+        "SELECT input_id, name FROM property_names WHERE scope = ? AND app_id = ?", (scope, app_id)
+    )
+    return {row["input_id"]: row["name"] for row in rows}
 
 
 def open_sqlite_store(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> SqliteStore:
     """Open the store at a path, creating the file (0600) and its folder (0700) where they are missing.
 
-    Takes a few milliseconds when the file exists. Blocks the thread while another process creates or migrates it.
+    Takes a few milliseconds when the file exists. Blocks the thread while another process creates or renames it.
 
     Args:
         busy_seconds: How long this and every later transaction waits for another process before it gives up.
