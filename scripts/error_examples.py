@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import anyio
+from client_examples import iterate_client_files
 from example_records import SHOWN_FOLDER, Example, Section, catch
 from network_examples import iterate_network
 from PIL import Image
@@ -97,6 +98,11 @@ def build_sections() -> list[Section]:
                 "The record of runs",
                 "In the answer, once on standard error, and in a terminal. For the person who installed Flowport.",
                 tuple(_iterate_records()),
+            ),
+            Section(
+                "Configuration files of clients",
+                "In a terminal, by `flowport install` and `flowport uninstall`. For the user; the file stays as it is.",
+                tuple(iterate_client_files(folder)),
             ),
         ]
 

@@ -163,9 +163,9 @@ def test_every_row_can_be_used(client: Client) -> None:
     assert client.advice
     assert client.sources or client.name == "other"
     assert LAUNCH.command in snippet
-    if client.shape == "codex":
+    if client.format == "toml":
         assert tomllib.loads(snippet) == {client.section: {"flowport": entry}}
-    elif client.shape not in {"goose", "continue"}:
+    elif client.format == "json":
         assert json.loads(snippet) == {client.section: {"flowport": entry}}
 
 

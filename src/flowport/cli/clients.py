@@ -1,10 +1,11 @@
 """The programs that start Flowport: where each keeps its list of servers, the form of an entry, and its limits.
 
-The table is `clients.toml`. Everything here is a function of it, of the platform and of the environment: no file is read
-or written.
+The table is `clients.toml`. Everything here is a function of it, of the platform and of the environment: no file of a
+client is read or written.
 """
 
 import json
+import re
 import shlex
 import subprocess
 import tomllib
@@ -13,15 +14,17 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
-from typing import Any, Final, Literal, assert_never
+from typing import Any, Final, Literal
+
+from flowport.cli import toml_entry
 
 System = Literal["linux", "darwin", "win32"]
 Scope = Literal["user", "project"]
-Format = Literal["json", "toml", "print"]
-Shape = Literal["standard", "typed", "codex", "opencode", "zed", "goose", "continue", "copilot"]
 
 SCOPES: Final[tuple[Scope, ...]] = ("user", "project")
 SERVER_NAME: Final = "flowport"
+INSTALLED: Final = ("command", "args")
+"""The members of an entry that follow the installation; all others belong to the user once they are there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,16 +33,16 @@ class Client:
 
     name: str
     title: str
-    format: Format
+    format: Literal["json", "toml", "yaml", "yaml-list"]
     section: str
     waits: str
     advice: str
-    shape: Shape = "standard"
+    is_edited: bool = False
+    entry: Mapping[str, Any] = field(default_factory=lambda: {"command": "{command}", "args": "{args}"})
     user: str | Mapping[System, str] = ""
     moved_by: tuple[str, str] | None = None
     project: str = ""
     keys: Literal["inherited", "named", "expanded", "no"] = "inherited"
-    extra: Mapping[str, Any] = field(default_factory=dict)
     add: str = ""
     remove: str = ""
     sources: Sequence[str] = ()
@@ -53,11 +56,6 @@ class Client:
     def scopes(self) -> tuple[Scope, ...]:
         """The scopes for which there is a file."""
         return tuple(scope for scope in SCOPES if getattr(self, scope))
-
-    @property
-    def is_edited(self) -> bool:
-        """Whether `flowport install` edits the file, instead of printing what to add."""
-        return self.format != "print"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,41 +126,32 @@ def build_entry(client: Client, launch: Launch, *, keys: Iterable[str] = ()) -> 
         keys: The variables of the environment that contain keys; the entry lets them through where the client needs that.
     """
     names = sorted(keys)
-    extra = {name: value for name, value in client.extra.items() if name != "env"}
-    env = dict(client.extra.get("env", {}))
-    if client.keys == "expanded":
-        env |= {name: f"${name}" for name in names}
-    common = {"command": launch.command, "args": list(launch.arguments)}
-    entry: dict[str, Any]
-    match client.shape:
-        case "standard":
-            entry = common
-        case "typed":
-            entry = {"type": "stdio", **common}
-        case "codex":
-            entry = {**common, "env_vars": names} if names else common
-        case "copilot":
-            entry = {"type": "local", **common, "tools": ["*"]}
-        case "opencode":
-            entry = {"type": "local", "command": launch.words, "enabled": True}
-        case "zed":
-            entry = {"source": "custom", **common}
-        case "goose":
-            words = {"type": "stdio", "cmd": launch.command, "args": list(launch.arguments)}
-            entry = {"name": "Flowport", "enabled": True, **words}
-        case "continue":
-            entry = {"name": "Flowport", **common}
+    filled = {"{command}": launch.command, "{args}": list(launch.arguments), "{words}": launch.words, "{keys}": names}
+    entry: dict[str, Any] = {
+        key: filled.get(value, value) if isinstance(value, str) else value for key, value in client.entry.items()
+    }
+    if client.keys == "expanded" and names:
+        entry["env"] = {**entry.get("env", {}), **{name: f"${name}" for name in names}}
+    return {key: value for key, value in entry.items() if value != []}
+
+
+def is_ours(entry: object) -> bool:
+    """Return whether an entry starts Flowport, in whichever way it was installed."""
+    match entry:
+        case {"command": str(command), "args": list(arguments)}:
+            words = [command, *arguments]
+        case {"command": str(command)}:
+            words = [command]
         case _:
-            assert_never(client.shape)
-    return {**entry, **extra, **({"env": env} if env else {})}
+            return False
+    first, *rest = (re.split(r"[\\/]", str(word))[-1].lower().removesuffix(".exe") for word in words)
+    return first == "flowport" or ("flowport" in rest and bool(re.match(r"uvx?$|pipx$|py(thon[\d.]*)?$", first)))
 
 
 def format_own_command(
     client: Client, template: str, launch: Launch, *, name: str, scope: Scope, system: System
 ) -> str:
     """Return the client's own command, quoted for the platform's shell; empty if it has none."""
-    join = subprocess.list2cmdline if system == "win32" else shlex.join
-    env: Mapping[str, str] = client.extra.get("env", {})
     words: list[str] = []
     for word in template.split():
         match word:
@@ -170,39 +159,24 @@ def format_own_command(
                 words += launch.words
             case "{json}":
                 words.append(json.dumps({"name": name, **build_entry(client, launch)}))
-            case _ if word.startswith("{env:"):
-                words += [part for key, value in env.items() for part in (word[5:-1], f"{key}={value}")]
+            case "{env}":
+                flag = "--env" if client.format == "toml" else "-e"
+                words += [part for key, value in client.entry["env"].items() for part in (flag, f"{key}={value}")]
             case _:
                 words.append(word.format(name=name, scope=scope))
-    return join(words)
+    return subprocess.list2cmdline(words) if system == "win32" else shlex.join(words)
 
 
 def format_snippet(client: Client, name: str, entry: Mapping[str, Any]) -> str:
     """Return what a person adds to the client's file by hand."""
-    match client.shape:
-        case "codex":
-            lines = [f"{key} = {_format_toml(value)}" for key, value in entry.items()]
-            return "\n".join([f"[{client.section}.{_format_key(name)}]", *lines])
-        case "goose":
-            return "\n".join([f"{client.section}:", f"  {name}:", *_format_yaml(entry, "    ")])
-        case "continue":
-            first, *rest = _format_yaml(entry, "    ")
-            return "\n".join([f"{client.section}:", f"  - {first.strip()}", *rest])
-        case _:
-            return json.dumps({client.section: {name: entry}}, indent=2, ensure_ascii=False)
-
-
-def _format_key(name: str) -> str:
-    return name if all(char.isascii() and (char.isalnum() or char in "-_") for char in name) else json.dumps(name)
-
-
-def _format_toml(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_format_key(key)} = {_format_toml(one)}" for key, one in value.items()) + " }"
-    # Texts, numbers, truth values and lists of texts are written in TOML as in JSON.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _format_yaml(entry: Mapping[str, Any], indent: str) -> list[str]:
-    # A scalar or a list of JSON is one of YAML.
-    return [f"{indent}{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in entry.items()]
+    # A value of JSON is one of YAML.
+    pairs = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in entry.items()]
+    match client.format:
+        case "json":
+            return json.dumps({client.section: {name: entry}}, indent=2, ensure_ascii=False) + "\n"
+        case "toml":
+            return toml_entry.format_table((client.section, name), entry)
+        case "yaml":
+            return "\n    ".join([f"{client.section}:\n  {name}:", *pairs]) + "\n"
+        case "yaml-list":
+            return f"{client.section}:\n  - " + "\n    ".join(pairs) + "\n"

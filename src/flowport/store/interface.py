@@ -26,6 +26,7 @@ from flowport.store.records import (
     History,
     RecordOutcome,
     Reminder,
+    RunSearch,
     Upload,
     UploadClaim,
     UploadOutcome,
@@ -255,6 +256,7 @@ class RunQueries(Protocol):
         before: str | None = None,
         unseen_first: bool,
         state: RunState | None = None,
+        search: RunSearch | None = None,
     ) -> tuple[Run, ...]:
         """Return one page of an owner's runs, newest first.
 
@@ -263,6 +265,7 @@ class RunQueries(Protocol):
             before: The last run of the previous page, at its present position; None for the first page.
             unseen_first: List the runs that are over and undelivered before all others.
             state: None for runs in any state.
+            search: None for all runs. The text of a batch includes that of its rows.
 
         Raises:
             RunNotFound: The owner has no run `before`.
