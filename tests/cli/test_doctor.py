@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from flowport.bootstrap import inspect_store
 from flowport.cli.doctor import checks
 from flowport.cli.doctor.checks import check_store
 from flowport.cli.doctor.collect import check_account, open_reading_accounts
@@ -17,6 +16,7 @@ from flowport.cli.doctor.findings import Finding, Level
 from flowport.domain.models import RunState
 from flowport.settings.key_file import save_key_file
 from flowport.settings.settings import explain_settings, get_environment
+from flowport.store.opening import inspect_store
 from flowport.store.sqlite.connection import STORE_NAME
 from flowport.store.sqlite.schema import LAYOUT
 from tests.cli.test_record import LIVE, save_runs

@@ -13,17 +13,18 @@ from typing import Final
 
 import anyio
 
-from flowport.bootstrap import open_accounts
 from flowport.cli.doctor.facts import AccountFacts, Answered, Failed, FolderFacts, RouteFacts
 from flowport.domain.errors import ConfigurationError, FlowportError, Operation, ProviderRejected, StoreError
 from flowport.network.account import OpenAccount
+from flowport.network.accounts import open_accounts
 from flowport.network.connections import find_proxy_of, get_ssl_context
 from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.interface import ApiAnswer, Provider
 from flowport.providers.registry import get_plugin
 from flowport.runtime.clock import SystemClock
 from flowport.settings.settings import Origin, Settings
-from flowport.store.process_lock import NoLock, take_process_lock
+from flowport.store.opening import open_rate_windows
+from flowport.store.process_lock import take_process_lock
 
 CHECK_SECONDS: Final = 10.0
 """How long one check may take; all of them run side by side."""
@@ -42,7 +43,11 @@ async def open_reading_accounts(settings: Settings, stack: AsyncExitStack) -> li
     if not (settings.home.is_absolute() and settings.home.is_dir()):
         folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
         settings = replace(settings, home=Path(folder))
-    accounts = open_accounts(settings, SystemClock(), NoLock(settings.home), stack)
+    windows = open_rate_windows(settings.home)
+    stack.push_async_callback(windows.close)
+    accounts = open_accounts(
+        settings, SystemClock(), windows, process_id=secrets.token_hex(8), is_home_usable=False, stack=stack
+    )
     for account in accounts:
         stack.push_async_callback(account.aclose)
     return accounts

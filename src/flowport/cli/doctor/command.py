@@ -16,7 +16,6 @@ import anyio.to_thread
 import click
 
 from flowport import __version__
-from flowport.bootstrap import inspect_store
 from flowport.cli.clients import SERVER_NAME, Client, get_clients
 from flowport.cli.doctor import checks, collect, installed
 from flowport.cli.doctor.contract import compare_account, format_comparison
@@ -27,6 +26,7 @@ from flowport.network.connections import get_trust_settings
 from flowport.settings.key_file import get_key_file_path, is_exposed
 from flowport.settings.settings import SettingsReport, explain_settings, get_environment
 from flowport.settings.variables import get_key_names
+from flowport.store.opening import inspect_store
 
 Work: TypeAlias = Callable[[], Awaitable[Iterable[Finding]]]
 
