@@ -99,7 +99,7 @@ def test_a_working_installation_is_ok(terminal: Terminal, provider: ProviderProc
 
     assert find_lines(ran) == []
     [(_, accepted, _)] = find_lines(ran, "Magnific")
-    assert "accepts the key from the environment" in accepted
+    assert "The key from the environment is accepted by Magnific" in accepted
     assert {level for level, *_ in find_lines(ran, "clock")} == {"ok"}
     assert provider.ask("counts")["runs_accepted"] == 0
     assert provider.variables["MAGNIFIC_API_KEY"] not in ran.everything
@@ -202,7 +202,7 @@ async def test_a_refused_key_names_the_place_to_correct(
     save_key_file(terminal.config_folder / "keys.toml", KEY)
     stored = await examine_here(monkeypatch, terminal)
 
-    assert "refuses the key (401)" in find(given, "Magnific")[0].sentence
+    assert "is refused by Magnific" in find(given, "Magnific")[0].sentence
     assert find(given, "Magnific")[0].fix == "Correct MAGNIFIC_API_KEY in the environment."
     assert find(stored, "Magnific")[0].fix == "flowport auth magnific"
     assert find(stored, "Magnific")[0].level is Level.FAULT

@@ -10,7 +10,7 @@ import pytest
 
 from flowport.cli.clients import get_clients
 from flowport.cli.doctor import checks
-from flowport.cli.doctor.facts import Listed
+from flowport.cli.doctor.facts import ServerFacts
 from flowport.cli.doctor.findings import Finding, Level
 from flowport.cli.doctor.installed import examine_client
 from flowport.cli.doctor.servers import build_environment
@@ -172,7 +172,7 @@ def test_the_tool_list_is_compared_with_each_clients_limits(
     count: int, name: str, description: str, titles: list[str]
 ) -> None:
     """A client drops what exceeds them, or shows a part of it."""
-    listed = Listed([{"name": name, "description": description}] * count, 10_000)
+    listed = ServerFacts([{"name": name, "description": description}] * count, 10_000)
     clients = [client for client in get_clients().values() if client.is_edited]
 
     found = list(checks.check_own_server(listed, clients, "flowport"))

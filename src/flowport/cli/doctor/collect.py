@@ -13,11 +13,11 @@ from typing import Final
 
 import anyio
 
-from flowport.cli.doctor.facts import AccountFacts, Answered, Failed, FolderFacts, RouteFacts
+from flowport.cli.doctor.facts import AccountFacts, Answered, Failed, FolderFacts
 from flowport.domain.errors import ConfigurationError, FlowportError, Operation, ProviderRejected, StoreError
 from flowport.network.account import OpenAccount
 from flowport.network.accounts import open_accounts
-from flowport.network.connections import find_proxy_of, get_ssl_context
+from flowport.network.connections import Proxy, find_proxy_of, get_ssl_context
 from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.interface import ApiAnswer, Provider
 from flowport.providers.registry import get_plugin
@@ -105,16 +105,17 @@ def _read_skew(answer: ApiAnswer) -> float | None:
         return None
 
 
-def find_routes(settings: Settings) -> list[RouteFacts]:
-    """Return how the APIs and the files are reached. An API on this computer needs no proxy."""
+def find_routes(settings: Settings) -> dict[str, Proxy | ConfigurationError | None]:
+    """Return how the APIs and the files are reached; None for a direct connection. A local API needs no proxy."""
     addresses = {get_plugin(one.provider).title: one.base_url for one in settings.providers if not one.is_loopback}
-    found: list[RouteFacts] = []
-    for purpose, address in {**addresses, "files": _FILE_ADDRESS}.items():
-        try:
-            found.append(RouteFacts(purpose, find_proxy_of(address)))
-        except ConfigurationError as exc:
-            found.append(RouteFacts(purpose, exc))
-    return found
+    return {purpose: _find_route(address) for purpose, address in {**addresses, "files": _FILE_ADDRESS}.items()}
+
+
+def _find_route(address: str) -> Proxy | ConfigurationError | None:
+    try:
+        return find_proxy_of(address)
+    except ConfigurationError as exc:
+        return exc
 
 
 def find_trust_problem() -> ConfigurationError | None:

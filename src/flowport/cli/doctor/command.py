@@ -19,7 +19,8 @@ from flowport import __version__
 from flowport.cli.clients import SERVER_NAME, Client, get_clients
 from flowport.cli.doctor import checks, collect, installed
 from flowport.cli.doctor.contract import compare_account, format_comparison
-from flowport.cli.doctor.findings import Finding, Level, Public, build_finding, get_worst, remove_private
+from flowport.cli.doctor.facts import FolderFacts
+from flowport.cli.doctor.findings import Finding, Level, Public, fault, get_worst, ok, remove_private
 from flowport.cli.doctor.servers import OWN_COMMAND, SERVER_SECONDS, list_tools
 from flowport.cli.flags import add_record_flags, define_command
 from flowport.network.connections import get_trust_settings
@@ -113,8 +114,8 @@ async def _bound(name: str, work: Work) -> list[Finding]:
         with anyio.move_on_after(seconds):
             return [*await work()]
     except Exception as exc:  # noqa: BLE001 - a doctor must survive what it examines
-        return [build_finding(Level.FAULT, name, "It could not be checked ({kind}).", kind=Public(type(exc).__name__))]
-    return [build_finding(Level.FAULT, name, "It could not be checked within {seconds} s.", seconds=seconds)]
+        return [fault(name, "It could not be checked ({kind}).", kind=Public(type(exc).__name__))]
+    return [fault(name, "It could not be checked within {seconds} s.", seconds=seconds)]
 
 
 def _on_thread(work: Callable[[], Iterable[Finding]]) -> Work:
@@ -136,30 +137,25 @@ def _build_local_works(report: SettingsReport) -> list[tuple[str, Work]]:
         ),
         "spending limits": lambda: [checks.check_caps(settings.spending_limits)],
     }
+    folders: dict[str, Callable[[], FolderFacts]] = {}
     if keys is not None:
-        works["key file"] = lambda: [
-            *checks.check_key_file(keys, is_exposed=is_exposed(keys)),
-            *checks.check_folder(collect.check_folder("API keys", "", keys.parent, is_needed=False)),
-        ]
+        works["key file"] = lambda: checks.check_key_file(keys, is_exposed=is_exposed(keys))
+        folders["API keys"] = partial(collect.check_folder, "API keys", "", keys.parent, is_needed=False)
     # Without a home folder of the user there is no default, which is reported with the settings.
     if settings.home.is_absolute():
-        works["home"] = lambda: checks.check_folder(collect.check_home(settings.home))
+        folders["home"] = partial(collect.check_home, settings.home)
         works["record of runs"] = lambda: checks.check_store(inspect_store(settings.home))
     if settings.should_save_outputs and settings.output_dir.is_absolute():
-        works["results"] = lambda: checks.check_folder(
-            collect.check_folder("results", "FLOWPORT_OUTPUT_DIR", settings.output_dir)
-        )
+        folders["results"] = partial(collect.check_folder, "results", "FLOWPORT_OUTPUT_DIR", settings.output_dir)
+    for name, collect_facts in folders.items():
+        works[f"folder of {name}"] = partial(lambda find: [checks.check_folder(find())], collect_facts)
     return [(name, _on_thread(work)) for name, work in works.items()]
 
 
 def _check_version() -> Finding:
     values = {"python": platform.python_version(), "system": platform.system(), "version": __version__}
-    return build_finding(
-        Level.OK,
-        "version",
-        "Flowport {version} on Python {python}, {system}.",
-        **{k: Public(v) for k, v in values.items()},
-    )
+    template = "Flowport {version} on Python {python}, {system}."
+    return ok("version", template, **{name: Public(value) for name, value in values.items()})
 
 
 async def _build_account_works(report: SettingsReport, stack: AsyncExitStack) -> list[tuple[str, Work]]:

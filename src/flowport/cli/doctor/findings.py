@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final
 
 from flowport.domain.text import clean_line, redact
@@ -51,16 +52,18 @@ def build_finding(level: Level, name: str, template: str, fix: str = "", **value
     """Return a line.
 
     Args:
-        template: The sentence, with the names of its values between braces.
-        fix: Likewise.
+        template: The sentence, with the names of its values between braces; `fix` likewise.
         values: Texts are made one line without control characters.
     """
-    shown = {
-        key: clean_line(value, limit=_LONGEST) if isinstance(value, str) else value for key, value in values.items()
-    }
-    shared = {key: value if isinstance(value, int | float | Public) else f"[{key}]" for key, value in values.items()}
+    shown = {key: clean_line(one, limit=_LONGEST) if isinstance(one, str) else one for key, one in values.items()}
+    shared = {key: one if isinstance(one, int | float | Public) else f"[{key}]" for key, one in values.items()}
     both = " ".join(filter(None, (template, fix)))
     return Finding(level, name, template.format(**shown), fix.format(**shown), both.format(**shared))
+
+
+ok = partial(build_finding, Level.OK)
+warn = partial(build_finding, Level.WARNING)
+fault = partial(build_finding, Level.FAULT)
 
 
 def get_worst(findings: Iterable[Finding]) -> Level:

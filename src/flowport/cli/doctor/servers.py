@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
-from flowport.cli.doctor.facts import Listed, NotListed, ServerOutcome
+from flowport.cli.doctor.facts import ServerFacts
 from flowport.domain.text import clean_line
 
 OWN_COMMAND: Final = (sys.executable, "-m", "flowport", "serve")
@@ -51,11 +51,11 @@ def build_environment(passed: Mapping[str, str], given: Mapping[str, str], every
     return {**passed, **expanded}
 
 
-def list_tools(command: Sequence[str], environment: Mapping[str, str], home: Path) -> ServerOutcome:
+def list_tools(command: Sequence[str], environment: Mapping[str, str], home: Path) -> ServerFacts:
     """Start a server as a client does and return its tools; it is ended in any case. Blocks."""
     program = shutil.which(command[0], path=environment.get("PATH", os.defpath))
     if program is None:
-        return NotListed("does not exist, or is not on the client's PATH")
+        return ServerFacts(problem="does not exist, or is not on the client's PATH")
     with (
         tempfile.TemporaryDirectory(prefix="flowport-doctor-", ignore_cleanup_errors=True) as name,
         tempfile.TemporaryFile() as errors,
@@ -70,7 +70,7 @@ def list_tools(command: Sequence[str], environment: Mapping[str, str], home: Pat
             ) as process:
                 return _talk(process, errors)
         except (OSError, ValueError) as exc:
-            return NotListed(f"cannot be started ({getattr(exc, 'strerror', None) or type(exc).__name__})")
+            return ServerFacts(problem=f"cannot be started ({getattr(exc, 'strerror', None) or type(exc).__name__})")
 
 
 def _copy_lists(home: Path, folder: Path) -> None:
@@ -91,7 +91,7 @@ def _replace_home(arguments: Sequence[str], home: Path) -> list[str]:
     ]
 
 
-def _talk(process: "subprocess.Popen[bytes]", errors: IO[bytes]) -> ServerOutcome:
+def _talk(process: "subprocess.Popen[bytes]", errors: IO[bytes]) -> ServerFacts:
     timer = threading.Timer(SERVER_SECONDS, process.kill)
     timer.start()
     listed, noise, size_bytes = None, "", 0
@@ -120,12 +120,12 @@ def _talk(process: "subprocess.Popen[bytes]", errors: IO[bytes]) -> ServerOutcom
         lines = [line for line in errors.read()[-4000:].decode("utf-8", "replace").splitlines() if line.strip()]
         reason = f" ({clean_line(lines[-1], limit=160)})" if lines else ""
         problem = f"did not answer within {SERVER_SECONDS:g} s" if is_late else "ended before it answered"
-        return NotListed(f"{problem}{reason}", noise)
+        return ServerFacts(problem=f"{problem}{reason}", noise=noise)
     result = listed.get("result")
     tools = result.get("tools") if isinstance(result, dict) else None
     if not isinstance(tools, list):
-        return NotListed("answers the request for its tools with an error", noise)
-    return Listed([tool for tool in tools if isinstance(tool, dict)], size_bytes, noise)
+        return ServerFacts(problem="answers the request for its tools with an error", noise=noise)
+    return ServerFacts([tool for tool in tools if isinstance(tool, dict)], size_bytes, noise=noise)
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
