@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from flowport.cli.doctor import checks
@@ -24,6 +26,7 @@ from tests.store.samples import build_run
 from tests.support.children import open_child
 from tests.support.provider_process import ProviderProcess, open_provider
 from tests.support.raw_server import Reply, build_reply, serving
+from tests.support.rights import obey_modes
 from tests.support.terminal import Ran, Terminal
 
 GONE = "http://127.0.0.1:9"
@@ -65,7 +68,7 @@ async def examine_here(monkeypatch: pytest.MonkeyPatch, terminal: Terminal, **va
     for name, value in {**terminal.environment, **variables}.items():
         monkeypatch.setenv(name, value)
     report = explain_settings({}, get_environment())
-    return await examine(report, should_start_servers=False)
+    return await examine(report, own_command=())
 
 
 def find(findings: list[Finding], name: str) -> list[Finding]:
@@ -161,13 +164,44 @@ async def test_what_is_broken_is_one_line_with_what_corrects_it(
 
 
 @pytest.mark.anyio
+async def test_an_unreadable_home_is_named_and_the_key_is_verified(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, home: Path, provider: ProviderProcess
+) -> None:
+    """Each check that needs the home says so in one line."""
+    home.mkdir(parents=True)
+    await anyio.to_thread.run_sync(save_runs, home, LIVE)
+    home.chmod(0)
+    with obey_modes():
+        found = await examine_here(monkeypatch, terminal, **provider.environment)
+    home.chmod(0o700)
+
+    faults = {one.name: one.sentence for one in found if one.level is Level.FAULT}
+    assert set(faults) == {"folder of the record of runs", "record of runs"}
+    assert "Permission denied" in faults["record of runs"]
+    assert find(found, "Magnific")[0].level is Level.OK
+
+
+@pytest.mark.anyio
+async def test_a_proxy_that_is_down_is_named(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its variable, and without its password."""
+    proxy = {"HTTPS_PROXY": "http://me:SECRET@127.0.0.1:9", "NO_PROXY": ""}
+    found = await examine_here(monkeypatch, terminal, **KEY, **proxy)
+
+    assert find(found, "way to Magnific")[0].sentence == "By the proxy of HTTPS_PROXY (http://127.0.0.1:9)."
+    assert find(found, "way to files")[0].level is Level.OK
+    [finding] = find(found, "Magnific")
+    assert (finding.level, "the proxy of HTTPS_PROXY" in finding.sentence) == (Level.FAULT, True)
+    assert "SECRET" not in repr(found)
+
+
+@pytest.mark.anyio
 async def test_a_user_without_a_home_folder_gets_lines(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     """The settings that need one are named, and what needs none is checked."""
     for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pathlib.Path.expanduser", _refuse)
 
-    found = await examine(explain_settings({}, {}), should_start_servers=False)
+    found = await examine(explain_settings({}, {}), own_command=())
 
     assert {one.name for one in found if one.level is Level.FAULT} == {"FLOWPORT_HOME", "FLOWPORT_OUTPUT_DIR"}
 

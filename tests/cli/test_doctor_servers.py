@@ -1,6 +1,7 @@
 """The doctor starts what a client would start, and nothing more."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from flowport.cli.doctor import checks
 from flowport.cli.doctor.facts import ServerFacts
 from flowport.cli.doctor.findings import Finding, Level
 from flowport.cli.doctor.installed import examine_client
-from flowport.cli.doctor.servers import build_environment
+from flowport.cli.doctor.servers import build_environment, list_tools
 from flowport.settings.key_file import save_key_file
 from tests.support.provider_process import ProviderProcess, open_provider
 from tests.support.terminal import Terminal
@@ -106,6 +107,25 @@ def test_a_command_that_prints_is_a_fault(terminal: Terminal, home: Path) -> Non
 
     assert entry.level is Level.OK
     assert (noise.level, "hello" in noise.sentence) == (Level.FAULT, True)
+
+
+def test_a_command_that_never_answers_is_ended_with_its_children(tmp_path: Path) -> None:
+    """Its child holds the output open, and is not waited for."""
+    environment = {"PATH": os.environ["PATH"]}
+
+    found = list_tools(("sh", "-c", "sleep 1000 & sleep 1000"), environment, tmp_path, seconds=0.5)
+
+    assert found.problem == "did not answer within 0.5 s"
+
+
+def test_a_command_that_floods_its_output_is_ended(tmp_path: Path) -> None:
+    """The first line is shown, without what a terminal would obey."""
+    program = "while True: print('\\x1b[31mnoise')"
+
+    found = list_tools((sys.executable, "-c", program), {"PATH": ""}, tmp_path, seconds=2)
+
+    assert found.problem == "did not answer within 2 s"
+    assert found.noise == "[31mnoise"
 
 
 def test_a_key_that_does_not_reach_a_client_is_a_warning(

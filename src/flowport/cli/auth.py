@@ -1,6 +1,7 @@
 """`flowport auth`: check an API key, verify it with one free request, and keep it in the key file."""
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from flowport.cli.doctor.collect import check_account, open_reading_accounts
 from flowport.cli.doctor.facts import Answered, Failed
 from flowport.cli.flags import add_config_flag, define_command
 from flowport.domain.errors import ConfigurationError, ProviderRefused
+from flowport.domain.text import clean_line
 from flowport.providers.registry import ProviderPlugin, get_plugins
 from flowport.settings.key_file import get_key_file_path, load_key_file, save_key_file
 from flowport.settings.settings import Origin, SettingsReport, explain_settings, get_environment
@@ -85,7 +87,7 @@ def command(
 
 
 def _read_key(provider: str | None, *, is_piped: bool) -> str:
-    if is_piped:
+    if is_piped and sys.stdin is not None:
         return sys.stdin.buffer.read(_MAX_KEY_CHARACTERS).decode("utf-8", "replace").strip()
     if sys.stdin is None or not sys.stdin.isatty():
         raise click.UsageError("standard input is not a terminal; give the key with --stdin")
@@ -138,7 +140,12 @@ class _Storing:
         is_used = origin is Origin.KEY_FILE
         says = f"{plugin.title} accepts it." if self.is_verified else "It was not verified."
         more = "" if is_used else f" {name} is also set by the {origin}, which has priority."
-        facts = {"provider": plugin.name, "path": str(self.path), "verified": self.is_verified, "used": is_used}
+        facts = {
+            "provider": plugin.name,
+            "path": os.fsencode(self.path).decode("utf-8", "replace"),
+            "verified": self.is_verified,
+            "used": is_used,
+        }
         return Outcome(ExitCode.DONE, f"The key was stored in {self.path}. {says}{more}", facts)
 
     def _refuse(self, reason: str, code: ExitCode = ExitCode.FAILED) -> Outcome:
@@ -192,7 +199,7 @@ def _describe(
 ) -> tuple[ExitCode, dict[str, Any]]:
     name = f"{plugin.prefix}API_KEY"
     origin = report.origins.get(name)
-    source = f"{origin} {path}" if origin is Origin.KEY_FILE else origin
+    source = f"{origin} {clean_line(str(path), limit=300)}" if origin is Origin.KEY_FILE else origin
     problem = next((one for one in report.problems if one.setting == name), None)
     is_accepted: bool | None = None
     match outcome:

@@ -77,8 +77,8 @@ def check_account(facts: AccountFacts) -> Iterator[Finding]:
             yield fault(facts.title, template, fix, status=error.status, sentence=sentence, **values)
         case Failed(error, sentence):
             level = Level.WARNING if isinstance(error, DayUsedUp | ProviderBusy) else Level.FAULT
-            kind = Public(type(error).__name__ if error else "no answer")
-            yield build_finding(level, facts.title, "{sentence}", sentence=sentence, kind=kind)
+            kind = getattr(error, "breakage", type(error).__name__ if error else "no answer")
+            yield build_finding(level, facts.title, "{sentence}", kind=f"{kind}", sentence=sentence)
         case _:
             assert_never(facts.outcome)
     if facts.limit is not None:
@@ -157,8 +157,10 @@ def check_store(health: StoreHealth) -> Iterator[Finding]:
     """Yield the state of the record, and the runs that wait for their user."""
     name, history = "record of runs", health.history
     if health.problem is not None:
-        problem, remedy = health.problem.problem, health.problem.remedy
-        yield fault(name, "It cannot be used: {problem}.", "{remedy}", problem=problem, remedy=remedy)
+        # Only a sentence that names a folder holds something of this computer.
+        is_private = {"/", "\\"} & set(health.problem.problem)
+        problem = health.problem.problem if is_private else Public(health.problem.problem)
+        yield fault(name, "It cannot be used: {problem}.", "{remedy}", problem=problem, remedy=health.problem.remedy)
     elif not health.layout:
         yield ok(name, "It is empty: no run was started yet.")
     elif health.is_older:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import anyio
+import anyio.to_thread
 
 from flowport.cli.doctor.facts import AccountFacts, Answered, Failed, FolderFacts
 from flowport.domain.errors import ConfigurationError, FlowportError, Operation, ProviderRejected, StoreError
@@ -40,7 +41,8 @@ async def open_reading_accounts(settings: Settings, stack: AsyncExitStack) -> li
     """
     if not settings.providers:
         return []
-    if not (settings.home.is_absolute() and settings.home.is_dir()):
+    is_there = await anyio.to_thread.run_sync(os.path.isdir, settings.home, abandon_on_cancel=True)
+    if not (is_there and settings.home.is_absolute()):
         folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
         settings = replace(settings, home=Path(folder))
     windows = open_rate_windows(settings.home)

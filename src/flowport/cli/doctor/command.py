@@ -4,8 +4,9 @@ import getpass
 import json
 import logging
 import platform
+import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ import click
 
 from flowport import __version__
 from flowport.cli.clients import SERVER_NAME, Client, get_clients
+from flowport.cli.console import ExitCode, print_json
 from flowport.cli.doctor import checks, collect, installed
 from flowport.cli.doctor.contract import compare_account, format_comparison
 from flowport.cli.doctor.facts import FolderFacts
@@ -71,18 +73,27 @@ def command(
         shared = json.dumps(body, indent=2)
         text = text or "No API key is set, so there is nothing to compare. `flowport auth` stores one."
     else:
-        findings = anyio.run(examine, report)
+        # The usual handler would leave the files of the servers that are being tried.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        own_command = (*OWN_COMMAND, "--config", str(config)) if config else OWN_COMMAND
+        try:
+            findings = anyio.run(partial(examine, report, own_command=own_command))
+        except KeyboardInterrupt:
+            return ExitCode.INTERRUPTED
         worst = get_worst(findings)
         text, code = "\n".join(map(_format, findings)), int(worst is Level.FAULT)
         body = {"flowport": __version__, "worst": worst.value, "findings": [one.build_facts() for one in findings]}
         shared = "\n".join(f"{one.level:8} {one.name}: {one.shared}" for one in findings)
-    click.echo(json.dumps(body, indent=2, ensure_ascii=False) if is_json else text)
+    if is_json:
+        print_json(body)
+    else:
+        click.echo(text)
     if report_path is not None:
         try:
             report_path.write_text(f"{remove_private(shared, _find_private(report))}\n", encoding="utf-8")
         except OSError as exc:
             click.echo(f"The report cannot be written ({exc.strerror or type(exc).__name__}).", err=True)
-            return 1
+            return ExitCode.FAILED
     return code
 
 
@@ -91,19 +102,22 @@ def _format(finding: Finding) -> str:
     return f"{line}\n{'':8} -> {finding.fix}" if finding.fix else line
 
 
-async def examine(report: SettingsReport, *, should_start_servers: bool = True) -> list[Finding]:
-    """Make every check, side by side, and return the lines in a fixed order."""
-    async with AsyncExitStack() as stack:
-        works = [*_build_local_works(report), *await _build_account_works(report, stack)]
-        works += _build_server_works(report) if should_start_servers else ()
-        found: list[list[Finding]] = [[] for _ in works]
+async def examine(report: SettingsReport, *, own_command: Sequence[str] = OWN_COMMAND) -> list[Finding]:
+    """Make every check, side by side, and return the lines in a fixed order.
 
-        async def make(place: int, name: str, work: Work) -> None:
-            found[place] = await _bound(name, work)
+    Args:
+        own_command: How this installation serves; empty to start no server.
+    """
+    works: list[tuple[str, Work]] = [*_build_local_works(report), ("accounts", partial(_check_accounts, report))]
+    works += _build_server_works(report, own_command) if own_command else ()
+    found: list[list[Finding]] = [[] for _ in works]
 
-        async with anyio.create_task_group() as tasks:
-            for place, (name, work) in enumerate(works):
-                tasks.start_soon(make, place, name, work)
+    async def make(place: int, name: str, work: Work) -> None:
+        found[place] = await _bound(name, work)
+
+    async with anyio.create_task_group() as tasks:
+        for place, (name, work) in enumerate(works):
+            tasks.start_soon(make, place, name, work)
     return [finding for each in found for finding in each]
 
 
@@ -114,7 +128,7 @@ async def _bound(name: str, work: Work) -> list[Finding]:
         with anyio.move_on_after(seconds):
             return [*await work()]
     except Exception as exc:  # noqa: BLE001 - a doctor must survive what it examines
-        return [fault(name, "It could not be checked ({kind}).", kind=Public(type(exc).__name__))]
+        return [fault(name, "It could not be checked ({error}).", error=Public(type(exc).__name__))]
     return [fault(name, "It could not be checked within {seconds} s.", seconds=seconds)]
 
 
@@ -158,24 +172,26 @@ def _check_version() -> Finding:
     return ok("version", template, **{name: Public(value) for name, value in values.items()})
 
 
-async def _build_account_works(report: SettingsReport, stack: AsyncExitStack) -> list[tuple[str, Work]]:
-    accounts = await collect.open_reading_accounts(report.settings, stack)
+async def _check_accounts(report: SettingsReport) -> Iterable[Finding]:
+    async with AsyncExitStack() as stack:
+        accounts = await collect.open_reading_accounts(report.settings, stack)
+        found: dict[int, list[Finding]] = {}
 
-    def build(number: int) -> Work:
-        async def run() -> Iterable[Finding]:
-            return checks.check_account(await collect.check_account(accounts[number], report.origins))
+        async def check(number: int) -> None:
+            found[number] = [*checks.check_account(await collect.check_account(accounts[number], report.origins))]
 
-        return run
+        async with anyio.create_task_group() as tasks:
+            for number in range(len(accounts)):
+                tasks.start_soon(check, number)
+    return [finding for number in sorted(found) for finding in found[number]]
 
-    return [(account.provider.title, build(number)) for number, account in enumerate(accounts)]
 
-
-def _build_server_works(report: SettingsReport) -> list[tuple[str, Work]]:
+def _build_server_works(report: SettingsReport, own_command: Sequence[str]) -> list[tuple[str, Work]]:
     home, environment = report.settings.home, get_environment()
     edited = [client for client in get_clients().values() if client.is_edited]
 
     def check_own() -> Iterable[Finding]:
-        return checks.check_own_server(list_tools(OWN_COMMAND, environment, home), edited, SERVER_NAME)
+        return checks.check_own_server(list_tools(own_command, environment, home), edited, SERVER_NAME)
 
     def check_client(client: Client) -> Iterable[Finding]:
         for facts in installed.examine_client(client, environment, home):

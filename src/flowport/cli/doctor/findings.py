@@ -48,16 +48,17 @@ class Finding:
         return {"level": self.level.value, "name": self.name, "sentence": self.sentence, "fix": self.fix}
 
 
-def build_finding(level: Level, name: str, template: str, fix: str = "", **values: Any) -> Finding:
+def build_finding(level: Level, name: str, template: str, fix: str = "", *, kind: str = "", **values: Any) -> Finding:
     """Return a line.
 
     Args:
         template: The sentence, with the names of its values between braces; `fix` likewise.
+        kind: What a shared line says in place of an error's sentence.
         values: Texts are made one line without control characters.
     """
     shown = {key: clean_line(one, limit=_LONGEST) if isinstance(one, str) else one for key, one in values.items()}
     shared = {key: one if isinstance(one, int | float | Public) else f"[{key}]" for key, one in values.items()}
-    both = " ".join(filter(None, (template, fix)))
+    both = " ".join(filter(None, (template, fix, kind and f"({kind})")))
     return Finding(level, name, template.format(**shown), fix.format(**shown), both.format(**shared))
 
 

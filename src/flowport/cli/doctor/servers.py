@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -51,8 +52,10 @@ def build_environment(passed: Mapping[str, str], given: Mapping[str, str], every
     return {**passed, **expanded}
 
 
-def list_tools(command: Sequence[str], environment: Mapping[str, str], home: Path) -> ServerFacts:
-    """Start a server as a client does and return its tools; it is ended in any case. Blocks."""
+def list_tools(
+    command: Sequence[str], environment: Mapping[str, str], home: Path, *, seconds: float = SERVER_SECONDS
+) -> ServerFacts:
+    """Start a server as a client does and return its tools; it is ended in any case, with what it has started. Blocks."""
     program = shutil.which(command[0], path=environment.get("PATH", os.defpath))
     if program is None:
         return ServerFacts(problem="does not exist, or is not on the client's PATH")
@@ -66,9 +69,15 @@ def list_tools(command: Sequence[str], environment: Mapping[str, str], home: Pat
         environment = {**environment, "FLOWPORT_HOME": name}
         try:
             with subprocess.Popen(  # noqa: S603 - what the client would start
-                started, env=environment, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
+                started,
+                env=environment,
+                cwd=folder,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,
             ) as process:
-                return _talk(process, errors)
+                return _talk(process, errors, seconds)
         except (OSError, ValueError) as exc:
             return ServerFacts(problem=f"cannot be started ({getattr(exc, 'strerror', None) or type(exc).__name__})")
 
@@ -91,8 +100,17 @@ def _replace_home(arguments: Sequence[str], home: Path) -> list[str]:
     ]
 
 
-def _talk(process: "subprocess.Popen[bytes]", errors: IO[bytes]) -> ServerFacts:
-    timer = threading.Timer(SERVER_SECONDS, process.kill)
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    """Kill a process with what it has started, which could hold its output open."""
+    if sys.platform == "win32":
+        process.kill()
+        return
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _talk(process: "subprocess.Popen[bytes]", errors: IO[bytes], seconds: float) -> ServerFacts:
+    timer = threading.Timer(seconds, _kill, (process,))
     timer.start()
     listed, noise, size_bytes = None, "", 0
     assert process.stdin and process.stdout  # noqa: S101, PT018 - both are pipes
@@ -114,12 +132,12 @@ def _talk(process: "subprocess.Popen[bytes]", errors: IO[bytes]) -> ServerFacts:
     finally:
         is_late = not timer.is_alive()
         timer.cancel()
-        process.kill()
+        _kill(process)
     if listed is None:
         errors.seek(0)
         lines = [line for line in errors.read()[-4000:].decode("utf-8", "replace").splitlines() if line.strip()]
         reason = f" ({clean_line(lines[-1], limit=160)})" if lines else ""
-        problem = f"did not answer within {SERVER_SECONDS:g} s" if is_late else "ended before it answered"
+        problem = f"did not answer within {seconds:g} s" if is_late else "ended before it answered"
         return ServerFacts(problem=f"{problem}{reason}", noise=noise)
     result = listed.get("result")
     tools = result.get("tools") if isinstance(result, dict) else None

@@ -28,27 +28,42 @@ def inspect_file(path: Path) -> StoreHealth:
         if not path.exists():
             return StoreHealth()
         # A file without a journal is not in use: read as immutable, it needs no files beside it.
-        option = "mode=ro" if os.path.lexists(path.with_name(f"{path.name}-wal")) else "immutable=1"
-        # The mode too: a user who may ignore it still gets files that others cannot write.
-        is_writable = bool(path.stat().st_mode & stat.S_IWUSR) and all(
-            os.access(one, os.W_OK) for one in (path, path.parent)
-        )
-        address = f"{path.absolute().as_uri()}?{option}"
-        with closing(sqlite3.connect(address, uri=True, isolation_level=None, timeout=BUSY_SECONDS)) as connection:
-            connection.row_factory = sqlite3.Row
-            return _inspect(connection, is_writable=is_writable)
+        if not _has_journal(path):
+            health = _open(path, "immutable=1")
+            if not _has_journal(path):
+                return health
+        # Another process uses it, perhaps since a moment ago, and what was read then may be half a change.
+        return _open(path, "mode=ro")
     except StoreError as exc:
         return StoreHealth(problem=exc)
-    except sqlite3.Error as exc:
-        return StoreHealth(problem=build_store_error(exc))
     except OSError as exc:
         return StoreHealth(problem=build_file_error(exc))
 
 
-def _inspect(connection: sqlite3.Connection, *, is_writable: bool) -> StoreHealth:
+def _has_journal(path: Path) -> bool:
+    return os.path.lexists(path.with_name(f"{path.name}-wal"))
+
+
+def _open(path: Path, option: str) -> StoreHealth:
+    address = f"{path.absolute().as_uri()}?{option}"
+    try:
+        with closing(sqlite3.connect(address, uri=True, isolation_level=None, timeout=BUSY_SECONDS)) as connection:
+            connection.row_factory = sqlite3.Row
+            return _inspect(connection, path)
+    except StoreError as exc:
+        return StoreHealth(problem=exc)
+    except sqlite3.Error as exc:
+        return StoreHealth(problem=build_store_error(exc))
+
+
+def _inspect(connection: sqlite3.Connection, path: Path) -> StoreHealth:
     layout = get_layout(connection)
     if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
         raise build_damage_error()
+    # The mode too: a user who may ignore it still gets files that others cannot write.
+    is_writable = bool(path.stat().st_mode & stat.S_IWUSR) and all(
+        os.access(one, os.W_OK) for one in (path, path.parent)
+    )
     if layout != LAYOUT:
         return StoreHealth(layout, is_older=layout > 0, is_writable=is_writable)
     return StoreHealth(layout, is_writable=is_writable, history=read_history(connection, LOCAL_OWNER))
