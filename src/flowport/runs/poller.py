@@ -18,7 +18,7 @@ from flowport.network.account import OpenAccount
 from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.interface import RunStatus
 from flowport.runs.live import LiveRun
-from flowport.runs.poll_schedule import (
+from flowport.runs.steps import (
     FAILED_POLL,
     LAST_STARTS_MINUTES,
     POLLS_IN_ONE,

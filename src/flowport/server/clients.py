@@ -23,7 +23,7 @@ from flowport.domain.call_errors import ConfirmationNeeded
 from flowport.domain.models import LOCAL_OWNER
 from flowport.domain.spending import Consent
 from flowport.domain.text import clean_line
-from flowport.runs.calls import Exchange
+from flowport.runs.delivery import Exchange
 
 logger = logging.getLogger(__name__)
 

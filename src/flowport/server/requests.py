@@ -8,7 +8,7 @@ import secrets
 from collections import OrderedDict
 from typing import Final
 
-from flowport.runs.calls import Exchange, RequestId
+from flowport.runs.delivery import Exchange, RequestId
 
 MAX_KEPT: Final = 4096
 """Requests that are remembered after they are over, so that a late cancellation finds its delivery."""
