@@ -14,12 +14,11 @@ from flowport.catalog.names import (
     MAX_PROPERTY_LENGTH,
     RESERVED_NAMES,
     build_property_names,
-    build_slug,
     build_tool_name,
     is_said_by,
 )
 from flowport.domain.models import App, Input, InputKind
-from flowport.domain.text import MAX_WANTED_LENGTH, get_nearest
+from flowport.domain.text import MAX_WANTED_LENGTH, build_slug, get_nearest
 from tests.support.app_builders import DISTINCT_INPUTS, WILD_TEXT, build_input
 
 KEY = "magnific:api.magnific.com/uqzQLDr2Aw"

@@ -10,8 +10,8 @@ import anyio
 from flowport.actions.tool import PROVIDER_NAMES, Arguments, BuiltInTool, build_input
 from flowport.actions.views.view import MAX_RUN_BYTES, UNKNOWN_COST, Facts, View, count_twice, plain
 from flowport.actions.workspace import OpenCatalog, Workspace
-from flowport.catalog.choices import build_choices, describe_choice
 from flowport.catalog.listing import Listing
+from flowport.catalog.readings import build_choices, describe_choice
 from flowport.catalog.search import Search, find_listings, is_provider
 from flowport.domain.errors import StoreError
 from flowport.domain.models import InputKind, JsonValue, OutputKind, Source

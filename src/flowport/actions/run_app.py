@@ -11,8 +11,8 @@ from flowport.actions.views.view import View
 from flowport.actions.workspace import OpenCatalog, Workspace
 from flowport.catalog.arguments import find_input
 from flowport.catalog.listing import Listing
-from flowport.catalog.schema import NEW_RUN, NEW_RUN_LABEL, get_inputs
-from flowport.catalog.values import InvalidValue, parse_value
+from flowport.catalog.schema import NEW_RUN, NEW_RUN_LABEL
+from flowport.catalog.values import InvalidValue, get_inputs, parse_value
 from flowport.domain.call_errors import build_refusal
 from flowport.domain.models import InputKind
 from flowport.domain.spending import find_price_question

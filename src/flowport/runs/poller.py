@@ -1,4 +1,4 @@
-"""Poll the live runs of one account, each alone or several by bulk status, as `poll_schedule` decides."""
+"""Poll the live runs of one account, each alone or several by bulk status, as `steps` decides."""
 
 import heapq
 import itertools

@@ -12,8 +12,7 @@ import anyio.to_thread
 
 from flowport.catalog.arguments import build_raw_digest, find_input, name_arguments
 from flowport.catalog.listing import Listing
-from flowport.catalog.schema import get_inputs
-from flowport.catalog.values import parse_value, unwrap_file
+from flowport.catalog.values import get_inputs, parse_value, unwrap_file
 from flowport.domain.call_errors import build_refusal
 from flowport.domain.errors import ArgumentProblem, ArgumentsInvalid
 from flowport.domain.models import BATCH_PREFIX, App, InputKind, JsonValue, Run, RunState
