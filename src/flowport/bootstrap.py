@@ -153,7 +153,7 @@ def open_home(folder: Path) -> Home:
     """Open the store and take the lock of this process.
 
     Nothing is raised: a store that cannot be used says why whenever it is asked for what it cannot do. Without a lock
-    nothing could tell that this process lives, so the store is then read-only.
+    other processes could not see that this process lives, so the store is then read-only.
     """
     path = folder / STORE_NAME
     try:

@@ -28,7 +28,7 @@ def build_cache_path(home: Path, account: Account) -> Path:
 
 
 def get_stamp(path: Path) -> int:
-    """Return a number that changes whenever the file is replaced; 0 when there is none."""
+    """Return a number that changes whenever the file is replaced; 0 if it does not exist."""
     try:
         return path.stat().st_mtime_ns
     except OSError:
@@ -36,7 +36,7 @@ def get_stamp(path: Path) -> int:
 
 
 def load_catalogue(path: Path) -> Catalogue | None:
-    """Return the catalogue of the last run, or None when there is none that can be read."""
+    """Return the catalogue of the last run, or None if there are none that can be read."""
     try:
         record = json.loads(path.read_bytes())
         if record["format"] != FORMAT:

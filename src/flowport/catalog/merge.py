@@ -52,7 +52,7 @@ def replace_listings(catalogue: Catalogue, built: Mapping[str, Listing]) -> Cata
 
 
 def is_outdated(listing: Listing) -> bool:
-    """Tell whether the definition is known but the tool is not built from it yet."""
+    """Return whether the definition is known but the tool is not built from it yet."""
     return listing.tool is None and listing.app.inputs is not None and not listing.left_out
 
 

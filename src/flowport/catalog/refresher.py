@@ -123,7 +123,7 @@ class Catalog:
         return tuple(one.tool for one in self.ranked)
 
     async def load(self) -> bool:
-        """Merge what an earlier or another process has saved with what was read since; False when there is none."""
+        """Merge what an earlier or another process has saved with what was read since; False when nothing was found."""
         self._file_stamp = get_stamp(self._cache_path)
         cached = load_catalogue(self._cache_path)
         if cached is None:

@@ -307,7 +307,7 @@ class RunQueries(Protocol):
         """
 
     async def get_last_delivered(self, *, owner: str) -> Run | None:
-        """Return the owner's run with outputs that was delivered last; None if there is none."""
+        """Return the owner's run with outputs that was delivered last; None if nothing was found."""
 
     async def get_durations(self, *, account_id: str, app_id: str, limit: int = 20) -> tuple[float, ...]:
         """Return how many seconds the app's latest successful runs took at the provider, newest first."""

@@ -150,7 +150,7 @@ MAX_REMINDERS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class AppHistory:
-    """What an app's latest runs on one account tell of it."""
+    """What the latest runs of an app on one account made, and how long they took."""
 
     durations: tuple[float, ...] = ()
     """Seconds at the provider of those that succeeded, newest first."""
@@ -168,9 +168,9 @@ class History:
     unseen: int
     """How many are over and not seen."""
     unknown: int
-    """How many may have been started and charged without anybody knowing."""
+    """How many may have been started and charged; their outcome is unknown."""
     oldest_at: float | None
-    """When the oldest was accepted; None when there is none."""
+    """When the oldest was accepted; None if there are no runs."""
     saved_outputs: int
     saved_bytes: int
     """The size of the saved outputs when they were saved; they may have been removed since."""
@@ -190,7 +190,7 @@ MIN_DURATIONS: Final = 3
 
 
 def get_usual_seconds(durations: Sequence[float]) -> float | None:
-    """Return how long a run usually takes, by those of before; None when they are too few to tell."""
+    """Return the median duration in seconds; None for fewer than `MIN_DURATIONS` runs."""
     return statistics.median(durations) if len(durations) >= MIN_DURATIONS else None
 
 
