@@ -12,9 +12,9 @@ import anyio
 import anyio.to_thread
 
 from flowport.actions.workspace import DefinitionReader, OpenCatalog, Workspace
-from flowport.catalog.cache import build_cache_path
 from flowport.catalog.ranking import ORDER_NAME, ToolOrder
 from flowport.catalog.refresher import Catalog
+from flowport.catalog.snapshots import build_cache_path
 from flowport.domain.errors import StoreError
 from flowport.domain.models import App, Source
 from flowport.media.input_files import MediaRules

@@ -1,4 +1,8 @@
-"""Read a provider's lists in the path family in which it answers, and narrow a catalogue to a source."""
+"""Where a catalogue comes from: a provider's lists, the file of an earlier process, and how they are merged.
+
+The lists are read in the path family in which the provider answers. The file is one JSON file for each account, replaced as
+a whole, with the tools in wire format: reading it is all that the first `tools/list` waits for, also with the provider down.
+"""
 
 import json
 import logging
@@ -227,7 +231,7 @@ def get_stamp(path: Path) -> int:
 
 
 def load_catalogue(path: Path) -> Catalogue | None:
-    """Return the catalogue of the last run, or None if there are none that can be read."""
+    """Return the catalogue of the last run, or None if it cannot be read."""
     try:
         record = json.loads(path.read_bytes())
         if record["format"] != FORMAT:

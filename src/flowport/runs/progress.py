@@ -9,7 +9,7 @@ from flowport.domain.text import format_duration
 from flowport.runs.durations import Usual
 from flowport.runs.live import LiveRun, QueuePlace
 from flowport.runs.poll_schedule import get_live_rows
-from flowport.store.batch_records import BatchProgress
+from flowport.store.records import BatchProgress
 
 MIN_ROWS: Final = 3
 """How many rows must be over before they show how long the others will take."""

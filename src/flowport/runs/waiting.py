@@ -59,7 +59,6 @@ class Waitable(Protocol[T]):
 
     async def observe(self) -> Observation[T]:
         """Return how it stands now."""
-        ...
 
 
 async def wait(subject: Waitable[T], caller: Caller, clock: Clock, deadline: float = inf) -> T:

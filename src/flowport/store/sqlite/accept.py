@@ -21,10 +21,10 @@ from flowport.domain.call_errors import PriceUnconfirmed
 from flowport.domain.models import ENDED_UNSENT, ENDED_WHILE_STARTING, SANDBOX_HOST, BootTime, Run, RunState
 from flowport.domain.run_events import Cancelled, StartUnknown
 from flowport.domain.spending import DAY_SECONDS, LimitExceeded, Spending, SpendingCheck, find_obstacle
-from flowport.store.batch_records import STOPPED_BY_PERSON
 from flowport.store.records import (
     CANCELLED_DELIVERY_SECONDS,
     MAX_REMINDERS,
+    STOPPED_BY_PERSON,
     Accepted,
     AcceptOutcome,
     AttachRules,

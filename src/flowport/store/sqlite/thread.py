@@ -115,27 +115,21 @@ class Worker(Protocol):
     @property
     def commits(self) -> int:
         """How many write transactions were committed."""
-        ...
 
     def find_loss(self) -> StoreError | None:
         """Return what is wrong when the open file is no longer the one at its path."""
-        ...
 
     async def write(self, work: Work[T], *, patience_seconds: float | None = None) -> T:
         """Return what the operation returned, once its changes are on disk."""
-        ...
 
     async def read(self, work: Work[T]) -> T:
         """Return what the operation returned, from one snapshot."""
-        ...
 
     async def perform_alone(self, work: Work[T]) -> T:
         """Return what came of what SQLite does in no transaction."""
-        ...
 
     async def close(self) -> None:
         """Perform what was queued, then close the file."""
-        ...
 
 
 class ConnectionThread:
