@@ -12,9 +12,9 @@ import anyio
 import anyio.to_thread
 
 from flowport.actions.workspace import DefinitionReader, OpenCatalog, Workspace
-from flowport.catalog.cache import build_cache_path
 from flowport.catalog.ranking import ORDER_NAME, ToolOrder
 from flowport.catalog.refresher import Catalog
+from flowport.catalog.snapshots import build_cache_path
 from flowport.domain.errors import StoreError
 from flowport.domain.models import App, Source
 from flowport.media.input_files import MediaRules
@@ -150,7 +150,7 @@ def open_home(folder: Path) -> Home:
     """Open the store and take the lock of this process.
 
     Nothing is raised: a store that cannot be used says why whenever it is asked for what it cannot do. Without a lock
-    nothing could tell that this process lives, so the store is then read-only.
+    other processes could not see that this process lives, so the store is then read-only.
     """
     path = folder / STORE_NAME
     try:

@@ -16,7 +16,7 @@ from flowport.providers.registry import ProviderSettings
 from flowport.runs.batch.prepare import BatchRequest, InputRow, PreparedBatch, prepare_batch
 from flowport.runs.batch.service import TRIAL_ROWS, Batches, _count_places
 from flowport.runs.submit import RunRequest
-from flowport.store.batch_records import STOPPED_BY_PERSON
+from flowport.store.records import STOPPED_BY_PERSON
 from tests.fakes.client import Client as SandboxClient
 from tests.fakes.magica.client import MAGICA_KEY, MagicaClient
 from tests.support.harness import Harness, open_harness

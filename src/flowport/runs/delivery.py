@@ -37,15 +37,12 @@ class AnswerListener(Protocol):
 
     def note_written(self) -> None:
         """The answer was written to the client."""
-        ...
 
     def note_cancelled(self) -> None:
         """The client cancelled the request although its answer was written."""
-        ...
 
     def note_left(self) -> None:
         """The client no longer waits, and the answer was not written."""
-        ...
 
 
 class _State(Enum):
@@ -163,35 +160,28 @@ class Caller(Protocol):
     @property
     def arrived_at_seconds(self) -> float:
         """Monotonic seconds at which the call arrived; the wait budget counts from it."""
-        ...
 
     @property
     def owner(self) -> str:
         """Whose runs are meant."""
-        ...
 
     @property
     def connection(self) -> str:
         """What the call came over; calls of one connection have the same."""
-        ...
 
     @property
     def client(self) -> str:
         """What the client calls itself, cleaned; empty when it does not say."""
-        ...
 
     @property
     def exchange(self) -> Exchange:
         """The request: it knows whether the client is disconnected, and whether the answer was written."""
-        ...
 
     async def report(self, elapsed_seconds: float, message: str, /) -> None:
         """Report progress: a number that only grows, and a message for a person."""
-        ...
 
     async def confirm(self, question: str, patience_seconds: float, /) -> Consent:
         """Ask the person a question and wait so many seconds for the answer."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,8 @@ from flowport.domain.errors import StoreError
 from flowport.domain.models import Run, RunState, Urgency
 from flowport.domain.run_events import RunEvent, apply
 from flowport.runtime.clock import Clock
-from flowport.store.batch_records import BatchProgress
 from flowport.store.interface import Store
-from flowport.store.records import Recorded, Stale
+from flowport.store.records import BatchProgress, Recorded, Stale
 
 logger = logging.getLogger(__name__)
 

@@ -34,7 +34,7 @@ from flowport.network.ratelimit.limiter import Priority
 from flowport.runs.references import CreationMedia, InputMedia, OutputFinder, OutputMedia
 from flowport.runs.submit import RunRequest
 from flowport.runtime.clock import Clock
-from flowport.store.workers import Workers
+from flowport.store.interface import Workers
 
 MAX_SHOWN_VALUE: Final = 300
 """Characters of one text argument that the store keeps for a person to read again."""

@@ -33,9 +33,8 @@ from flowport.runs.service import Runner
 from flowport.runs.steps import Download, Drop, MarkUnknown
 from flowport.runs.submit import RunRequest
 from flowport.runtime.clock import Clock
-from flowport.store.interface import Store
+from flowport.store.interface import Store, Workers
 from flowport.store.records import Claimed
-from flowport.store.workers import Workers
 
 logger = logging.getLogger(__name__)
 

@@ -60,7 +60,6 @@ class Conductor(Protocol):
 
     def conduct(self, batch: Run, runner: "Runner", /) -> Awaitable[Run]:
         """Have the runner follow the rows of a batch, and return the batch when it is over."""
-        ...
 
 
 class Runner:

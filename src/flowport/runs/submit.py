@@ -17,6 +17,7 @@ from flowport.network.account import OpenAccount
 from flowport.runs.delivery import Caller, Deliveries, Exchange
 from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Clock
+from flowport.store.interface import Workers
 from flowport.store.records import (
     Accepted,
     AcceptOutcome,
@@ -27,7 +28,6 @@ from flowport.store.records import (
     Uncertain,
     WaitingCall,
 )
-from flowport.store.workers import Workers
 
 MAX_RUNS_SUBMITTED: Final = 5
 """Calls that are prepared and recorded side by side. More would not be done sooner: each would only wait longer for the
@@ -186,7 +186,6 @@ class Preparation(Protocol[P]):
 
     async def prepare(self, request: RunRequest, caller: Caller) -> Offer[P]:
         """Check and price it; nothing is started."""
-        ...
 
 
 class Service(Protocol[P_contra]):
@@ -194,11 +193,9 @@ class Service(Protocol[P_contra]):
 
     async def submit(self, prepared: P_contra, request: RunRequest, /) -> Submission:
         """Accept it, or join the one that it repeats."""
-        ...
 
     def stop_unwanted(self, run: Run, request: RunRequest, /) -> None:
         """Stop what a disconnected caller started, as far as that is possible."""
-        ...
 
 
 class Submitter(Generic[P]):

@@ -31,9 +31,8 @@ from flowport.network.file_transfer import PASSING_STATUSES, SLOWEST_BYTES_PER_S
 from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.interface import PlacedUploads, UploadedFile, UploadPlace, WholeUploads
 from flowport.runtime.clock import Clock
-from flowport.store.interface import Store
+from flowport.store.interface import Store, Workers
 from flowport.store.records import BeingUploaded, ToUpload, Upload, UploadClaim
-from flowport.store.workers import Workers
 
 logger = logging.getLogger(__name__)
 

@@ -20,9 +20,8 @@ from flowport.runs.poll import DurationBook, Usual
 from flowport.runs.recovery import Recovery
 from flowport.runs.steps import get_live_rows
 from flowport.runtime.clock import Clock
-from flowport.store.batch_records import BatchProgress
 from flowport.store.interface import Store
-from flowport.store.records import get_usual_seconds
+from flowport.store.records import BatchProgress, get_usual_seconds
 
 PROGRESS_SECONDS: Final = 5.0
 """Between two progress notifications. Clients that reset their timer on progress do so within ten seconds."""
@@ -68,7 +67,6 @@ class Waitable(Protocol[T]):
 
     async def observe(self) -> Observation[T]:
         """Return how it stands now."""
-        ...
 
 
 async def wait(subject: Waitable[T], caller: Caller, clock: Clock, deadline: float = inf) -> T:

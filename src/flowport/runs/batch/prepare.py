@@ -27,8 +27,8 @@ from flowport.runs.references import OutputMedia
 from flowport.runs.steps import LIVE_ROWS
 from flowport.runs.submit import RunRequest
 from flowport.runtime.clock import Clock
-from flowport.store.batch_records import BatchRow, NewBatch
-from flowport.store.workers import Workers
+from flowport.store.interface import Workers
+from flowport.store.records import BatchRow, NewBatch
 
 MAX_ROWS: Final = 2_000
 """Runs of one batch, variations counted."""

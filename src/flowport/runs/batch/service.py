@@ -25,9 +25,8 @@ from flowport.runs.steps import get_live_rows
 from flowport.runs.submit import Acceptor, RunRequest, Submission
 from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Clock
-from flowport.store.batch_records import STOPPED_BY_PERSON, BatchProgress, RowStatus
-from flowport.store.interface import Store
-from flowport.store.workers import Workers
+from flowport.store.interface import Store, Workers
+from flowport.store.records import STOPPED_BY_PERSON, BatchProgress, RowStatus
 
 logger = logging.getLogger(__name__)
 
