@@ -5,7 +5,7 @@ from dataclasses import replace
 import anyio
 import pytest
 
-from flowport.runs.calls import Exchange, RequestId
+from flowport.runs.delivery import Exchange, RequestId
 from flowport.runtime.clock import SystemClock
 from flowport.server.requests import MAX_KEPT, RequestIdInUse, RequestsInProgress, RequestTable
 from tests.support.fake_clock import wait_until_blocked

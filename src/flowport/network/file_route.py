@@ -270,7 +270,7 @@ class Outlet:
 
         Raises:
             NotConnected: There was none.
-            httpx2.HTTPError: The connection broke off, or what came is no HTTP.
+            httpx2.HTTPError: The connection broke off, or the answer is not HTTP.
         """
         for place, host in enumerate(way.hosts, 1):
             progress = RequestProgress(way.proxy)

@@ -67,7 +67,7 @@ class ProviderSettings:
 
     @property
     def fingerprint(self) -> str:
-        """A digest of the key, short enough to show and long enough to tell keys apart."""
+        """A digest of the key, short enough to show and long enough to distinguish keys."""
         return hashlib.sha256(self.api_key.encode()).hexdigest()[:12]
 
 
@@ -137,7 +137,7 @@ def get_plugin(name: str) -> ProviderPlugin:
     """Return the provider of this name.
 
     Raises:
-        ConfigurationError: There is none.
+        ConfigurationError: It does not exist.
     """
     plugin = next((plugin for plugin in get_plugins() if plugin.name == name), None)
     if plugin is None:

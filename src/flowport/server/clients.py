@@ -36,7 +36,7 @@ from flowport.domain.models import LOCAL_OWNER
 from flowport.domain.spending import Consent
 from flowport.domain.text import clean_line
 from flowport.domain.uris import format_run_uri
-from flowport.runs.calls import Exchange
+from flowport.runs.delivery import Exchange
 from flowport.runtime.background import Changes, ListKind
 
 logger = logging.getLogger(__name__)

@@ -26,7 +26,7 @@ from flowport.catalog.search import MAX_NEAREST
 from flowport.domain.call_errors import AppAmbiguous, AppNotFound, ConfirmationNeeded, ResourceNotFound
 from flowport.domain.errors import ArgumentsInvalid, ConfigurationError, FlowportError, StoreError
 from flowport.domain.models import LOCAL_OWNER, JsonValue
-from flowport.runs.calls import Caller
+from flowport.runs.delivery import Caller
 from flowport.runtime.background import Supervisor
 from flowport.runtime.failpoints import Failpoint, trigger
 from flowport.server.clients import (

@@ -19,7 +19,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import anyio
 
-from flowport.runs.calls import Caller, Exchange, RequestId
+from flowport.runs.delivery import Caller, Exchange, RequestId
 from flowport.runs.waiting import EventWait, wait
 from flowport.runtime.clock import Clock
 

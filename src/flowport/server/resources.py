@@ -33,7 +33,7 @@ from flowport.media.identify import identify
 from flowport.media.previews import Preview
 from flowport.network.causes import FetchError
 from flowport.network.file_transfer import FetchRules, FileSink
-from flowport.runs.calls import Caller
+from flowport.runs.delivery import Caller
 from flowport.runs.downloads import bring_output
 from flowport.server.prompts import BATCH_ID
 

@@ -1,4 +1,4 @@
-"""Several runs at once: each is looked at until it is over, with fewer requests than runs where one tells of several."""
+"""Several runs at once: each is looked at until it is over, with fewer requests than runs where one reports of several."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,8 +11,7 @@ import pytest
 from flowport.domain.models import App, Run, RunState
 from flowport.network.account import OpenAccount
 from flowport.providers.interface import Started
-from flowport.runs.live import LiveRuns
-from flowport.runs.pending_writes import PendingWrites
+from flowport.runs.live import LiveRuns, PendingWrites
 from flowport.runs.poll import RunPoller
 from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Pace
@@ -29,7 +28,7 @@ RUNNING = replace(RUN, state=RunState.RUNNING, starting_at=NOW, started_at=NOW, 
 
 @dataclass(frozen=True)
 class Party:
-    """Runs that were started and that nobody follows yet."""
+    """Runs that were started and that no one follows yet."""
 
     flowport: Harness
     account: OpenAccount
@@ -95,7 +94,7 @@ async def test_fewer_requests_than_runs_follow_them(
 
 
 @pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
-async def test_each_is_read_by_itself_where_no_request_tells_of_several(
+async def test_each_is_read_by_itself_where_no_request_reports_of_several(
     sandbox: SandboxClient, world: ProviderWorld, tmp_path: Path
 ) -> None:
     """The provider may not have it, whatever its pages say; it is asked once, and every run ends."""
