@@ -14,8 +14,8 @@ from listings import build_listing
 from wire import build_environment, exchange, greet
 
 from flowport.actions.built_in_tools import BUILT_IN_TOOLS
-from flowport.catalog.cache import build_cache_path, save_catalogue
 from flowport.catalog.listing import Catalogue
+from flowport.catalog.snapshots import build_cache_path, save_catalogue
 from flowport.domain.models import Account
 from flowport.providers.registry import ProviderSettings
 from flowport.server.results import build_wire_tool

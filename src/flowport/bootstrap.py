@@ -12,9 +12,9 @@ import anyio
 import anyio.to_thread
 
 from flowport.actions.workspace import DefinitionReader, OpenCatalog, Workspace
-from flowport.catalog.cache import build_cache_path
 from flowport.catalog.ranking import ORDER_NAME, ToolOrder
 from flowport.catalog.refresher import Catalog
+from flowport.catalog.snapshots import build_cache_path
 from flowport.domain.errors import StoreError
 from flowport.domain.models import App, Source
 from flowport.media.input_files import MediaRules
@@ -26,21 +26,18 @@ from flowport.network.file_transfer import Fetcher, Uploader
 from flowport.network.sandbox_process import keep_tidy
 from flowport.runs.batch.report import BatchReport
 from flowport.runs.batch.service import BatchConductor, Batches
-from flowport.runs.calls import RecentRequests
 from flowport.runs.delivery import Deliveries
 from flowport.runs.downloads import DownloadRetrier, LinkRefresher, OutputSaver
-from flowport.runs.durations import DurationBook
 from flowport.runs.inputs import InputPreparer
-from flowport.runs.live import LiveRuns
+from flowport.runs.live import LiveRuns, PendingWrites
 from flowport.runs.output_file import SavingRules
-from flowport.runs.pending_writes import PendingWrites
-from flowport.runs.poll import RunPoller
+from flowport.runs.poll import DurationBook, RunPoller
 from flowport.runs.prepare import CallPreparer
 from flowport.runs.recovery import CallRebuilder, Recovery
 from flowport.runs.references import OutputFinder
 from flowport.runs.service import Runner
 from flowport.runs.start import RunStarter
-from flowport.runs.submit import MAX_BATCHES_SUBMITTED, MAX_RUNS_SUBMITTED, Acceptor, Submitter
+from flowport.runs.submit import MAX_BATCHES_SUBMITTED, MAX_RUNS_SUBMITTED, Acceptor, RecentRequests, Submitter
 from flowport.runs.uploads import FileUploads
 from flowport.runs.waiting import Waiter
 from flowport.runtime.background import Changes, ListKind, Supervisor
@@ -153,7 +150,7 @@ def open_home(folder: Path) -> Home:
     """Open the store and take the lock of this process.
 
     Nothing is raised: a store that cannot be used says why whenever it is asked for what it cannot do. Without a lock
-    nothing could tell that this process lives, so the store is then read-only.
+    other processes could not see that this process lives, so the store is then read-only.
     """
     path = folder / STORE_NAME
     try:

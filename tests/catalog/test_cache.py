@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from flowport.catalog.cache import _format_listing, _parse_listing, build_cache_path, load_catalogue, save_catalogue
 from flowport.catalog.listing import Catalogue, Listing
+from flowport.catalog.snapshots import _format_listing, _parse_listing, build_cache_path, load_catalogue, save_catalogue
 from flowport.domain.models import Account, App, Input, InputKind, Option, Source
 from flowport.providers.interface import LeftOut
 from tests.catalog.samples import build_listing
@@ -202,7 +202,7 @@ def test_the_file_is_named_for_the_account_without_odd_characters() -> None:
 SAVE_OFTEN = """
 import sys
 from pathlib import Path
-from flowport.catalog.cache import load_catalogue, save_catalogue
+from flowport.catalog.snapshots import load_catalogue, save_catalogue
 path = Path(sys.argv[1])
 catalogue = load_catalogue(path)
 for _ in range(200):

@@ -7,8 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from flowport.catalog.cache import load_catalogue
-from flowport.catalog.merge import STALE_AFTER_SECONDS
+from flowport.catalog.snapshots import STALE_AFTER_SECONDS, load_catalogue
 from flowport.domain.errors import AppUnsupported, Breakage, Operation
 from flowport.store.sqlite.store import open_sqlite_store
 from tests.catalog.benches import build_bench

@@ -5,7 +5,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from flowport.catalog.merge import MAX_REREAD, STALE_AFTER_SECONDS
+from flowport.catalog.snapshots import MAX_REREAD, STALE_AFTER_SECONDS
 from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.interface import ApiRequest
 from flowport.providers.magnific.api import Magnific

@@ -8,8 +8,8 @@ from typing import Any
 import anyio
 import pytest
 
-from flowport.catalog.merge import STALE_AFTER_SECONDS
 from flowport.catalog.refresher import FIRST_WATCH_SECONDS, MAX_REREAD, REREAD_SECONDS, WATCH_SECONDS
+from flowport.catalog.snapshots import STALE_AFTER_SECONDS
 from flowport.domain.errors import Operation
 from flowport.domain.models import Source
 from flowport.network.ratelimit.limiter import Priority

@@ -9,8 +9,7 @@ import anyio
 
 from flowport.domain.models import Run, RunState, Urgency
 from flowport.providers.interface import ApiRequest, Provider
-from flowport.runs.live import LiveRuns
-from flowport.runs.pending_writes import PendingWrites
+from flowport.runs.live import LiveRuns, PendingWrites
 from flowport.runs.poll import PollResult, RunPoller
 from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Pace

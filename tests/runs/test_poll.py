@@ -13,10 +13,9 @@ from flowport.domain.models import Output, OutputKind, Run, RunState
 from flowport.domain.run_events import Finished, Started
 from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.interface import ApiRequest
-from flowport.runs.live import LiveRuns
-from flowport.runs.pending_writes import PendingWrites
+from flowport.runs.live import LiveRuns, PendingWrites
 from flowport.runs.poll import PollResult, RunPoller
-from flowport.runs.poll_schedule import LOST_AFTER_SECONDS
+from flowport.runs.steps import LOST_AFTER_SECONDS
 from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Pace
 from tests.runs.samples import NOW, RUN, build_look, get_instant, read

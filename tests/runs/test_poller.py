@@ -10,8 +10,7 @@ from flowport.domain.errors import Breakage, Operation
 from flowport.domain.models import RunState, Urgency
 from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.interface import ApiRequest
-from flowport.runs.live import LiveRuns
-from flowport.runs.pending_writes import PendingWrites
+from flowport.runs.live import LiveRuns, PendingWrites
 from flowport.runs.poll import RunPoller
 from flowport.runs.poller import MAX_POLLS
 from flowport.runtime.background import Supervisor

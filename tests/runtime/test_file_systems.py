@@ -38,7 +38,7 @@ for text in sys.argv[2:]:
 CATALOGUE = """
 import sys
 from pathlib import Path
-from flowport.catalog.cache import load_catalogue, save_catalogue
+from flowport.catalog.snapshots import load_catalogue, save_catalogue
 from flowport.catalog.listing import Catalogue
 path = Path(sys.argv[1]) / "catalogue" / "magnific-x.json"
 for at in (1.0, 2.0):

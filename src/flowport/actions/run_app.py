@@ -17,9 +17,9 @@ from flowport.domain.call_errors import build_refusal
 from flowport.domain.models import InputKind
 from flowport.domain.spending import find_price_question
 from flowport.runs.batch.prepare import BatchRequest, InputRow
-from flowport.runs.calls import Caller, RunRequest
+from flowport.runs.delivery import Caller
 from flowport.runs.prepare import PreparedCall, price_call
-from flowport.runs.submit import Offer
+from flowport.runs.submit import Offer, RunRequest
 from flowport.runs.waiting import report_while
 
 _MAX_READ_NAMES: Final = 500

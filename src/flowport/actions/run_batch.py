@@ -14,11 +14,10 @@ from flowport.domain.call_errors import build_refusal
 from flowport.domain.models import InputKind
 from flowport.domain.spending import find_price_question
 from flowport.media.input_files import MediaRules
-from flowport.runs.batch.input_rows import CSV, read_rows
-from flowport.runs.batch.prepare import MAX_ROWS, BatchRequest, PreparedBatch, prepare_batch
-from flowport.runs.calls import Caller, RunRequest
+from flowport.runs.batch.prepare import CSV, MAX_ROWS, BatchRequest, PreparedBatch, prepare_batch, read_rows
+from flowport.runs.delivery import Caller
 from flowport.runs.prepare import price_call
-from flowport.runs.submit import Offer
+from flowport.runs.submit import Offer, RunRequest
 from flowport.runs.waiting import report_while
 
 VARIATIONS: Final = replace(

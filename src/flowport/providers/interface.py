@@ -233,7 +233,6 @@ class BulkStatus(Protocol):
 
     def build_request(self, provider_run_ids: Sequence[str]) -> ApiRequest:
         """Return the request for the status of these runs, at most `most`."""
-        ...
 
     def parse(self, answer: ApiAnswer, provider_run_ids: Sequence[str], *, now: float) -> Mapping[str, RunStatus]:
         """Return the status of the runs by their ids, each as a poll of it alone would; one that is missing is polled alone.
@@ -245,7 +244,6 @@ class BulkStatus(Protocol):
         Raises:
             ProviderError: The answer is a refusal, or describes none of them.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +267,6 @@ class Webhooks(Protocol):
             headers: Names in lower case.
             now: In seconds since 1970.
         """
-        ...
 
     def parse(self, body: bytes) -> WebhookEvent:
         """Return what an event says.
@@ -277,7 +274,6 @@ class Webhooks(Protocol):
         Raises:
             ValueError: It names no run.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,15 +321,12 @@ class Provider(Protocol):
     @property
     def alternatives(self) -> Sequence["Provider"]:
         """The same provider in its other path families, to be tried in order when the lists of this one do not exist."""
-        ...
 
     def build_headers(self, api_key: str, host: str) -> Mapping[str, str]:
         """Return the headers that every request to this host carries."""
-        ...
 
     def build_list_queries(self) -> Sequence[ListQuery]:
         """Return the requests that list apps: own ones first."""
-        ...
 
     def parse_list(self, answer: ApiAnswer, *, is_own: bool) -> AppList:
         """Return the apps of a list, without definitions.
@@ -341,7 +334,6 @@ class Provider(Protocol):
         Raises:
             ProviderError: The answer is a refusal, or no list.
         """
-        ...
 
     def describe_app(self, app: App, *, read_at: float) -> Conversation[App]:
         """Return the app with its inputs.
@@ -350,19 +342,15 @@ class Provider(Protocol):
             ProviderError: An answer is a refusal, or not this app's definition.
             AppUnsupported: The definition cannot become a tool.
         """
-        ...
 
     def build_start_request(self, app: App, inputs: Mapping[str, JsonValue]) -> ApiRequest:
         """Return the request that starts a run. Each one that is sent may cost money."""
-        ...
 
     def parse_start(self, answer: ApiAnswer) -> StartOutcome:
         """Return whether the run was started; never raises for an answer."""
-        ...
 
     def build_status_request(self, provider_run_id: str) -> ApiRequest:
         """Return the request for the status of a run."""
-        ...
 
     def parse_status(self, answer: ApiAnswer, *, now: float) -> RunStatus:
         """Return the status of a run.
@@ -373,4 +361,3 @@ class Provider(Protocol):
         Raises:
             ProviderError: The answer is a refusal, or breaks the contract.
         """
-        ...

@@ -21,15 +21,13 @@ from flowport.domain.models import (
 from flowport.domain.run_events import Cancelled, CancelRequested, Finished, RunEvent, StartUnknown
 from flowport.network.account import OpenAccount
 from flowport.network.ratelimit.limiter import Priority
-from flowport.runs.calls import RunRequest
 from flowport.runs.downloads import DownloadRetrier
-from flowport.runs.live import LiveRun, LiveRuns
-from flowport.runs.pending_writes import PendingWrites
+from flowport.runs.live import LiveRun, LiveRuns, PendingWrites
 from flowport.runs.poll import RunPoller
 from flowport.runs.prepare import PreparedCall, build_run
 from flowport.runs.start import CANCELLED_UNSENT, RunStarter
 from flowport.runs.steps import Conduct, Done, Download, Drop, MarkUnknown, Poll, Start, Step, next_step
-from flowport.runs.submit import Acceptor, Submission
+from flowport.runs.submit import Acceptor, RunRequest, Submission
 from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Clock
 from flowport.runtime.failpoints import Failpoint, trigger
@@ -62,7 +60,6 @@ class Conductor(Protocol):
 
     def conduct(self, batch: Run, runner: "Runner", /) -> Awaitable[Run]:
         """Have the runner follow the rows of a batch, and return the batch when it is over."""
-        ...
 
 
 class Runner:

@@ -34,8 +34,7 @@ from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.answers import name_inputs
 from flowport.providers.interface import ApiRequest, NotTaken, Started, StartOutcome, Uncertain
 from flowport.runs.inputs import InputPreparer, PreparedInputs
-from flowport.runs.live import LiveRuns, QueuePlace
-from flowport.runs.pending_writes import PendingWrites
+from flowport.runs.live import LiveRuns, PendingWrites, QueuePlace
 from flowport.runs.prepare import PreparedCall
 from flowport.runtime.clock import Clock
 from flowport.runtime.failpoints import Failpoint, trigger

@@ -11,8 +11,7 @@ import pytest
 from flowport.domain.models import App, Run, RunState
 from flowport.network.account import OpenAccount
 from flowport.providers.interface import Started
-from flowport.runs.live import LiveRuns
-from flowport.runs.pending_writes import PendingWrites
+from flowport.runs.live import LiveRuns, PendingWrites
 from flowport.runs.poll import RunPoller
 from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Pace

@@ -12,9 +12,18 @@ from flowport.domain.errors import RunNotFound
 from flowport.domain.models import Output, OutputKind, Run, RunState
 from flowport.domain.run_events import Delivered, DeliveryCancelled, Finished
 from flowport.domain.spending import LimitExceeded, Spending
-from flowport.store.batch_records import STOPPED_BY_PERSON, BatchProgress, BatchRow, NewBatch
 from flowport.store.interface import Store
-from flowport.store.records import Accepted, Joined, Recorded, Stale, Uncertain
+from flowport.store.records import (
+    STOPPED_BY_PERSON,
+    Accepted,
+    BatchProgress,
+    BatchRow,
+    Joined,
+    NewBatch,
+    Recorded,
+    Stale,
+    Uncertain,
+)
 from tests.store.samples import ACCOUNT, OWNER, build_run
 
 from .test_accept import build_rules
