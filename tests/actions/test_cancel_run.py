@@ -13,7 +13,7 @@ from flowport.runs.service import CancelOutcome
 from flowport.store.records import BatchProgress
 
 NONE: dict[str, Any] = dict.fromkeys(BatchProgress.__dataclass_fields__, 0) | {
-    "stopped": "",
+    "stop_reason": "",
     "csv_path": "",
     "csv_problem": "",
 }
