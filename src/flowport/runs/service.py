@@ -219,13 +219,12 @@ class Runner:
         return None
 
     async def _poll(self, run: Run, account: OpenAccount) -> Run | None:
-        polled = await self._follower.follow(run, account)
-        over = polled.run
+        over = await self._follower.follow(run, account)
         if not over.state.is_final:
             if over.process_id != run.process_id:
                 self._live_runs.remove(run.id)
             return None
-        if polled.is_ours and isinstance(self.get_step(over), Download):
+        if over.lease == run.lease and isinstance(self.get_step(over), Download):
             self._live_runs.update(over, is_saving=True)
             return over
         await self._end(over)
@@ -312,7 +311,7 @@ class Runner:
 
     async def _fail_unsent(self, run: Run, reason: str) -> Run:
         failed = Finished(RunState.FAILED, self._clock.now(), failure=reason)
-        return (await self._writer.record(run, failed)).run
+        return await self._writer.record(run, failed)
 
     async def _note_crash(self, run_id: str) -> None:
         """Record what is certain about a run whose task died of our own bug, and wake those who wait for it."""
@@ -322,7 +321,7 @@ class Runner:
         view = entry.run
         if view.state is RunState.STARTING:
             unknown = StartUnknown(_CRASHED_WHILE_STARTING, self._clock.now())
-            view = (await self._writer.record(view, unknown)).run
+            view = await self._writer.record(view, unknown)
         elif view.state is RunState.ACCEPTED:
             view = await self._fail_unsent(view, "Flowport made a mistake before anything was sent.")
         self._live_runs.update(view, is_saving=False, problem="Flowport made a mistake while it followed this run.")
