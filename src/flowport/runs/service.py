@@ -145,6 +145,9 @@ class Runner:
         self._supervisor.spawn(f"run {run.id}", self._carry_on, run, on_crash=partial(self._note_crash, run.id))
 
     async def _carry_on(self, run: Run, call: PreparedCall | None = None) -> None:
+        if self._live_runs.get(run.id) is None:
+            # A person has stopped it between two steps.
+            return
         after = await self.advance(run, call)
         if after is not None:
             self._spawn(after)
@@ -160,8 +163,10 @@ class Runner:
         Raises:
             StoreError: What became of the run could not be recorded.
         """
-        account = self._accounts.get(run.account_id)
-        match self.get_step(run):
+        account, step = self._accounts.get(run.account_id), self.get_step(run)
+        if isinstance(step, Start | Poll | Download | Conduct):
+            self._put(run, run.urgency)
+        match step:
             case Start():
                 return await self._start(run, account, call)
             case Drop():
@@ -198,7 +203,8 @@ class Runner:
             await self._end(started)
             return None
         self._live_runs.update(started)
-        self._supervisor.spawn(f"cancel of run {run.id}", self._cancel_unwanted, run.id)
+        if (entry := self._live_runs.get(run.id)) is not None and entry.is_unwanted:
+            self._supervisor.spawn(f"cancel of run {run.id}", self._cancel_unwanted, run.id)
         return started
 
     async def _send(self, run: Run, account: OpenAccount, call: PreparedCall) -> Run:
