@@ -26,21 +26,18 @@ from flowport.network.file_transfer import Fetcher, Uploader
 from flowport.network.sandbox_process import keep_tidy
 from flowport.runs.batch.report import BatchReport
 from flowport.runs.batch.service import BatchConductor, Batches
-from flowport.runs.calls import RecentRequests
 from flowport.runs.delivery import Deliveries
 from flowport.runs.downloads import DownloadRetrier, LinkRefresher, OutputSaver
-from flowport.runs.durations import DurationBook
 from flowport.runs.inputs import InputPreparer
-from flowport.runs.live import LiveRuns
+from flowport.runs.live import LiveRuns, PendingWrites
 from flowport.runs.output_file import SavingRules
-from flowport.runs.pending_writes import PendingWrites
-from flowport.runs.poll import RunPoller
+from flowport.runs.poll import DurationBook, RunPoller
 from flowport.runs.prepare import CallPreparer
 from flowport.runs.recovery import CallRebuilder, Recovery
 from flowport.runs.references import OutputFinder
 from flowport.runs.service import Runner
 from flowport.runs.start import RunStarter
-from flowport.runs.submit import MAX_BATCHES_SUBMITTED, MAX_RUNS_SUBMITTED, Acceptor, Submitter
+from flowport.runs.submit import MAX_BATCHES_SUBMITTED, MAX_RUNS_SUBMITTED, Acceptor, RecentRequests, Submitter
 from flowport.runs.uploads import FileUploads
 from flowport.runs.waiting import Waiter
 from flowport.runtime.background import Changes, ListKind, Supervisor

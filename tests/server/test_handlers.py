@@ -12,7 +12,7 @@ from mcp import Client
 from mcp.shared.exceptions import MCPError
 
 from flowport.domain.errors import ConfigurationError
-from flowport.runs.calls import Exchange
+from flowport.runs.delivery import Exchange
 from flowport.runtime.background import Changes
 from flowport.runtime.clock import SystemClock
 from flowport.server.clients import McpCaller

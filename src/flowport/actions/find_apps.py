@@ -18,7 +18,7 @@ from flowport.domain.models import InputKind, JsonValue, OutputKind, Source
 from flowport.domain.text import clean_line, count_bytes, format_duration
 from flowport.domain.uris import format_app_uri
 from flowport.providers.registry import get_key_advice
-from flowport.runs.calls import Caller
+from flowport.runs.delivery import Caller
 from flowport.store.records import AppHistory, get_usual_seconds
 
 logger = logging.getLogger(__name__)

@@ -26,11 +26,12 @@ from flowport.catalog.search import MAX_NEAREST
 from flowport.domain.call_errors import AppAmbiguous, AppNotFound, ConfirmationNeeded, ResourceNotFound
 from flowport.domain.errors import ArgumentsInvalid, ConfigurationError, FlowportError, StoreError
 from flowport.domain.models import LOCAL_OWNER, JsonValue
-from flowport.runs.calls import Caller
+from flowport.runs.delivery import Caller
 from flowport.runtime.background import Supervisor
 from flowport.runtime.failpoints import Failpoint, trigger
 from flowport.server.clients import (
     MODERN_ERA,
+    Announcer,
     Context,
     McpCaller,
     UsedConfirmations,
@@ -39,10 +40,8 @@ from flowport.server.clients import (
     provide_exchange,
     read_argument_text,
 )
-from flowport.server.completion import Completion
-from flowport.server.notifications import Announcer
-from flowport.server.prompts import PROMPTS, build_prompt_text
-from flowport.server.replays import RequestIdInUse, RequestsInProgress
+from flowport.server.prompts import PROMPTS, Completion, build_prompt_text
+from flowport.server.requests import RequestIdInUse, RequestsInProgress
 from flowport.server.resources import TEMPLATES, Resources, build_contents, build_list
 from flowport.server.results import build_error_result, build_mistake_result, build_result, build_wire_tool
 
@@ -233,7 +232,7 @@ _BUILT_IN: Final = [build_wire_tool(tool) for tool in BUILT_IN_TOOLS.values()]
 
 
 class FlowportServer(Server[Any]):
-    """The library's server, which tells older clients too that it announces changes."""
+    """The library's server; it declares change notifications to older clients as well."""
 
     announcer: Announcer | None = None
     """None when nothing ever changes."""
@@ -246,8 +245,8 @@ class FlowportServer(Server[Any]):
     ) -> InitializationOptions:
         """Return what older clients are greeted with, over either transport."""
         can_change = self.announcer is not None
-        told = notification_options or NotificationOptions(tools_changed=can_change, resources_changed=can_change)
-        return super().create_initialization_options(told, experimental_capabilities, extensions)
+        options = notification_options or NotificationOptions(tools_changed=can_change, resources_changed=can_change)
+        return super().create_initialization_options(options, experimental_capabilities, extensions)
 
     def get_capabilities(
         self,
@@ -303,7 +302,7 @@ def build_server(
 def build_stopped_server(error: ConfigurationError) -> FlowportServer:
     """Return a server that lists the built-in tools and answers every call with what is wrong in the configuration.
 
-    A process that exits would only show "server disconnected"; this one tells the person what to correct.
+    A process that exits would only show "server disconnected"; this one says what to correct.
     """
 
     async def list_tools(_: Context, __: t.PaginatedRequestParams | None) -> dict[str, Any]:
