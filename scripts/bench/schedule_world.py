@@ -171,7 +171,7 @@ class World:
         )
         started = await self.starter.start(run, call, self.account)
         self.live_runs.update(started)
-        over = (await self.follower.follow(started, self.account)).run
+        over = await self.follower.follow(started, self.account)
         if over.state is not RunState.SUCCEEDED:
             raise RuntimeError(f"a run went wrong: {over}")
         job.reported_at = self.clock.monotonic()

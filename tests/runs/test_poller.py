@@ -164,7 +164,7 @@ async def test_a_bug_in_the_watch_ends_the_following_of_every_run_and_of_none_th
         )
         with pytest.raises(RuntimeError, match="has crashed"):
             await follower.follow(RUNNING, account)
-        assert (await follower.follow(RUNNING, account)).run.state is RunState.SUCCEEDED
+        assert (await follower.follow(RUNNING, account)).state is RunState.SUCCEEDED
     assert "ZeroDivisionError" in caplog.text
 
 

@@ -1,6 +1,7 @@
 """Run an app once for each row of a table: many runs by one call."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from flowport.actions.get_run import answer_batch, get_batch_view
@@ -65,40 +66,38 @@ async def start_batch(
 ) -> View:
     """Start a batch, or join the one that the call repeats, and return its answer."""
     request = workspace.build_request(caller, is_new_wanted=is_new_wanted)
-    preparation = _Preparation(workspace, home, listing, order)
-    async with workspace.batch_submitter.submit(preparation, request, caller) as submission:
+    prepare = partial(_prepare, workspace=workspace, home=home, listing=listing, order=order)
+    async with workspace.batch_submitter.submit(prepare, request, caller) as submission:
         if submission.is_joined:
             await workspace.recovery.resume(submission.run)
         view = await get_batch_view(workspace, caller, submission.run, wait=should_wait)
     return await answer_batch(workspace, caller, replace(view, is_joined=submission.is_joined), call_id=request.id)
 
 
-@dataclass(frozen=True, slots=True)
-class _Preparation:
-    """The app and the rows of a call."""
+async def _prepare(
+    request: RunRequest,
+    caller: Caller,
+    *,
+    workspace: Workspace,
+    home: OpenCatalog,
+    listing: Listing,
+    order: BatchRequest,
+) -> Offer[PreparedBatch]:
+    """Check and price all rows, and report meanwhile: thousands of files take their time."""
+    report = partial(_report_checked, workspace, caller, len(order.rows))
+    batch = await prepare_batch(workspace.preparer, home.account, listing, order, request, report=report)
+    # The rows are runs of one workflow, so one estimate is that of each.
+    call = await report_while(price_call(batch.call, home.account), caller, workspace.clock, "asking what a run costs")
+    runs = len(batch.rows)
+    total = None if call.app.price_credits is None else call.app.price_credits * runs
+    question = find_price_question(workspace.settings.spending_limits, call.app_name, total, runs=runs)
+    return Offer(replace(batch, call=call), question)
 
-    workspace: Workspace
-    home: OpenCatalog
-    listing: Listing
-    order: BatchRequest
 
-    async def prepare(self, request: RunRequest, caller: Caller) -> Offer[PreparedBatch]:
-        """Check and price all rows, and report meanwhile: thousands of files take their time."""
-        workspace, account, count = self.workspace, self.home.account, len(self.order.rows)
-
-        async def report(checked: int) -> None:
-            """Report how many rows are checked."""
-            elapsed = workspace.clock.monotonic() - caller.arrived_at_seconds
-            await caller.report(elapsed, f"checking the rows, {checked} of {count}")
-
-        batch = await prepare_batch(workspace.preparer, account, self.listing, self.order, request, report=report)
-        # The rows are runs of one workflow, so one estimate is that of each.
-        pricing = price_call(batch.call, account)
-        call = await report_while(pricing, caller, workspace.clock, "asking what a run costs")
-        runs = len(batch.rows)
-        total = None if call.app.price_credits is None else call.app.price_credits * runs
-        question = find_price_question(workspace.settings.spending_limits, call.app_name, total, runs=runs)
-        return Offer(replace(batch, call=call), question)
+async def _report_checked(workspace: Workspace, caller: Caller, count: int, checked: int) -> None:
+    """Report how many rows are checked."""
+    elapsed = workspace.clock.monotonic() - caller.arrived_at_seconds
+    await caller.report(elapsed, f"checking the rows, {checked} of {count}")
 
 
 RUN_BATCH: Final = BuiltInTool(

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final, Protocol, assert_never
+from typing import Final, Protocol
 
 import anyio
 
@@ -18,7 +18,7 @@ from flowport.domain.models import Run, RunState, Urgency
 from flowport.domain.run_events import RunEvent, apply
 from flowport.runtime.clock import Clock
 from flowport.store.interface import Store
-from flowport.store.records import BatchProgress, Recorded, Stale
+from flowport.store.records import BatchProgress
 
 logger = logging.getLogger(__name__)
 
@@ -142,11 +142,10 @@ class LiveRuns:
             if not entry.is_settled:
                 self._wake_batch(entry.run)
 
-    def note_unwritten(self, run_id: str) -> None:
-        """Keep a run here although it is over, because the store could not take its last change."""
-        entry = self._entries.get(run_id)
-        if entry is not None:
-            entry.is_unwritten = True
+    def note_unwritten(self, run_id: str, *, is_unwritten: bool = True) -> None:
+        """Keep a run here although it is over while the store could not take its last change."""
+        if (entry := self._entries.get(run_id)) is not None:
+            entry.is_unwritten = is_unwritten
 
     def note_refused(self, run_id: str, reason: str) -> None:
         """Record that the run failed for a reason that holds for every run of its account, and wake the waiters of its batch."""
@@ -163,12 +162,6 @@ class LiveRuns:
         entry = self._entries.get(run_id)
         if entry is not None:
             entry.is_unwanted = True
-
-    def note_written(self, run_id: str) -> None:
-        """Record that the store has every change again."""
-        entry = self._entries.get(run_id)
-        if entry is not None:
-            entry.is_unwritten = False
 
     def update(self, run: Run, *, is_saving: bool | None = None, problem: str = "") -> None:
         """Set the new state of a run and wake its waiters."""
@@ -202,16 +195,6 @@ class LiveRuns:
             self._live.add(run.id)
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A run after an event."""
-
-    run: Run
-    """As the store has it, or, while the event is pending, as it will be."""
-    is_stale: bool = False
-    """Whether another process was first, so that the event changed nothing."""
-
-
 class PendingWrites:
     """Records events in their order, and keeps those that the store cannot take yet."""
 
@@ -221,15 +204,20 @@ class PendingWrites:
         self._clock = clock
         self._pending: dict[str, deque[tuple[RunEvent, int]]] = {}
 
-    async def record(self, run: Run, event: RunEvent) -> Written:
-        """Record an event, and before it the pending ones of the same run."""
+    async def record(self, run: Run, event: RunEvent) -> Run:
+        """Record an event, and before it the pending ones of the same run.
+
+        Returns:
+            The run as the store has it, or, while the event is pending, as it will be. Its lease is another one if another
+            process has claimed it.
+        """
         self._pending.setdefault(run.id, deque()).append((event, run.lease))
         return await self.flush(apply(run, event))
 
-    async def flush(self, run: Run) -> Written:
+    async def flush(self, run: Run) -> Run:
         """Record the pending events of a run, which has had them already; without any, nothing is done."""
         pending = self._pending.get(run.id)
-        written = Written(run)
+        kept = run
         while pending:
             try:
                 outcome = await self._store.record(run.id, *pending[0])
@@ -243,18 +231,12 @@ class PendingWrites:
                     run.state,
                     exc,
                 )
-                return Written(run)
-            match outcome:
-                case Recorded(recorded):
-                    written = Written(recorded)
-                case Stale(recorded):
-                    written = Written(recorded or run, is_stale=True)
-                case _:
-                    assert_never(outcome)
+                return run
+            kept = outcome.run or run
             pending.popleft()
         if self._pending.pop(run.id, None) is not None:
-            self._live_runs.note_written(run.id)
-        return written
+            self._live_runs.note_unwritten(run.id, is_unwritten=False)
+        return kept
 
     async def flush_at_end(self, run: Run) -> None:
         """Retry the pending events of a run that has ended, with increasing delays, up to a limit."""

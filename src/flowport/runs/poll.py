@@ -138,15 +138,6 @@ def is_unknown_there(error: ProviderError) -> bool:
     return isinstance(error, ProviderRejected) and error.status == 404  # noqa: PLR2004
 
 
-@dataclass(frozen=True, slots=True)
-class PollResult:
-    """How polling a run has ended."""
-
-    run: Run
-    is_ours: bool
-    """Whether this process wrote the end, and so has its outputs to save."""
-
-
 class RunPoller:
     """Polls started runs to their end."""
 
@@ -181,11 +172,11 @@ class RunPoller:
         self._unknown_words: set[tuple[str, str]] = set()
         """By provider; each is logged once."""
 
-    async def follow(self, run: Run, account: OpenAccount) -> PollResult:
-        """Return the run when it is over, or its last known state when polling it was stopped."""
+    async def follow(self, run: Run, account: OpenAccount) -> Run:
+        """Return the run when it is over, or its last known state when polling stopped or another process claimed it."""
         entry = self._live_runs.get(run.id)
         if entry is None:
-            return PollResult(run, is_ours=False)
+            return run
         if account.limiter.limit:
             await self._durations.load(run.account_id, run.app_id)
         poller = self._get_poller(account)
@@ -194,15 +185,13 @@ class RunPoller:
         with poller.open_poll_slot(entry, age, get_usual_seconds) as slot:
             return await self._poll_to_the_end(run, account, poller, slot)
 
-    async def _poll_to_the_end(
-        self, run: Run, account: OpenAccount, poller: AccountPoller, slot: PollSlot
-    ) -> PollResult:
+    async def _poll_to_the_end(self, run: Run, account: OpenAccount, poller: AccountPoller, slot: PollSlot) -> Run:
         lost_since: float | None = None
         while True:
             try:
                 status = await poller.wait_for_turn(slot)
                 if not self._is_wanted(slot.entry):
-                    return PollResult(run, is_ours=False)
+                    return run
                 trigger(Failpoint.WHILE_FOLLOWING)
                 status = status or await poll_once(run, account, self._clock)
             except ProviderError as exc:
@@ -225,7 +214,7 @@ class RunPoller:
             noted = await self._note_status(run, status, problem=_format_unknown_word(account, status))
             if noted.lease != run.lease:
                 # Another process has claimed it.
-                return PollResult(noted, is_ours=False)
+                return noted
             run = noted
 
     def _get_poller(self, account: OpenAccount) -> AccountPoller:
@@ -276,11 +265,11 @@ class RunPoller:
         if status.state is run.state:
             await self._writer.flush(run)
         else:
-            run = (await self._writer.record(run, Polled(status.state, self._clock.now()))).run
+            run = await self._writer.record(run, Polled(status.state, self._clock.now()))
         self._live_runs.update(run, problem=problem)
         return run
 
-    async def _finish(self, run: Run, status: RunStatus, *, failure: str) -> PollResult:
+    async def _finish(self, run: Run, status: RunStatus, *, failure: str) -> Run:
         """Record the end. The price counts as spent whatever the end: no provider here says that a failure is free."""
         now = self._clock.now()
         if (entry := self._live_runs.get(run.id)) is not None:
@@ -294,9 +283,7 @@ class RunPoller:
             spent_credits=(run.price_credits or 0.0) if status.cost_credits is None else status.cost_credits,
             is_cost_reported=status.cost_credits is not None,
         )
-        written = await self._writer.record(run, end)
-        # Where another process recorded the end first, it saves the outputs.
-        return PollResult(written.run, is_ours=not written.is_stale)
+        return await self._writer.record(run, end)
 
 
 def _format_unknown_word(account: OpenAccount, status: RunStatus) -> str:

@@ -319,7 +319,7 @@ class RunStarter:
                 event = run_events.StartUnknown(failure=failure, at=now, answer=answer)
             case _:
                 assert_never(outcome)
-        kept = (await self._writer.record(run, event)).run
+        kept = await self._writer.record(run, event)
         return await self._claim_back(run, kept) if kept.lease != run.lease and kept.state.is_at_provider else kept
 
     async def _claim_back(self, run: Run, kept: Run) -> Run:

@@ -181,13 +181,6 @@ class Offer(Generic[P]):
     """What the person is to be asked about its price; None for nothing."""
 
 
-class Preparation(Protocol[P]):
-    """What can be prepared: the app and the arguments of a call."""
-
-    async def prepare(self, request: RunRequest, caller: Caller) -> Offer[P]:
-        """Check and price it; nothing is started."""
-
-
 class Service(Protocol[P_contra]):
     """What accepts prepared runs or batches and carries them out."""
 
@@ -213,9 +206,12 @@ class Submitter(Generic[P]):
 
     @asynccontextmanager
     async def submit(
-        self, preparation: Preparation[P], request: RunRequest, caller: Caller
+        self, prepare: Callable[[RunRequest, Caller], Awaitable[Offer[P]]], request: RunRequest, caller: Caller
     ) -> AsyncIterator[Submission]:
         """Give what became of a call; a caller that is disconnected or refused inside waits no longer.
+
+        Args:
+            prepare: Checks and prices the run or batch; nothing is started.
 
         Raises:
             ConfirmationNeeded: The client asks the person when the call is answered with the question.
@@ -224,7 +220,7 @@ class Submitter(Generic[P]):
         """
         submission: Submission | None = None
         try:
-            submission = await self._submit(preparation, request, caller)
+            submission = await self._submit(prepare, request, caller)
             yield submission
         except anyio.get_cancelled_exc_class():
             if submission is not None and request.is_stopped_with_caller:
@@ -236,10 +232,12 @@ class Submitter(Generic[P]):
             self._deliveries.leave(request.id)
             raise
 
-    async def _submit(self, preparation: Preparation[P], request: RunRequest, caller: Caller) -> Submission:
+    async def _submit(
+        self, prepare: Callable[[RunRequest, Caller], Awaitable[Offer[P]]], request: RunRequest, caller: Caller
+    ) -> Submission:
         doubt: UncertainStart | None = None
         async with self._places:
-            offer = await preparation.prepare(request, caller)
+            offer = await prepare(request, caller)
             price = offer.price
             try:
                 return await self._service.submit(offer.prepared, request)
@@ -270,13 +268,6 @@ class Submitter(Generic[P]):
         return request if doubt is None else request.accept_doubt()
 
 
-class Begin(Protocol):
-    """Begins a run or batch that was accepted."""
-
-    async def __call__(self, *, is_unwanted: bool) -> None:
-        """Begin it, as far as its caller, who may have left, still wants it."""
-
-
 @dataclass(slots=True)
 class _Ticket:
     """A call that is being accepted. Its handler may be gone; what became of the call then stays unread."""
@@ -284,7 +275,7 @@ class _Ticket:
     run: Run
     request: RunRequest
     accept: Callable[[AttachRules], Awaitable[AcceptOutcome]]
-    begin: Begin
+    begin: Callable[..., Awaitable[None]]
     on_crash: Callable[[], Awaitable[None]]
     is_settled: anyio.Event = field(default_factory=anyio.Event)
     """Set when the store has the run or could not take it."""
@@ -311,14 +302,14 @@ class Acceptor:
         request: RunRequest,
         *,
         accept: Callable[..., Awaitable[AcceptOutcome]],
-        begin: Begin,
+        begin: Callable[..., Awaitable[None]],
         on_crash: Callable[[], Awaitable[None]],
     ) -> Submission:
         """Accept a run or batch and begin it in the background; return once it is recorded, or the one that it joins.
 
         Args:
             accept: Asks the store, by the rules for joining and the spending limits.
-            begin: Begins what was accepted.
+            begin: Begins what was accepted; `is_unwanted` says that its caller has left and wanted it stopped.
             on_crash: Wakes those who wait for the run.
 
         Raises:

@@ -45,7 +45,7 @@ class Party:
 
             async def follow(run: Run) -> None:
                 """Follow one."""
-                ends.append((await follower.follow(run, self.account)).run.state)
+                ends.append((await follower.follow(run, self.account)).state)
 
             account_id = self.account.account.id
             runs = [replace(RUNNING, id=one, provider_run_id=one, account_id=account_id) for one in self.run_ids]
