@@ -1,9 +1,8 @@
 """`flowport doctor` in broken situations: real processes, homes and providers."""
 
 import json
-import sqlite3
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import anyio
@@ -11,18 +10,13 @@ import anyio.to_thread
 import pytest
 
 from flowport.cli.doctor import checks
-from flowport.cli.doctor.checks import check_store
 from flowport.cli.doctor.collect import check_account, open_reading_accounts
 from flowport.cli.doctor.command import examine
 from flowport.cli.doctor.findings import Finding, Level
-from flowport.domain.models import RunState
 from flowport.settings.key_file import save_key_file
 from flowport.settings.settings import explain_settings, get_environment
-from flowport.store.opening import inspect_store
 from flowport.store.sqlite.connection import STORE_NAME
-from flowport.store.sqlite.schema import LAYOUT
 from tests.cli.test_record import LIVE, save_runs
-from tests.store.samples import build_run
 from tests.support.children import open_child
 from tests.support.provider_process import ProviderProcess, open_provider
 from tests.support.raw_server import Reply, build_reply, serving
@@ -240,61 +234,6 @@ async def test_a_refused_key_names_the_place_to_correct(
     assert find(given, "Magnific")[0].fix == "Correct MAGNIFIC_API_KEY in the environment."
     assert find(stored, "Magnific")[0].fix == "flowport auth magnific"
     assert find(stored, "Magnific")[0].level is Level.FAULT
-
-
-def break_store(path: Path, how: str) -> None:
-    """Leave a file at the path of the store that cannot be used."""
-    path.parent.mkdir(parents=True)
-    if how == "garbage":
-        path.write_bytes(b"not a database, but long enough to be read as one" * 100)
-        return
-    save_runs(path.parent, LIVE)
-    with closing(sqlite3.connect(path)) as connection:
-        if how == "damage":
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        elif how == "foreign":
-            connection.execute("PRAGMA application_id = 1")
-        else:
-            connection.execute(f"PRAGMA user_version = {LAYOUT + (1 if how == 'newer' else -1)}")
-    if how == "damage":
-        content = bytearray(path.read_bytes())
-        content[4096 : 4096 * 3] = b"\xff" * 8192
-        path.write_bytes(content)
-
-
-@pytest.mark.parametrize(
-    ("how", "level", "words"),
-    [
-        ("garbage", "fault", "its file is not a database"),
-        ("damage", "fault", "its file is damaged"),
-        ("foreign", "fault", "another program's database"),
-        ("newer", "fault", "a newer Flowport"),
-        ("older", "warning", f"An older Flowport wrote it (layout {LAYOUT - 1})"),
-    ],
-)
-def test_a_record_that_cannot_be_used_is_left_as_it_is(home: Path, how: str, level: str, words: str) -> None:
-    """The doctor reads, and neither repairs nor renames."""
-    path = home / STORE_NAME
-    break_store(path, how)
-    before = path.read_bytes()
-
-    [finding] = check_store(inspect_store(home))
-
-    assert (finding.level, words in finding.sentence, bool(finding.fix)) == (level, True, True)
-    assert path.read_bytes() == before
-    assert [each.name for each in home.iterdir() if each.is_file()] == [STORE_NAME]
-
-
-def test_runs_that_wait_for_their_user_are_counted(home: Path) -> None:
-    """Those that go on, those not delivered, and those that may have been charged."""
-    home.mkdir(parents=True)
-    save_runs(home, LIVE, build_run("run_unknown", RunState.UNKNOWN), build_run("run_done", RunState.SUCCEEDED))
-
-    lines = [finding.sentence for finding in check_store(inspect_store(home))]
-
-    assert lines[0] == "It is sound: 3 runs, 1 of them not over."
-    assert "not delivered yet" in lines[1]
-    assert "unknown outcome" in lines[2]
 
 
 def test_a_server_of_the_same_home_is_not_disturbed(terminal: Terminal, home: Path, provider: ProviderProcess) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from flowport.store.interface import Store
-from flowport.store.records import StoreHealth
+from flowport.store.maintenance import StoreHealth
 from flowport.store.sqlite.connection import STORE_NAME, has_store
 from flowport.store.sqlite.inspection import inspect_file
 from flowport.store.sqlite.rate_windows import RATE_WINDOWS_NAME, RateWindowFile

@@ -14,7 +14,7 @@ from flowport.network.connections import Proxy
 from flowport.network.ratelimit.limiter import LimiterStatus
 from flowport.settings.settings import SettingsReport
 from flowport.settings.variables import get_key_names, get_variables
-from flowport.store.records import StoreHealth
+from flowport.store.maintenance import StoreHealth
 
 MAX_SKEW_SECONDS: Final = 60.0
 LITTLE_BYTES: Final = 1_000_000_000

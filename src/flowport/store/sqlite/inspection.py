@@ -9,7 +9,7 @@ from typing import Final
 
 from flowport.domain.errors import StoreError
 from flowport.domain.models import LOCAL_OWNER
-from flowport.store.records import StoreHealth
+from flowport.store.maintenance import StoreHealth
 from flowport.store.sqlite.connection import FORMER_NAME, build_file_error, refuse_lone_journal
 from flowport.store.sqlite.errors import build_damage_error, build_store_error
 from flowport.store.sqlite.maintenance import read_history
