@@ -251,9 +251,7 @@ def _build_workspace(base: _Base, catalogs: list[OpenCatalog], pace: Pace) -> Wo
         ),
         writer=writer,
         acceptor=acceptor,
-        retrier=DownloadRetrier(
-            store, OutputSaver(store, live_runs, clock, base.fetcher, rules=rules), link_refresher, clock
-        ),
+        retrier=DownloadRetrier(store, OutputSaver(store, clock, base.fetcher, rules=rules), link_refresher, clock),
         conductor=conductor,
         should_save=settings.should_save_outputs,
     )

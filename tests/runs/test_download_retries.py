@@ -13,7 +13,6 @@ from flowport.domain.models import Output, OutputKind, Run, RunState
 from flowport.domain.run_events import OutputSaved
 from flowport.network.file_transfer import Fetcher, FetchRules, Sink
 from flowport.runs.downloads import DownloadRetrier, DownloadTask, LinkRefresher, OutputSaver
-from flowport.runs.live import LiveRuns
 from flowport.runs.output_file import SavingRules
 from tests.fakes.client import build_photo, write
 from tests.runs.samples import NOW, RUN, read
@@ -117,7 +116,7 @@ async def open_bench(
         output = Output(1, OutputKind.IMAGE, f"{server.origin}/0.png?token=old", "c0", expires_at=expires_at)
         run = replace(RUN, state=RunState.SUCCEEDED, provider_run_id="r1", finished_at=NOW, outputs=(output,))
         await store.accept(run)
-        saver = OutputSaver(store, LiveRuns(), clock, fetcher, rules=SavingRules(folder / "results"))
+        saver = OutputSaver(store, clock, fetcher, rules=SavingRules(folder / "results"))
         retrier = DownloadRetrier(store, saver, LinkRefresher(store, clock), clock)
         yield Bench(retrier, account, store, server, clock, run, times)
         await fetcher.aclose()

@@ -18,7 +18,6 @@ from flowport.media.sources import parse_data_uri
 from flowport.network.account import OpenAccount
 from flowport.network.causes import FetchError
 from flowport.network.file_transfer import Fetcher, FetchRules, Sink
-from flowport.runs.live import LiveRuns
 from flowport.runs.output_file import Outcome, OutputFile, SavingRules, note_problem, tell_folder_problem
 from flowport.runs.poll import fetch_status, is_unknown_there
 from flowport.runtime.clock import Clock
@@ -185,29 +184,23 @@ class OutputSaver:
     def __init__(
         self,
         store: Store,
-        live_runs: LiveRuns,
         clock: Clock,
         fetcher: Fetcher,
         *,
         rules: SavingRules,
     ) -> None:
         self._store = store
-        self._live_runs = live_runs
         self._clock = clock
         self._fetcher = fetcher
         self._rules = rules
         self._places: WeakValueDictionary[str, anyio.Semaphore] = WeakValueDictionary()
         """By run or batch, while any of its outputs is downloaded."""
 
-    def is_wanted(self, run: Run) -> bool:
-        """Return whether the run has outputs that are to be saved and are not.
+    def find_missing(self, run: Run) -> frozenset[int]:
+        """Return the outputs that are to be saved and are not, by their numbers.
 
         A link that should have expired is tried as well: a clock may be wrong.
         """
-        return bool(self.find_missing(run))
-
-    def find_missing(self, run: Run) -> frozenset[int]:
-        """Return the outputs that are to be saved and are not, by their numbers."""
         if not self._rules.is_wanted:
             return frozenset()
         return frozenset(output.n for output in run.outputs if output.url and not output.saved_path)
