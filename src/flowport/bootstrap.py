@@ -237,7 +237,7 @@ def _build_workspace(base: _Base, catalogs: list[OpenCatalog], pace: Pace) -> Wo
             writer,
             restore=rebuilder.restore,
             input_preparer=_build_input_preparer(base, accounts, link_refresher, rules),
-            on_doubt=partial(_reread_definition, catalogs),
+            on_mismatch=partial(_reread_definition, catalogs),
         ),
         follower=RunPoller(
             store,

@@ -313,7 +313,7 @@ async def test_beginning_anew_ends_the_pause(store: FaultyStore, tmp_path: Path)
         download_task = await bench.retrier.try_first(bench.run, bench.account)
         tasks.start_soon(bench.retrier.try_again, download_task)
         await wait_until(lambda: bench.clock.count_sleepers() == 1)
-        anew = [bench.retrier.begin_anew(RUN.id), bench.retrier.begin_anew(RUN.id)]
+        anew = [bench.retrier.restart(RUN.id), bench.retrier.restart(RUN.id)]
         await wait_until(lambda: bench.clock.count_sleepers() == 0)
     assert (anew, bench.times) == ([True, True], [0])
 
@@ -328,9 +328,9 @@ async def test_an_attempt_under_way_is_left_to_end(store: FaultyStore, tmp_path:
             await wait_until(lambda: bench.clock.count_sleepers() == 1)
             bench.clock.advance(5)
             await wait_until(lambda: "get_run" in store.called)
-            assert bench.retrier.begin_anew(RUN.id) is False
+            assert bench.retrier.restart(RUN.id) is False
             store.held["get_run"].set()
-        assert bench.retrier.begin_anew(RUN.id) is True
+        assert bench.retrier.restart(RUN.id) is True
         assert (await bench.get_output()).saved_path
 
 
