@@ -84,7 +84,7 @@ def test_what_was_saved_is_loaded_as_it_was(path: Path, catalogue: Catalogue) ->
 @given(app=APPS)
 @settings(max_examples=100)
 def test_every_app_comes_back_from_json_as_it_was(app: App) -> None:
-    """Names and defaults are strangers' text; NaN alone is not equal to itself."""
+    """Names and defaults are untrusted text; NaN alone is not equal to itself."""
     listing = Listing(app, "tool")
     parsed = _parse_listing(json.loads(json.dumps(_format_listing(listing))))
     assert repr(parsed) == repr(listing)
@@ -180,7 +180,7 @@ def test_a_file_of_another_format_is_left_aside(path: Path, caplog: pytest.LogCa
 
 
 def test_a_folder_in_the_place_of_the_file_counts_as_missing(path: Path) -> None:
-    """Whoever made it, Flowport starts."""
+    """Flowport starts, whatever the file holds."""
     path.mkdir(parents=True)
     assert load_catalogue(path) is None
 

@@ -158,23 +158,7 @@ class Balance:
     available_credits: float
 
 
-@dataclass(frozen=True, slots=True)
-class UploadPlace:
-    """Where the provider takes one file."""
-
-    put_url: str = field(repr=False)
-    """Signed; good for `put_seconds`."""
-    headers: Mapping[str, str]
-    """To be sent with the file, letter by letter, and no key beside them."""
-    put_seconds: float
-    asset_url: str = field(repr=False)
-    """What a run is given in the place of the file."""
-    asset_seconds: float
-    """How long the file lives there."""
-    provider_upload_id: str
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UploadedFile:
     """A file that the provider took inside the request for it."""
 
@@ -183,6 +167,17 @@ class UploadedFile:
     asset_seconds: float
     """How long the file lives there."""
     provider_upload_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadPlace(UploadedFile):
+    """Where the provider takes one file, and what it is there."""
+
+    put_url: str = field(repr=False)
+    """Signed; good for `put_seconds`."""
+    headers: Mapping[str, str]
+    """To be sent with the file, letter by letter, and no key beside them."""
+    put_seconds: float
 
 
 @dataclass(frozen=True, slots=True)

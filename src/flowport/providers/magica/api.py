@@ -242,7 +242,7 @@ class Magica:
         address = find_address(body)
         if not address:
             raise ProviderBroken(self.title, Operation.REQUEST_UPLOAD, 200, "its answer gave no address of the file")
-        return UploadedFile(address, UPLOAD_SECONDS)
+        return UploadedFile(asset_url=address, asset_seconds=UPLOAD_SECONDS)
 
     def _read_graph(self, app: App) -> Conversation[Any]:
         """Return a workflow as read from its own address. The path of a system workflow was inferred."""
