@@ -325,7 +325,7 @@ class World:
         account = Account(self.provider, self.clock, process)
         async with open_assembly(self._settings, clock=self.clock, pace=Pace(), account=account) as assembly:
             process.assembly = assembly
-            assembly.first_listed.set()
+            assembly.first_list.note_written()
             # What the start has asked of the store is done before it is counted.
             await process.store.count_unseen(owner="local")
             process.worker = CountedWorker(process.store.worker)

@@ -67,7 +67,7 @@ async def provide_exchange(ctx: Context, call_next: CallNext) -> HandlerResult:
 
     Without a transport that reports writes, the content of the answer counts as undelivered.
     """
-    found = _find_exchange(ctx)
+    found = find_exchange(ctx)
     if found is not None and found.request_id is None:
         found.request_id = ctx.request_id
     if ctx.request_id is None or found is not None:
@@ -126,7 +126,8 @@ def _refuse_arguments(problem: str) -> MCPError:
     return MCPError(t.INVALID_PARAMS, f"arguments {problem}. {words}")
 
 
-def _find_exchange(context: Context) -> Exchange | None:
+def find_exchange(context: Context) -> Exchange | None:
+    """Return the exchange of a request; None for a notification."""
     request = context.request
     found = request if request is None or isinstance(request, Exchange) else request.scope.get(EXCHANGE_KEY)
     return found if isinstance(found, Exchange) else None
@@ -185,7 +186,7 @@ class McpCaller:
             params: Those of a tool call, in which the person can be asked; None for another request.
             used: The answers of persons that were used before.
         """
-        exchange, client = _find_exchange(context), context.session.client_params
+        exchange, client = find_exchange(context), context.session.client_params
         if exchange is None:
             raise RuntimeError("a request has no exchange")
         self.arrived_at_seconds = arrived_at_seconds

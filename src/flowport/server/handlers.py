@@ -27,7 +27,7 @@ from flowport.domain.call_errors import AppAmbiguous, AppNotFound, ConfirmationN
 from flowport.domain.errors import ArgumentsInvalid, ConfigurationError, FlowportError, StoreError
 from flowport.domain.models import LOCAL_OWNER, JsonValue
 from flowport.runs.delivery import Caller
-from flowport.runtime.background import Supervisor
+from flowport.runtime.background import FirstList, Supervisor
 from flowport.runtime.failpoints import Failpoint, trigger
 from flowport.server.clients import (
     MODERN_ERA,
@@ -36,6 +36,7 @@ from flowport.server.clients import (
     McpCaller,
     UsedConfirmations,
     build_question,
+    find_exchange,
     is_stateless,
     provide_exchange,
     read_argument_text,
@@ -129,19 +130,21 @@ class ToolCalls:
 class Handlers:
     """The protocol's requests, each answered from the workspace."""
 
-    def __init__(self, workspace: Workspace, file_threads: anyio.CapacityLimiter, first_listed: anyio.Event) -> None:
+    def __init__(self, workspace: Workspace, file_threads: anyio.CapacityLimiter, first_list: FirstList) -> None:
         self._workspace = workspace
         self._in_progress = RequestsInProgress[Result](workspace.clock)
         self._used_confirmations = UsedConfirmations()
         self._calls = ToolCalls(workspace)
         self._resources = Resources(workspace, file_threads)
         self._completion = Completion(workspace)
-        self._first_listed = first_listed
+        self._first_list = first_list
 
-    async def list_tools(self, _: Context, __: t.PaginatedRequestParams | None) -> dict[str, Any]:
+    async def list_tools(self, context: Context, _: t.PaginatedRequestParams | None) -> dict[str, Any]:
         """Answer with the built-in tools and the apps' tools; from the cache at once, else after at most eight seconds."""
         await self._workspace.wait_for_catalogues()
-        self._first_listed.set()
+        self._first_list.asked.set()
+        if not self._first_list.written.is_set() and (exchange := find_exchange(context)) is not None:
+            exchange.expect(self._first_list)
         tools = self._workspace.get_tools()
         self._workspace.tool_order.note_listed(tools)
         return _build_tool_list([*_BUILT_IN, *tools])
@@ -268,15 +271,13 @@ class FlowportServer(Server[Any]):
             self.announcer.listen.close()
 
 
-def build_server(
-    workspace: Workspace, file_threads: anyio.CapacityLimiter, first_listed: anyio.Event
-) -> FlowportServer:
+def build_server(workspace: Workspace, file_threads: anyio.CapacityLimiter, first_list: FirstList) -> FlowportServer:
     """Return the server of a workspace.
 
     Args:
-        first_listed: Set when the first tool list was asked for; what is not needed for that list may begin then.
+        first_list: Gets to know when the first tool list was asked for and when it was written.
     """
-    handlers = Handlers(workspace, file_threads, first_listed)
+    handlers = Handlers(workspace, file_threads, first_list)
     announcer = Announcer(workspace.changes)
     server = _build_bare_server(handlers.call_tool, lifespan=partial(_keep_announcing, announcer))
     server.announcer = announcer
