@@ -211,11 +211,11 @@ def _describe(
             code, says = ExitCode.NOT_FOUND, f"no key. `flowport auth {plugin.name}` stores one."
         case Answered():
             code, is_accepted, says = ExitCode.DONE, True, f"the key of the {source} is accepted."
-        case Failed(ProviderRefused(), sentence):
-            code, is_accepted, says = ExitCode.FAILED, False, f"the key of the {source} is refused. {sentence}"
-        case Failed(_, sentence):
+        case Failed(ProviderRefused()):
+            code, is_accepted, says = ExitCode.FAILED, False, f"the key of the {source} is refused. {outcome.sentence}"
+        case Failed():
             code = ExitCode.UNAVAILABLE
-            says = f"the key of the {source} could not be verified. {sentence}"
+            says = f"the key of the {source} could not be verified. {outcome.sentence}"
     facts = {"provider": plugin.name, "source": source, "accepted": is_accepted, "sentence": f"{plugin.title}: {says}"}
     return code, facts
 
