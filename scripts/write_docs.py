@@ -8,6 +8,7 @@ from typing import Final
 from error_examples import build_sections
 from error_templates import find_templates
 from example_records import Section, format_sentence, get_class_name
+from publishing import build_server_json
 from reference_pages import build_commands, build_settings, build_tools
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -35,6 +36,7 @@ def build_pages() -> dict[Path, str]:
     return {
         **{path: fill(path.read_text(encoding="utf-8"), path.stem, text) for path, text in pages.items()},
         DOCS / "errors.md": build_errors(build_sections()),
+        ROOT / "server.json": build_server_json(),
     }
 
 
