@@ -28,6 +28,8 @@ COMMANDS: Final = {
     "serve": Entry("flowport.cli.serve", "speak MCP on standard input and output (the default), or over HTTP"),
     "history": Entry("flowport.cli.history", "print how many runs are on record, and how much space they take"),
     "erase": Entry("flowport.cli.erase", "remove runs from the record"),
+    "install": Entry("flowport.cli.install", "add Flowport to the configuration of a client"),
+    "uninstall": Entry("flowport.cli.uninstall", "remove Flowport from the configuration of a client"),
     "sandbox": Entry("flowport.cli.sandbox", "serve the demo provider alone, for development and tests"),
 }
 """Every command, in the order of the help."""
