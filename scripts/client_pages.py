@@ -26,8 +26,9 @@ SYSTEMS: Final[Mapping[System, Mapping[str, str]]] = {
 }
 _KEYS: Final = {
     "inherited": "It passes the whole environment on. A key that `flowport auth` stored is found without it.",
+    "unknown": "Whether it passes keys of the environment on was not tried. One that `flowport auth` stored is found.",
     "no": "It passes no keys on. Store yours with `flowport auth`: the file then contains none.",
-    "named": "It passes on what `env_vars` names; `install` names the keys that are set. `flowport auth` needs neither.",
+    "named": "It passes on what `env_vars` names; `install` names what is set. `flowport auth` needs neither.",
     "expanded": "It withholds variables that look like keys. `install` lets those through that are set, as `$NAME`. "
     "`flowport auth` needs neither.",
 }
@@ -39,16 +40,20 @@ def build_client_table() -> str:
     for client in get_clients().values():
         files = [_format_paths(client, scope, "linux") for scope in SCOPES]
         edits = f"`flowport install {client.name}`" if client.is_edited else f"prints: `{client.name}`"
-        rows.append(f"| [{client.title}](clients/{client.name}.md) | {', or '.join(filter(None, files)) or '–'} | {edits} |")
+        rows.append(
+            f"| [{client.title}](clients/{client.name}.md) | {', or '.join(filter(None, files)) or 'in its settings'} | {edits} |"
+        )
     return "\n".join(rows)
 
 
 def build_limit_table() -> str:
     """Return the table of how long each client waits."""
     rows = ["| client | waits for a call | set | source |", "| --- | --- | --- | --- |"]
-    for client in get_clients().values():
-        if client.sources:
-            rows.append(f"| {client.title} | {client.waits} | {client.advice} | {', '.join(client.sources)} |")
+    rows += [
+        f"| {client.title} | {client.waits} | {client.advice} | {', '.join(client.sources)} |"
+        for client in get_clients().values()
+        if client.sources
+    ]
     return "\n".join(rows)
 
 

@@ -18,8 +18,13 @@ HEAVY: Final = {
     "rapidfuzz",
 }
 """Libraries that load later: for the first picture, another store, or a terminal."""
-NOT_FOR_STDIO: Final = ("flowport.web.transport", "flowport.sandbox")
-"""Modules that only HTTP, or only the child process of the sandbox, needs."""
+NOT_FOR_STDIO: Final = (
+    "flowport.web.transport",
+    "flowport.web.gallery",
+    "flowport.actions.run_history",
+    "flowport.sandbox",
+)
+"""Modules that only HTTP, the gallery or the child process of the sandbox needs."""
 
 
 def test_the_first_list_loads_neither_picture_nor_database_toolkits(tmp_path: Path) -> None:

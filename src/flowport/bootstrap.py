@@ -1,38 +1,31 @@
 """Build every part of a running Flowport from its settings, and close it. The only module that knows every adapter."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
 
-from flowport.actions.workspace import OpenCatalog, Workspace
+from flowport.actions.workspace import DefinitionReader, OpenCatalog, Workspace
 from flowport.catalog.cache import build_cache_path
-from flowport.catalog.definitions import DefinitionReader
 from flowport.catalog.ranking import ORDER_NAME, ToolOrder
 from flowport.catalog.refresher import Catalog
 from flowport.domain.errors import StoreError
-from flowport.domain.models import SANDBOX_HOST, Account, App, Source
+from flowport.domain.models import App, Source
 from flowport.media.input_files import MediaRules
 from flowport.media.previews import Previewer
 from flowport.media.saving import MAX_AGE_SECONDS, sweep_partials
-from flowport.network.account import FixedLocation, OpenAccount
-from flowport.network.api_client import Location
+from flowport.network.account import OpenAccount
+from flowport.network.accounts import open_accounts
 from flowport.network.file_transfer import Fetcher, Uploader
-from flowport.network.ratelimit.learned_limit import DEFAULT_CEILING
-from flowport.network.ratelimit.limiter import RateLimiter
-from flowport.network.ratelimit.state import SharedState
-from flowport.network.sandbox_process import FOLDER_NAME, BuiltInSandbox, SandboxAccount, keep_tidy
-from flowport.providers.interface import Provider
-from flowport.providers.registry import get_plugin, get_plugins
+from flowport.network.sandbox_process import keep_tidy
 from flowport.runs.batch.report import BatchReport
-from flowport.runs.batch.service import Batches
+from flowport.runs.batch.service import BatchConductor, Batches
 from flowport.runs.calls import RecentRequests
 from flowport.runs.delivery import Deliveries
 from flowport.runs.downloads import DownloadRetrier, LinkRefresher, OutputSaver
@@ -43,12 +36,11 @@ from flowport.runs.output_file import SavingRules
 from flowport.runs.pending_writes import PendingWrites
 from flowport.runs.poll import RunPoller
 from flowport.runs.prepare import CallPreparer
-from flowport.runs.rebuild_call import CallRebuilder
-from flowport.runs.recovery import OrphanScanner, RunAdopter, RunClaimer
+from flowport.runs.recovery import CallRebuilder, Recovery
 from flowport.runs.references import OutputFinder
 from flowport.runs.service import Runner
 from flowport.runs.start import RunStarter
-from flowport.runs.submit import MAX_BATCHES_SUBMITTED, MAX_RUNS_SUBMITTED, Submitter
+from flowport.runs.submit import MAX_BATCHES_SUBMITTED, MAX_RUNS_SUBMITTED, Acceptor, Submitter
 from flowport.runs.uploads import FileUploads
 from flowport.runs.waiting import Waiter
 from flowport.runtime.background import Changes, ListKind, Supervisor
@@ -57,10 +49,9 @@ from flowport.settings.settings import Settings
 from flowport.store.interface import Store
 from flowport.store.maintenance import keep_up
 from flowport.store.process_lock import LeaderLock, NoLock, NoLocks, ProcessLock
-from flowport.store.sqlite.connection import STORE_NAME, has_store
+from flowport.store.sqlite.connection import STORE_NAME
 from flowport.store.sqlite.rate_windows import RATE_WINDOWS_NAME, RateWindowFile
 from flowport.store.sqlite.reconnect import open_refusing_store, open_store
-from flowport.store.sqlite.store import open_sqlite_store
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +119,20 @@ async def open_assembly(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(home.store.close)
         stack.push_async_callback(fetcher.aclose)
-        accounts = [account] if account else _open_accounts(settings, clock, home, stack)
+        rate_windows = RateWindowFile(settings.home / RATE_WINDOWS_NAME)
+        stack.push_async_callback(rate_windows.close)
+        accounts = (
+            [account]
+            if account
+            else open_accounts(
+                settings,
+                clock,
+                rate_windows,
+                process_id=home.process.process_id,
+                is_home_usable=home.unrecorded is None,
+                stack=stack,
+            )
+        )
         for opened in accounts:
             stack.push_async_callback(opened.aclose)
         stack.callback(home.process.release)
@@ -163,56 +167,6 @@ def open_home(folder: Path) -> Home:
     else:
         return Home(open_store(path), process)
     return Home(open_refusing_store(path, problem), NoLock(folder), unrecorded={})
-
-
-def find_store(folder: Path) -> Store | None:
-    """Open the store of a home beside a running Flowport; None, and nothing is created, where there is no store."""
-    path = folder / STORE_NAME
-    return open_sqlite_store(path) if has_store(path) else None
-
-
-def _open_accounts(settings: Settings, clock: Clock, home: Home, stack: AsyncExitStack) -> list[OpenAccount]:
-    """Return the configured accounts, or the sandbox's when none is configured. Each home has one record of requests."""
-    rate_windows = RateWindowFile(settings.home / RATE_WINDOWS_NAME)
-    stack.push_async_callback(rate_windows.close)
-
-    def build_limiter(account: Account, provider: Provider, *, is_limited: bool = True) -> RateLimiter:
-        """Build the rate limiter of an account. The setting is a ceiling: the limit below it starts at the documented one."""
-        per_minute, per_day = settings.requests_per_minute, settings.requests_per_day
-        documented = provider.requests_per_minute if is_limited else 0
-        ceiling = (max(documented, DEFAULT_CEILING) if documented else 0) if per_minute is None else per_minute
-        return RateLimiter(
-            min(documented or ceiling, ceiling),
-            clock,
-            ceiling=ceiling,
-            title=provider.title,
-            per_day=(provider.requests_per_day if is_limited else 0) if per_day is None else per_day,
-            window=SharedState(rate_windows, account.id, clock),
-            process_id=home.process.process_id,
-        )
-
-    accounts = []
-    for configured in settings.providers:
-        provider = get_plugin(configured.provider).build(configured)
-        account = Account(configured.provider, urlsplit(configured.base_url).netloc, configured.fingerprint)
-        location = Location(
-            configured.base_url,
-            provider.build_headers(configured.api_key, configured.host),
-            configured.api_key,
-            is_loopback=configured.is_loopback,
-            setting=configured.base_url_setting,
-            file_origins=configured.file_origins,
-        )
-        accounts.append(OpenAccount(account, provider, build_limiter(account, provider), FixedLocation(location)))
-    if not accounts:
-        provider = next(plugin.build_demo for plugin in get_plugins() if plugin.build_demo)()
-        sandbox = BuiltInSandbox(provider, settings.home / FOLDER_NAME if home.unrecorded is None else None)
-        stack.push_async_callback(sandbox.aclose)
-        # Always the same, although port and key change: its catalogue and its names outlive the process.
-        account = Account(provider.name, SANDBOX_HOST, "builtin")
-        limiter = build_limiter(account, provider, is_limited=False)
-        accounts.append(SandboxAccount(account, provider, limiter, sandbox))
-    return accounts
 
 
 def _build_catalog(base: _Base, account: OpenAccount, stack: AsyncExitStack, *, is_alone: bool) -> Catalog:
@@ -253,47 +207,81 @@ def _build_workspace(base: _Base, catalogs: list[OpenCatalog], pace: Pace) -> Wo
     durations = DurationBook(store)
     live_runs = LiveRuns(base.changes.note_run)
     rules = SavingRules(settings.output_dir, is_wanted=settings.should_save_outputs, writer=process.process_id)
-    runner = _build_runner(base, catalogs, live_runs, link_refresher, durations, rules=rules, pace=pace)
     rebuilder = CallRebuilder(preparer, {one.account.account.id: one.catalog for one in catalogs}, clock, store)
-    claimer = RunClaimer(
+    requests = RecentRequests(clock, window_seconds=settings.reattach_seconds, spending_limits=settings.spending_limits)
+    acceptor = Acceptor(accounts, base.supervisor, process, requests)
+    conductor = BatchConductor(
+        accounts=accounts,
+        store=store,
+        live_runs=live_runs,
+        clock=clock,
+        process=process,
+        report=BatchReport(rules, base.file_threads),
+        find_free_arguments=rebuilder.find_free_arguments,
+    )
+    writer = PendingWrites(store, live_runs, clock)
+    runner = Runner(
+        accounts=accounts,
+        store=store,
+        live_runs=live_runs,
+        clock=clock,
+        supervisor=base.supervisor,
+        starter=RunStarter(
+            store,
+            live_runs,
+            clock,
+            writer,
+            restore=rebuilder.restore,
+            input_preparer=_build_input_preparer(base, accounts, link_refresher, rules),
+            on_doubt=partial(_reread_definition, catalogs),
+        ),
+        follower=RunPoller(
+            store,
+            live_runs,
+            clock,
+            pace,
+            writer,
+            supervisor=base.supervisor,
+            durations=durations,
+            patience_seconds=settings.wait_seconds,
+        ),
+        writer=writer,
+        acceptor=acceptor,
+        retrier=DownloadRetrier(
+            store, OutputSaver(store, live_runs, clock, base.fetcher, rules=rules), link_refresher, clock
+        ),
+        conductor=conductor,
+        should_save=settings.should_save_outputs,
+    )
+    recovery = Recovery(
         runner=runner,
         accounts=accounts,
         store=store,
         clock=clock,
         process=process,
         link_refresher=link_refresher,
-        adopter=RunAdopter(accounts, store, clock, process),
-        call_rebuilder=rebuilder,
+        should_save=settings.should_save_outputs,
     )
     batches = Batches(
         runner=runner,
+        conductor=conductor,
+        recovery=recovery,
+        acceptor=acceptor,
         accounts=accounts,
         store=store,
         live_runs=live_runs,
         clock=clock,
         supervisor=base.supervisor,
-        process=process,
-        call_rebuilder=rebuilder,
-        report=BatchReport(rules, base.file_threads),
     )
-    scanner = OrphanScanner(
-        claimer,
-        [one.account for one in accounts.values()],
-        store,
-        clock,
-        should_save=settings.should_save_outputs,
-        is_alive=process.is_alive,
-        batches=batches,
-    )
-    base.supervisor.spawn("orphans", scanner.keep_watch)
-    base.supervisor.spawn("adoption", scanner.keep_adopting)
+    base.supervisor.spawn("orphans", recovery.keep_watch)
+    base.supervisor.spawn("adoption", recovery.keep_adopting)
     base.supervisor.spawn("sweeping", _sweep, base)
     waiter = Waiter(
         store=store,
         clock=clock,
         live_runs=live_runs,
         durations=durations,
-        claimer=claimer,
+        recovery=recovery,
         batches=batches,
         accounts=accounts,
         wait_seconds=settings.wait_seconds,
@@ -310,7 +298,7 @@ def _build_workspace(base: _Base, catalogs: list[OpenCatalog], pace: Pace) -> Wo
         run_submitter=Submitter(runner, deliveries, clock, settings.wait_seconds, MAX_RUNS_SUBMITTED),
         batch_submitter=Submitter(batches, deliveries, clock, settings.wait_seconds, MAX_BATCHES_SUBMITTED),
         waiter=waiter,
-        claimer=claimer,
+        recovery=recovery,
         fetcher=base.fetcher,
         changes=base.changes,
         previewer=Previewer(base.file_threads, is_wanted=settings.should_show_previews),
@@ -319,25 +307,14 @@ def _build_workspace(base: _Base, catalogs: list[OpenCatalog], pace: Pace) -> Wo
     )
 
 
-def _build_runner(
-    base: _Base,
-    catalogs: list[OpenCatalog],
-    live_runs: LiveRuns,
-    link_refresher: LinkRefresher,
-    durations: DurationBook,
-    *,
-    rules: SavingRules,
-    pace: Pace,
-) -> Runner:
-    settings, clock, store = base.settings, base.clock, base.store
-    accounts = {one.account.account.id: one.account for one in catalogs}
-    writer = PendingWrites(store, live_runs, clock)
-    saver = OutputSaver(store, live_runs, clock, base.fetcher, rules=rules)
+def _build_input_preparer(
+    base: _Base, accounts: Mapping[str, OpenAccount], link_refresher: LinkRefresher, rules: SavingRules
+) -> InputPreparer:
     uploader = Uploader(file_threads=base.file_threads, outlet=base.fetcher.outlet)
-    input_preparer = InputPreparer(
-        store,
-        clock,
-        FileUploads(store, clock, base.process, uploader, threads=base.file_threads),
+    return InputPreparer(
+        base.store,
+        base.clock,
+        FileUploads(base.store, base.clock, base.process, uploader, threads=base.file_threads),
         base.fetcher,
         link_refresher,
         accounts=accounts,
@@ -345,33 +322,10 @@ def _build_runner(
         results=rules,
     )
 
-    def reread_definition(account: OpenAccount, app: App) -> None:
-        """Have the definition of an app read again by the catalogue that it comes from."""
-        next(one.catalog for one in catalogs if one.account is account).mark_stale(app)
 
-    return Runner(
-        accounts=accounts,
-        store=store,
-        live_runs=live_runs,
-        clock=clock,
-        supervisor=base.supervisor,
-        starter=RunStarter(store, live_runs, clock, writer, input_preparer=input_preparer, on_doubt=reread_definition),
-        follower=RunPoller(
-            store,
-            live_runs,
-            clock,
-            pace,
-            writer,
-            supervisor=base.supervisor,
-            durations=durations,
-            patience_seconds=settings.wait_seconds,
-        ),
-        saver=saver,
-        writer=writer,
-        process=base.process,
-        calls=RecentRequests(clock, window_seconds=settings.reattach_seconds, spending_limits=settings.spending_limits),
-        retrier=DownloadRetrier(store, saver, link_refresher, clock),
-    )
+def _reread_definition(catalogs: list[OpenCatalog], account: OpenAccount, app: App) -> None:
+    """Have the definition of an app read again by the catalogue that it comes from."""
+    next(one.catalog for one in catalogs if one.account is account).mark_stale(app)
 
 
 async def _sweep(base: _Base) -> None:

@@ -9,7 +9,7 @@ from flowport.actions.cancel_run import format_batch_cancellation
 from flowport.network.account import OpenAccount
 from flowport.providers.magica.api import Magica
 from flowport.providers.magnific.api import Magnific
-from flowport.runs.cancel import CancelOutcome
+from flowport.runs.service import CancelOutcome
 from flowport.store.batch_records import BatchProgress
 
 NONE: dict[str, Any] = dict.fromkeys(BatchProgress.__dataclass_fields__, 0) | {

@@ -19,8 +19,8 @@ from flowport.catalog.arguments import (
     parse_arguments,
 )
 from flowport.catalog.names import build_property_names
-from flowport.catalog.schema import build_tool, get_inputs
-from flowport.catalog.values import get_default
+from flowport.catalog.schema import build_tool
+from flowport.catalog.values import get_default, get_inputs
 from flowport.domain.errors import AppUnsupported, ArgumentProblem, ArgumentsInvalid
 from flowport.domain.models import App, InputKind, JsonValue, Option
 from tests.support.app_builders import APPS, JSON_VALUES, build_app, build_input, build_select

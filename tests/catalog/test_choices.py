@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.catalog.choices import (
+from flowport.catalog.readings import (
     build_choices,
     find_option,
     format_choices,

@@ -10,8 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from flowport.actions.workspace import Workspace
-from flowport.catalog.definitions import DefinitionReader
+from flowport.actions.workspace import DefinitionReader, Workspace
 from flowport.catalog.listing import Listing
 from flowport.domain.call_errors import DefinitionNotRead
 from flowport.domain.errors import StoreError

@@ -8,18 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.catalog.listing import name_apps
+from flowport.catalog.name_book import name_apps
 from flowport.catalog.names import (
     MAX_NAME_LENGTH,
     MAX_PROPERTY_LENGTH,
     RESERVED_NAMES,
     build_property_names,
-    build_slug,
     build_tool_name,
     is_said_by,
 )
 from flowport.domain.models import App, Input, InputKind
-from flowport.domain.text import MAX_WANTED_LENGTH, get_nearest
+from flowport.domain.text import MAX_WANTED_LENGTH, build_slug, get_nearest
 from tests.support.app_builders import DISTINCT_INPUTS, WILD_TEXT, build_input
 
 KEY = "magnific:api.magnific.com/uqzQLDr2Aw"

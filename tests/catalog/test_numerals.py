@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowport.catalog.numerals import Reading, TwoReadings, read_flag, read_number
+from flowport.catalog.readings import Reading, TwoReadings, read_flag, read_number
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from jsonschema import Draft202012Validator
 
 from flowport.catalog.names import build_property_names
-from flowport.catalog.schema import build_tool, get_inputs
+from flowport.catalog.schema import build_tool
+from flowport.catalog.values import get_inputs
 from flowport.domain.errors import AppUnsupported
 from flowport.domain.models import App, Input, InputKind, Option
 from tests.support.app_builders import APPS, build_app, build_input, build_select

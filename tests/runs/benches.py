@@ -21,11 +21,11 @@ from flowport.runs.output_file import SavingRules
 from flowport.runs.pending_writes import PendingWrites
 from flowport.runs.poll import RunPoller
 from flowport.runs.prepare import CallPreparer
-from flowport.runs.rebuild_call import CallRebuilder
-from flowport.runs.recovery import OrphanScanner, RunAdopter, RunClaimer
+from flowport.runs.recovery import CallRebuilder, Recovery
 from flowport.runs.references import OutputFinder
 from flowport.runs.service import Runner
 from flowport.runs.start import RunStarter
+from flowport.runs.submit import Acceptor
 from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Pace
 from flowport.store.process_lock import ProcessLock
@@ -39,8 +39,7 @@ class Bench:
     """A runner with what it works on."""
 
     runner: Runner
-    claimer: RunClaimer
-    watch: OrphanScanner
+    recovery: Recovery
     account: ScriptedAccount
     store: FaultyStore
     live_runs: LiveRuns
@@ -83,6 +82,7 @@ async def open_bench(
     *,
     provider: Magnific | None = None,
     is_automatic: bool = True,
+    should_save: bool = True,
 ) -> AsyncIterator[Bench]:
     """Run a runner whose clock never waits, or moves by hand alone."""
     clock, live_runs, threads = (
@@ -94,7 +94,7 @@ async def open_bench(
     fetcher = Fetcher(file_threads=threads)
     writer, process = PendingWrites(store, live_runs, clock), ProcessLock(folder / "home")
     link_refresher, accounts = LinkRefresher(store, clock), {ACCOUNT.id: account}
-    saver = OutputSaver(store, live_runs, clock, fetcher, rules=SavingRules(folder / "results"))
+    saver = OutputSaver(store, live_runs, clock, fetcher, rules=SavingRules(folder / "results", is_wanted=should_save))
     preparer, catalogs = (
         CallPreparer(MediaRules((folder,)), threads, OutputFinder(store, DeliveredRuns())),
         dict[str, Catalog](),
@@ -106,26 +106,25 @@ async def open_bench(
             live_runs=live_runs,
             clock=clock,
             supervisor=supervisor,
-            starter=RunStarter(store, live_runs, clock, writer),
+            starter=RunStarter(
+                store, live_runs, clock, writer, restore=CallRebuilder(preparer, catalogs, clock).restore
+            ),
             follower=RunPoller(store, live_runs, clock, Pace(), writer, supervisor=supervisor),
-            saver=saver,
             writer=writer,
-            process=process,
-            calls=RecentRequests(clock, window_seconds=3600),
+            acceptor=Acceptor(accounts, supervisor, process, RecentRequests(clock, window_seconds=3600)),
             retrier=DownloadRetrier(store, saver, link_refresher, clock),
+            should_save=should_save,
         )
-        claimer = RunClaimer(
+        recovery = Recovery(
             runner=runner,
             accounts=accounts,
             store=store,
             clock=clock,
             process=process,
             link_refresher=link_refresher,
-            adopter=RunAdopter(accounts, store, clock, process),
-            call_rebuilder=CallRebuilder(preparer, catalogs, clock),
+            should_save=should_save,
         )
-        watch = OrphanScanner(claimer, [ACCOUNT], store, clock, should_save=True, is_alive=process.is_alive)
-        yield Bench(runner, claimer, watch, account, store, live_runs, clock, process, preparer, catalogs)
+        yield Bench(runner, recovery, account, store, live_runs, clock, process, preparer, catalogs)
     process.release()
     await fetcher.aclose()
 

@@ -1,6 +1,5 @@
 """Runs of a key that is no longer configured."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,16 +7,14 @@ import pytest
 
 from flowport.domain.errors import Breakage, Operation, StoreError
 from flowport.domain.models import Run, RunState
-from flowport.runs.recovery import RunAdopter
 from flowport.store.process_lock import ProcessLock
+from tests.runs.benches import open_bench
 from tests.runs.samples import RUN, build_look, read
-from tests.support.fake_clock import FakeClock
 from tests.support.scripted import (
     ACCOUNT,
     Answer,
     FaultyStore,
     Reply,
-    ScriptedAccount,
     build_answer,
     build_breakage,
     in_turn,
@@ -27,36 +24,26 @@ OLD = replace(RUN, account_id="magnific:api.example:f0", state=RunState.RUNNING,
 FOUND = build_look("running")
 
 
-@pytest.fixture
-async def process(tmp_path: Path) -> AsyncIterator[ProcessLock]:
-    """Be a process of a home."""
-    lock = ProcessLock(tmp_path / "home")
-    yield lock
-    lock.release()
-
-
-async def adopt(store: FaultyStore, process: ProcessLock, answer: Answer, run: Run = OLD) -> tuple[Run, int]:
+async def adopt(store: FaultyStore, folder: Path, answer: Answer, run: Run = OLD) -> tuple[Run, int]:
     """Try to adopt a run; return what came of it and how many requests that took."""
     await store.accept(run)
-    clock = FakeClock()
-    account = ScriptedAccount(answer, clock)
-    adopter = RunAdopter({ACCOUNT.id: account}, store, clock, process)
-    once = await adopter.adopt(run)
-    assert await adopter.adopt(once) == once
-    return once, len(account.asked)
+    async with open_bench(store, folder, answer) as bench:
+        once = await bench.recovery.adopt(run)
+        assert await bench.recovery.adopt(once) == once
+        return once, len(bench.account.asked)
 
 
-async def test_a_run_that_the_present_key_can_read_is_adopted(store: FaultyStore, process: ProcessLock) -> None:
+async def test_a_run_that_the_present_key_can_read_is_adopted(store: FaultyStore, tmp_path: Path) -> None:
     """The person has a new key of the same account, and has not given up what the old one paid for."""
-    adopted, asked = await adopt(store, process, in_turn(FOUND))
+    adopted, asked = await adopt(store, tmp_path, in_turn(FOUND))
     assert (adopted, asked) == (replace(OLD, account_id=ACCOUNT.id), 1)
     assert await read(store) == adopted
 
 
 @pytest.mark.parametrize("status", [403, 404, 422])
-async def test_a_run_that_it_cannot_read_is_tried_once(store: FaultyStore, process: ProcessLock, status: int) -> None:
+async def test_a_run_that_it_cannot_read_is_tried_once(store: FaultyStore, tmp_path: Path, status: int) -> None:
     """It belongs to somebody else; a restart does not repeat the question, another key does."""
-    tried, asked = await adopt(store, process, in_turn(build_answer(None, status)))
+    tried, asked = await adopt(store, tmp_path, in_turn(build_answer(None, status)))
     assert (tried, asked) == (replace(OLD, adoption_tried_by=ACCOUNT.id), 1)
     assert await read(store) == tried
 
@@ -71,9 +58,9 @@ async def test_a_run_that_it_cannot_read_is_tried_once(store: FaultyStore, proce
     ],
     ids=["no-network", "bad-key", "busy", "broken"],
 )
-async def test_trouble_is_no_verdict(store: FaultyStore, process: ProcessLock, reply: Reply) -> None:
+async def test_trouble_is_no_verdict(store: FaultyStore, tmp_path: Path, reply: Reply) -> None:
     """A network that was gone for a minute must not make a result unreachable for good."""
-    tried, asked = await adopt(store, process, in_turn(last=reply))
+    tried, asked = await adopt(store, tmp_path, in_turn(last=reply))
     assert (tried, asked, await read(store)) == (OLD, 2, OLD)
 
 
@@ -87,23 +74,21 @@ async def test_trouble_is_no_verdict(store: FaultyStore, process: ProcessLock, r
     ],
     ids=["ours", "other-host", "other-provider", "without-id"],
 )
-async def test_nothing_else_is_asked_for(store: FaultyStore, process: ProcessLock, run: Run) -> None:
+async def test_nothing_else_is_asked_for(store: FaultyStore, tmp_path: Path, run: Run) -> None:
     """A key goes to its own host alone."""
-    assert await adopt(store, process, in_turn(), run) == (run, 0)
+    assert await adopt(store, tmp_path, in_turn(), run) == (run, 0)
 
 
-async def test_a_run_of_a_living_process_is_left_to_it(
-    store: FaultyStore, process: ProcessLock, tmp_path: Path
-) -> None:
+async def test_a_run_of_a_living_process_is_left_to_it(store: FaultyStore, tmp_path: Path) -> None:
     """Two clients may be configured with two keys; each has its own."""
     other = ProcessLock(tmp_path / "home")
     run = replace(OLD, process_id=other.process_id)
-    assert await adopt(store, process, in_turn(), run) == (run, 0)
+    assert await adopt(store, tmp_path, in_turn(), run) == (run, 0)
     other.release()
 
 
-async def test_a_verdict_that_cannot_be_written_down_is_told(store: FaultyStore, process: ProcessLock) -> None:
+async def test_a_verdict_that_cannot_be_written_down_is_told(store: FaultyStore, tmp_path: Path) -> None:
     """Whoever asked decides whether that matters."""
     store.failing.add("AdoptionTried")
     with pytest.raises(StoreError):
-        await adopt(store, process, in_turn(build_answer(None, 404)))
+        await adopt(store, tmp_path, in_turn(build_answer(None, 404)))

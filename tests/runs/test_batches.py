@@ -84,7 +84,7 @@ def troubled(flowport: Harness) -> Troubled:
     """Give the batches of a Flowport a store that can be made to fail."""
     batches = flowport.assembly.workspace.batches
     found = Troubled(batches._store)
-    batches._store = found
+    batches._store = batches._conductor._store = found
     return found
 
 
@@ -140,10 +140,10 @@ async def test_a_batch_waits_for_a_store_that_cannot_be_used(
     workspace = flowport.assembly.workspace
     batch = (await workspace.batches.submit(await prepare(flowport, 3), RunRequest("local"))).run
     await wait_until(lambda: troubled.called.count(name) >= 1)
-    workspace.batches._ring(batch.id)
+    workspace.batches._wake(batch.id)
     with anyio.fail_after(60):
         while troubled.called.count(name) < 2:
-            workspace.batches._ring(batch.id)
+            workspace.batches._wake(batch.id)
             await anyio.lowlevel.checkpoint()
     assert caplog.text.count("cannot go on just now") == 1
     entry = workspace.runner.get_entry(batch.id)
@@ -161,7 +161,9 @@ async def test_a_batch_that_crashes_is_begun_anew_when_somebody_asks(
     troubled.failing["get_batch_progress"] = ZeroDivisionError("a bug")
     batches = flowport.assembly.workspace.batches
     batch = (await batches.submit(await prepare(flowport, 3), RunRequest("local"))).run
-    await wait_until(lambda: troubled.called.count("get_batch_progress") == 1 and batch.id not in batches._bells)
+    await wait_until(
+        lambda: troubled.called.count("get_batch_progress") == 1 and batches._runner.get_entry(batch.id) is None
+    )
     assert "a bug" in caplog.text
     troubled.failing.clear()
     assert (await flowport.ask("get_run", run_id=batch.id))["failed"] == 3
@@ -176,7 +178,7 @@ async def test_a_batch_that_was_erased_meanwhile_is_let_go(flowport: Harness, tr
     await store.finish_batch(batch.id, Finished(RunState.FAILED, 1.0), csv_path="", csv_problem="")
     await store.erase_run(batch.id, owner="local")
     troubled.held.pop("get_batch_progress").set()
-    await wait_until(lambda: batch.id not in batches._bells)
+    await wait_until(lambda: batches._runner.get_entry(batch.id) is None)
     assert await flowport.count("run") == 0
 
 
@@ -185,10 +187,11 @@ async def test_a_batch_that_is_over_is_not_ended_again(flowport: Harness) -> Non
     workspace = flowport.assembly.workspace
     batch = (await workspace.batches.submit(await prepare(flowport, 2), RunRequest("local"))).run
     over = await wait_for_end(flowport, batch.id)
-    await wait_until(lambda: batch.id not in workspace.batches._bells)
-    await workspace.batches.resume(batch)
-    await wait_until(lambda: batch.id not in workspace.batches._bells)
-    assert await workspace.store.get_run(batch.id, account_id=None, owner="local") == over
+    await wait_until(lambda: workspace.runner.get_entry(batch.id) is None)
+    await workspace.recovery.resume(batch)
+    await wait_until(lambda: workspace.runner.get_entry(batch.id) is None)
+    kept = await workspace.store.get_run(batch.id, account_id=None, owner="local")
+    assert kept == replace(over, lease=kept.lease)
     assert len(list(flowport.outputs.glob("*/*.csv"))) == 1
 
 
@@ -198,15 +201,15 @@ async def test_a_batch_is_left_to_the_living_and_taken_from_the_dead_once(flowpo
     batches: Batches = workspace.batches
     batch = (await batches.submit(await prepare(flowport, 2), RunRequest("local"))).run
     over = await wait_for_end(flowport, batch.id)
-    await wait_until(lambda: batch.id not in batches._bells)
+    await wait_until(lambda: batches._runner.get_entry(batch.id) is None)
     async with open_harness(flowport.sandbox, tmp_path / "person") as other:
-        theirs = other.assembly.workspace.batches._process.process_id
-        await batches.resume(replace(batch, process_id=theirs))
-        assert batch.id not in batches._bells
+        theirs = other.assembly.workspace.recovery._process.process_id
+        await workspace.recovery.resume(replace(batch, process_id=theirs))
+        assert batches._runner.get_entry(batch.id) is None
     # The store says that it is another's, so whoever claims it from the dead one comes too late.
-    await batches.resume(replace(batch, process_id="0" * 16))
-    await batches.resume(over)
-    assert batch.id not in batches._bells
+    await workspace.recovery.resume(replace(batch, process_id="0" * 16, lease=0))
+    await workspace.recovery.resume(over)
+    assert batches._runner.get_entry(batch.id) is None
 
 
 async def test_a_caller_that_leaves_before_the_store_has_its_batch(flowport: Harness, troubled: Troubled) -> None:
@@ -232,7 +235,7 @@ async def test_a_caller_that_leaves_before_the_store_has_its_batch(flowport: Har
 async def test_the_limits_are_those_of_the_call(flowport: Harness) -> None:
     """A batch is submitted on the same terms as a run."""
     batches = flowport.assembly.workspace.batches
-    batches._runner.acceptor.requests.spending_limits = SpendingLimits(max_credits_per_day=2.0)
+    batches._acceptor.requests.spending_limits = SpendingLimits(max_credits_per_day=2.0)
     with pytest.raises(Exception, match=r"3 runs of .* cost 3 credits together"):
         await batches.submit(await prepare(flowport, 3), RunRequest("local"))
 
@@ -268,7 +271,7 @@ async def test_a_table_is_saved_once_however_often_the_end_is_written(flowport: 
     batch = (await batches.submit(await prepare(flowport, 2), RunRequest("local"))).run
     with anyio.fail_after(60):
         while troubled.called.count("finish_batch") < 3:
-            batches._ring(batch.id)
+            batches._wake(batch.id)
             await anyio.lowlevel.checkpoint()
     troubled.failing.clear()
     await wait_for_end(flowport, batch.id)

@@ -46,7 +46,7 @@ async def test_a_dead_processs_run_is_followed_to_its_end(store: FaultyStore, tm
     """It is paid for, and nobody else looks at it any more."""
     await store.accept(RUNNING)
     async with open_bench(store, tmp_path, in_turn(build_look("running"), DONE)) as bench:
-        await bench.claimer.take_over(RUNNING)
+        await bench.recovery.take_over(RUNNING)
         over = await bench.finish(RUNNING)
         assert (over.state, over.process_id) == (RunState.SUCCEEDED, bench.process.process_id)
 
@@ -61,8 +61,8 @@ async def test_of_many_who_want_a_run_one_gets_it(store: FaultyStore, tmp_path: 
         anyio.create_task_group() as tasks,
     ):
         for _ in range(3):
-            tasks.start_soon(one.claimer.take_over, RUNNING)
-            tasks.start_soon(two.claimer.resume, RUNNING)
+            tasks.start_soon(one.recovery.take_over, RUNNING)
+            tasks.start_soon(two.recovery.resume, RUNNING)
         await wait_until(lambda: store.called.count("claim") >= 2)
         await wait_until_blocked()
         await wait_until(lambda: one.clock.count_sleepers() + two.clock.count_sleepers() == 1)
@@ -77,9 +77,9 @@ async def test_a_run_that_another_follows_is_left_to_it(store: FaultyStore, tmp_
     run = replace(RUNNING, process_id=other.process_id)
     await store.accept(run)
     async with open_bench(store, tmp_path, in_turn()) as bench:
-        await bench.claimer.take_over(run)
-        await bench.claimer.resume(run)
-        assert bench.claimer.is_followed_elsewhere(run)
+        await bench.recovery.take_over(run)
+        await bench.recovery.resume(run)
+        assert bench.recovery.is_followed_elsewhere(run)
         assert bench.live_runs.get(run.id) is None
     other.release()
     assert await read(store) == run
@@ -93,10 +93,10 @@ async def test_a_run_that_nobody_looks_at_is_taken_up_only_when_asked_for(store:
     await store.accept(dead)
     await store.accept(living)
     async with open_bench(store, tmp_path, in_turn(DONE, DONE)) as bench:
-        await bench.claimer.take_over(dead)
+        await bench.recovery.take_over(dead)
         assert bench.live_runs.get(dead.id) is None
         for run in (dead, living):
-            await bench.claimer.resume(run)
+            await bench.recovery.resume(run)
             over = await bench.finish(run)
             assert (over.state, over.is_followed, over.process_id) == (
                 RunState.SUCCEEDED,
@@ -116,7 +116,7 @@ async def test_an_unsent_run_is_started_if_its_caller_was_told(
         call = await bench.preparer.prepare(bench.account, LISTING, {"prompt": "a lake"}, RunRequest("local"))
         bench.catalogs[ACCOUNT.id] = catalog
         await store.accept(replace(RUN, reported_at=reported_at, canonical_digest=call.canonical_digest))
-        await bench.claimer.take_over(await read(store))
+        await bench.recovery.take_over(await read(store))
         await wait_until(lambda: bench.live_runs.get(RUN.id) is None) if reported_at is None else await bench.finish(
             RUN
         )
@@ -134,7 +134,7 @@ async def test_an_unsent_run_that_cannot_be_restored_is_cancelled_with_the_reaso
     await store.accept(TOLD)
     async with open_bench(store, tmp_path, in_turn()) as bench:
         bench.catalogs[ACCOUNT.id] = OneApp(store, bench.clock, tmp_path, LISTING)
-        await bench.claimer.take_over(TOLD)
+        await bench.recovery.take_over(TOLD)
         over = await bench.finish(TOLD)
     assert (over.state, over.failure, over.reserved_credits) == (RunState.CANCELLED, ENDED_UNRESTORED, 0.0)
 
@@ -154,7 +154,7 @@ async def test_what_counts_is_how_far_a_run_came_before_the_end(
     """The process may have sent the run after we read it as unsent; starting it then would pay twice."""
     await store.accept(now)
     async with open_bench(store, tmp_path, in_turn(DONE)) as bench:
-        await bench.claimer.take_over(TOLD)
+        await bench.recovery.take_over(TOLD)
         if now.state is RunState.RUNNING:
             await bench.finish(now)
         assert bench.account.count(Operation.START_RUN) == 0
@@ -166,7 +166,7 @@ async def test_our_own_run_on_its_way_to_the_board_is_not_settled(store: FaultyS
     async with open_bench(store, tmp_path, in_turn()) as bench:
         run = replace(RUN, process_id=bench.process.process_id)
         await store.accept(run)
-        await bench.claimer.resume(run)
+        await bench.recovery.resume(run)
     assert await read(store) == run
 
 
@@ -176,9 +176,9 @@ async def test_outputs_that_a_dead_process_did_not_save_are_saved(store: FaultyS
         bench.account.origins = frozenset({server.origin})
         run = build_over(Output(1, OutputKind.IMAGE, f"{server.origin}/0.png", expires_at=NOW + 9))
         await store.accept(run)
-        await bench.claimer.take_over(run)
+        await bench.recovery.take_over(run)
         (output,) = (await bench.finish(run)).outputs
-        await bench.claimer.resume(await read(store))
+        await bench.recovery.resume(await read(store))
     assert await anyio.Path(output.saved_path).read_bytes() == PNG
     assert len(server.heads) == 1
 
@@ -188,7 +188,7 @@ async def test_outputs_that_another_took_over_meanwhile_are_left_to_it(store: Fa
     output = Output(1, OutputKind.IMAGE, "https://cdn.invalid/0.png", expires_at=NOW + 9)
     await store.accept(build_over(output, process_id="p2", lease=2))
     async with open_bench(store, tmp_path, in_turn()) as bench:
-        await bench.claimer.take_over(build_over(output, process_id="p1"))
+        await bench.recovery.take_over(build_over(output, process_id="p1"))
         assert bench.live_runs.get(RUN.id) is None
 
 
@@ -200,7 +200,7 @@ async def test_the_link_of_an_output_that_another_process_holds_is_renewed_for_w
     run = build_over(EXPIRED, process_id=other.process_id)
     await store.accept(run)
     async with open_bench(store, tmp_path, in_turn(build_look("completed", images=1))) as bench:
-        await bench.claimer.resume(run)
+        await bench.recovery.resume(run)
         assert bench.live_runs.get(run.id) is None
     other.release()
     assert (await read(store)).outputs[0].expires_at == NOW + 3600
@@ -218,8 +218,8 @@ async def test_a_link_that_nobody_can_ask_for_stays(store: FaultyStore, tmp_path
     """There is no key or no id to ask with."""
     await store.accept(run)
     async with open_bench(store, tmp_path, in_turn()) as bench:
-        await bench.claimer.resume(run)
-        assert await bench.claimer.refresh_link(run, 1) is None
+        await bench.recovery.resume(run)
+        assert await bench.recovery.refresh_link(run, 1) is None
 
 
 @pytest.mark.parametrize(
@@ -235,13 +235,13 @@ async def test_a_store_that_cannot_be_written_hides_nothing_that_can_be_known(
     store.failing.add("claim")
     async with open_bench(store, tmp_path, in_turn(DONE)) as bench:
         with pytest.raises(StoreError):
-            await bench.claimer.take_over(run)
+            await bench.recovery.take_over(run)
         assert bench.live_runs.get(run.id) is None
         if raises:
             with pytest.raises(StoreError):
-                await bench.claimer.resume(run)
+                await bench.recovery.resume(run)
         else:
-            await bench.claimer.resume(run)
+            await bench.recovery.resume(run)
             if not run.state.is_final:
                 assert (await bench.finish(run)).state is RunState.SUCCEEDED
 
@@ -254,7 +254,7 @@ async def test_a_run_of_another_key_is_shown_although_nothing_can_be_written(
     await store.accept(run)
     store.failing.add("AdoptionTried")
     async with open_bench(store, tmp_path, in_turn(build_answer(None, 404))) as bench:
-        await bench.claimer.resume(run)
+        await bench.recovery.resume(run)
         assert bench.live_runs.get(run.id) is None
 
 
@@ -263,7 +263,7 @@ async def test_a_run_that_cannot_be_read_again_is_taken_over_as_it_was(store: Fa
     await store.accept(RUNNING)
     async with open_bench(store, tmp_path, in_turn(DONE)) as bench:
         store.failing.add("get_run")
-        await bench.claimer.take_over(RUNNING)
+        await bench.recovery.take_over(RUNNING)
         store.failing.clear()
         assert (await bench.finish(RUNNING)).state is RunState.SUCCEEDED
 
@@ -273,7 +273,7 @@ async def test_a_starting_run_of_a_key_that_is_gone_is_unknown(store: FaultyStor
     run = replace(RUN, state=RunState.STARTING, account_id="magnific:api.example:f0")
     await store.accept(run)
     async with open_bench(store, tmp_path, in_turn()) as bench:
-        await bench.watch.adopt()
+        await bench.recovery.scan_other_keys()
     over = await read(store)
     assert (over.state, over.failure, over.reserved_credits) == (RunState.UNKNOWN, ENDED_WHILE_STARTING, 0.0)
 
@@ -282,7 +282,7 @@ async def test_a_run_of_a_changed_key_is_adopted_and_followed(store: FaultyStore
     """The new key reads what the old one paid for."""
     await store.accept(replace(RUNNING, account_id="magnific:api.example:f0"))
     async with open_bench(store, tmp_path, in_turn(build_look("running"), DONE)) as bench:
-        await bench.watch.adopt()
+        await bench.recovery.scan_other_keys()
         over = await bench.finish(RUNNING)
     assert (over.state, over.account_id) == (RunState.SUCCEEDED, ACCOUNT.id)
 
@@ -294,7 +294,7 @@ async def test_a_wall_clock_that_was_set_does_not_stop_the_following(
     """The other process wrote its times by a clock that was wrong by days."""
     await store.accept(replace(RUNNING, accepted_at=NOW + shift, started_at=NOW + shift))
     async with open_bench(store, tmp_path, in_turn(build_look("running"), DONE)) as bench:
-        await bench.watch.take_over()
+        await bench.recovery.scan()
         entry = bench.live_runs.get(RUN.id)
         assert entry is not None
         assert entry.noted_at <= bench.clock.monotonic()
@@ -310,14 +310,14 @@ async def test_a_download_that_is_tried_again_is_not_begun_twice(store: FaultySt
         bench.account.origins = frozenset({server.origin})
         run = build_over(Output(1, OutputKind.IMAGE, f"{server.origin}/0.png", expires_at=NOW + 9999))
         await store.accept(run)
-        await bench.claimer.take_over(run)
+        await bench.recovery.take_over(run)
         await bench.finish(run)
         await wait_until(lambda: bench.clock.count_sleepers() == 1)
         store.held["get_run"] = anyio.Event()
         store.called.clear()
         bench.clock.advance(5)
         await wait_until(lambda: "get_run" in store.called)
-        bench.runner.save_again(run, bench.account)
+        bench.runner.follow(run)
         assert bench.live_runs.get(run.id) is None
         store.held.pop("get_run").set()
 
@@ -328,7 +328,7 @@ async def test_a_lost_network_leaves_the_run_where_it_was(store: FaultyStore, tm
     await store.accept(run)
     lost = build_breakage(Breakage.NO_CONNECTION, Operation.READ_RUN)
     async with open_bench(store, tmp_path, in_turn(last=lost)) as bench:
-        await bench.claimer.resume(run)
+        await bench.recovery.resume(run)
         (output,) = (await bench.finish(run)).outputs
     assert output.save_problem.startswith("It was not saved: ")
     assert output.url == EXPIRED.url

@@ -178,5 +178,5 @@ async def test_a_crash_of_a_run_that_was_taken_up_leaves_nobody_waiting(store: F
     """The entry would else say "running" for as long as the process lives."""
     await store.accept(RUNNING)
     async with open_bench(store, tmp_path, in_turn(DONE), provider=Clumsy("parse_status")) as bench:
-        await bench.claimer.resume(RUNNING)
+        await bench.recovery.resume(RUNNING)
         assert (await bench.finish(RUNNING)).state is RunState.RUNNING

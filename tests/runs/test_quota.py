@@ -14,7 +14,6 @@ from flowport.network.ratelimit.limiter import Priority
 from flowport.runs.calls import RunRequest
 from flowport.runs.live import LiveRuns
 from flowport.runs.pending_writes import PendingWrites
-from flowport.runs.quota import QuotaWait
 from flowport.runs.start import RunStarter
 from tests.runs.benches import Bench, OneApp, open_bench
 from tests.runs.samples import APP, CALL, NOW, PROMPT, RUN, TAKEN, build_look, get_instant, read
@@ -113,7 +112,7 @@ async def test_a_row_that_waits_for_the_next_day_can_be_cancelled(store: FaultyS
 
 
 async def test_a_row_that_is_cancelled_before_the_refusal_comes_does_not_wait(
-    live_runs: LiveRuns, clock: FakeClock
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
     """And is not shown as one that goes on."""
     row = replace(RUN, batch_id="batch_1")
@@ -124,7 +123,7 @@ async def test_a_row_that_is_cancelled_before_the_refusal_comes_does_not_wait(
         live_runs.update(replace(row, state=RunState.CANCELLED))
         raise USED_UP
 
-    await QuotaWait(live_runs, clock).outwait_day(row, refuse)
+    await RunStarter(store, live_runs, clock, PendingWrites(store, live_runs, clock))._outwait_day(row, refuse)
     assert (entry.run.state, entry.problem, get_instant(clock)) == (RunState.CANCELLED, "", 0.0)
 
 
@@ -145,7 +144,7 @@ async def take_over_row(bench: Bench, folder: Path, *found: Listing | Exception)
     bench.catalogs[ACCOUNT.id] = OneApp(bench.store, bench.clock, folder, *found)
     row = replace(RUN, reported_at=NOW, batch_id="batch_1", canonical_digest=call.canonical_digest)
     await bench.store.accept(row)
-    await bench.claimer.take_over(row)
+    await bench.recovery.take_over(row)
     return row
 
 

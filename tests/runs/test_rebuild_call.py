@@ -18,7 +18,7 @@ from flowport.providers.magica.api import Magica
 from flowport.runs.calls import RunRequest
 from flowport.runs.delivery import DeliveredRuns
 from flowport.runs.prepare import CallPreparer, PreparedCall
-from flowport.runs.rebuild_call import CallRebuilder
+from flowport.runs.recovery import CallRebuilder
 from flowport.runs.references import OutputFinder
 from tests.fakes.client import build_photo, write
 from tests.runs.benches import OneApp

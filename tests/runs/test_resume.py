@@ -19,8 +19,8 @@ async def test_a_run_that_nobody_follows_is_taken_up_to_its_end(store: FaultySto
     left = replace(RUNNING, is_followed=False)
     await store.accept(left)
     async with open_bench(store, tmp_path, in_turn(DONE)) as bench:
-        await bench.claimer.resume(left)
-        await bench.claimer.resume(left)
+        await bench.recovery.resume(left)
+        await bench.recovery.resume(left)
         over = await bench.finish(left)
     assert (over.state, over.is_followed) == (RunState.SUCCEEDED, True)
     assert len(bench.account.asked) == 1
@@ -31,7 +31,7 @@ async def test_a_run_is_taken_up_although_the_store_cannot_note_it(store: Faulty
     await store.accept(RUNNING)
     store.failing.add("claim")
     async with open_bench(store, tmp_path, in_turn(DONE)) as bench:
-        await bench.claimer.resume(RUNNING)
+        await bench.recovery.resume(RUNNING)
         assert (await bench.finish(RUNNING)).state is RunState.SUCCEEDED
 
 
@@ -50,7 +50,7 @@ async def test_a_run_is_taken_up_although_the_store_cannot_note_it(store: Faulty
 async def test_what_cannot_be_looked_at_is_not_taken_up(store: FaultyStore, tmp_path: Path, run: Run) -> None:
     """There is no id to ask for, nothing left to learn, or no key to ask with."""
     async with open_bench(store, tmp_path, in_turn()) as bench:
-        await bench.claimer.resume(run)
+        await bench.recovery.resume(run)
         assert bench.live_runs.get(run.id) is None
 
 
@@ -68,7 +68,7 @@ async def test_what_a_dead_process_left_is_settled(
     """Nothing will ever start such a run, so nobody must be told to wait for it; what may be paid for says so."""
     await store.accept(replace(RUN, state=state, provider_run_id=remote))
     async with open_bench(store, tmp_path, in_turn(last=build_look("running"))) as bench:
-        await bench.watch.take_over()
+        await bench.recovery.scan()
         kept = await read(store)
 
     assert (kept.state, kept.failure, kept.spent_credits) == (settled, failure, spent)
@@ -79,8 +79,8 @@ async def test_what_a_living_process_is_doing_is_left_to_it(store: FaultyStore, 
     other = ProcessLock(tmp_path / "home")
     await store.accept(replace(RUN, process_id=other.process_id))
     async with open_bench(store, tmp_path, in_turn()) as bench:
-        await bench.watch.take_over()
-        await bench.claimer.resume(await read(store))
+        await bench.recovery.scan()
+        await bench.recovery.resume(await read(store))
     other.release()
 
     assert (await read(store)).state is RunState.ACCEPTED
@@ -116,7 +116,7 @@ async def test_time_counts_from_the_acceptance_also_when_another_process_takes_a
     """Three seconds after a minute of waiting is a minute and three seconds."""
     await store.accept(replace(RUNNING, accepted_at=NOW - 60))
     async with open_bench(store, tmp_path, in_turn(last=build_look("running")), is_automatic=False) as bench:
-        await bench.claimer.resume(await read(store))
+        await bench.recovery.resume(await read(store))
         entry = bench.live_runs.get(RUN.id)
 
         assert entry is not None

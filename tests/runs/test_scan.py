@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from flowport.domain.models import Output, OutputKind, RunState
-from flowport.runs.recovery import ADOPT_SECONDS, WATCH_SECONDS, OrphanScanner
+from flowport.runs.recovery import ADOPT_SECONDS, WATCH_SECONDS
 from flowport.store.process_lock import ProcessLock
 from tests.runs.benches import Bench, open_bench
 from tests.runs.samples import NOW, RUN, build_look, read
@@ -24,7 +24,7 @@ async def open_watch(store: FaultyStore, folder: Path, *, is_adopting: bool = Fa
     """Keep watch in the background, by a clock that is moved by hand; every run goes on for ever."""
     answer = in_turn(last=build_answer(None, 500) if is_adopting else build_look("running"))
     async with open_bench(store, folder, answer, is_automatic=False) as bench, anyio.create_task_group() as tasks:
-        tasks.start_soon(bench.watch.keep_adopting if is_adopting else bench.watch.keep_watch)
+        tasks.start_soon(bench.recovery.keep_adopting if is_adopting else bench.recovery.keep_watch)
         yield bench
         tasks.cancel_scope.cancel()
 
@@ -75,11 +75,8 @@ async def test_unsaved_outputs_are_looked_for_where_saving_is_wanted(
     """Some people want links alone."""
     output = Output(1, OutputKind.IMAGE, "https://cdn.invalid/0.png", expires_at=NOW + 9)
     await store.accept(replace(RUNNING, state=RunState.SUCCEEDED, finished_at=NOW, outputs=(output,)))
-    async with open_bench(store, tmp_path, in_turn(), is_automatic=False) as bench:
-        watch = OrphanScanner(
-            bench.claimer, [ACCOUNT], store, bench.clock, should_save=should_save, is_alive=lambda _: True
-        )
-        await watch.take_over()
+    async with open_bench(store, tmp_path, in_turn(), is_automatic=False, should_save=should_save) as bench:
+        await bench.recovery.scan()
         assert (bench.live_runs.get(RUN.id) is not None) is should_save
 
 

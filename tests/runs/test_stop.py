@@ -12,7 +12,7 @@ from flowport.domain.models import RunState
 from flowport.domain.run_events import StartRequested
 from flowport.providers.interface import ApiRequest
 from flowport.runs.calls import RunRequest
-from flowport.runs.cancel import CancelOutcome
+from flowport.runs.service import CancelOutcome
 from tests.runs.benches import open_bench
 from tests.runs.samples import BUSY, CALL, DONE, NOW, RUN, RUNNING, TAKEN, read
 from tests.support.fake_clock import wait_until_blocked
@@ -201,7 +201,7 @@ async def test_stopping_and_beginning_again_leaves_one_follower(store: FaultySto
         run = await bench.submit()
         await bench.reach_pause(run, RunState.RUNNING)
         await bench.runner.cancel(run, should_stop_following=True)
-        await bench.claimer.resume(await read(store, run.id))
+        await bench.recovery.resume(await read(store, run.id))
         (poller,) = bench.runner._follower._pollers.values()
         await wait_until(lambda: len(poller._slots) == 2)
         bench.clock.advance(60)

@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 
 from flowport.domain.models import RunState
+from flowport.store.records import RunSearch
 from flowport.store.sqlite.store import SqliteStore
 
 from .contract.test_accept import build_rules
@@ -44,6 +45,16 @@ READS: dict[str, tuple[Read, int]] = {
     "newest of all": (list_ids, 2),
     "newest in a state": (
         lambda store: store.get_runs(account_id=None, owner=OWNER, limit=9, unseen_first=False, state=S.FAILED),
+        2,
+    ),
+    "newest of a search": (
+        lambda store: store.get_runs(
+            account_id=None,
+            owner=OWNER,
+            limit=9,
+            unseen_first=False,
+            search=RunSearch(("a",), "b", since=1.0, until=9.0),
+        ),
         2,
     ),
     "under way": (lambda store: store.get_runs_under_way(owner=OWNER, limit=6), 2),

@@ -17,10 +17,9 @@ from jsonschema import Draft7Validator, Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
 from flowport.catalog.arguments import build_provider_inputs, parse_arguments
-from flowport.catalog.choices import Choice, build_choices, find_option
 from flowport.catalog.names import RESERVED_NAMES
-from flowport.catalog.schema import get_inputs
-from flowport.catalog.values import get_default, parse_value
+from flowport.catalog.readings import Choice, build_choices, find_option
+from flowport.catalog.values import get_default, get_inputs, parse_value
 from flowport.domain.models import App, Input, InputKind
 from flowport.domain.text import MAX_LABEL_LENGTH
 from flowport.providers.magica.api import Magica

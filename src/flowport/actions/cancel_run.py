@@ -14,7 +14,7 @@ from flowport.domain.models import InputKind, Run, RunState
 from flowport.domain.uris import names_last
 from flowport.network.account import OpenAccount
 from flowport.runs.calls import Caller
-from flowport.runs.cancel import CancelOutcome
+from flowport.runs.service import CancelOutcome
 from flowport.store.batch_records import BatchProgress
 
 CANCEL_SECONDS: Final = 5.0

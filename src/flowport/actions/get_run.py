@@ -24,10 +24,9 @@ async def get_run(workspace: Workspace, caller: Caller, arguments: Arguments) ->
     given = GET_RUN.parse(arguments)
     run = await find_run(workspace, caller, str(given["run_id"]))
     should_wait = given.get("wait") is not False
+    await workspace.recovery.resume(run)
     if run.is_batch:
-        await workspace.batches.resume(run)
         return await answer_batch(workspace, caller, await get_batch_view(workspace, caller, run, wait=should_wait))
-    await workspace.claimer.resume(run)
     waiter = workspace.waiter
     view = await (waiter.wait_for_run(run, caller) if should_wait else waiter.get_run_view(run))
     return await answer_run(workspace, caller, view)

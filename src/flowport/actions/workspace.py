@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import anyio
 
-from flowport.catalog.definitions import DefinitionReader
 from flowport.catalog.listing import Listing
 from flowport.catalog.ranking import ToolOrder, merge_tools
 from flowport.catalog.refresher import Catalog
 from flowport.catalog.search import get_listing
 from flowport.domain.call_errors import AppAmbiguous, AppNotFound, DefinitionNotRead
+from flowport.domain.errors import FlowportError, StoreError
 from flowport.domain.text import format_duration
 from flowport.media.previews import Previewer
 from flowport.network.account import OpenAccount
@@ -22,11 +22,11 @@ from flowport.runs.batch.service import Batches
 from flowport.runs.calls import Caller, RunRequest
 from flowport.runs.delivery import Deliveries
 from flowport.runs.prepare import CallPreparer, PreparedCall
-from flowport.runs.recovery import RunClaimer
+from flowport.runs.recovery import Recovery
 from flowport.runs.service import Runner
 from flowport.runs.submit import Submitter
 from flowport.runs.waiting import EventWait, Waiter, wait
-from flowport.runtime.background import Changes
+from flowport.runtime.background import Changes, Supervisor
 from flowport.runtime.clock import Clock
 from flowport.settings.settings import Settings
 from flowport.store.interface import Store
@@ -55,6 +55,46 @@ class OpenCatalog:
         return self.account.account.provider, self.account.provider.title
 
 
+@dataclass(slots=True)
+class Reading:
+    """A definition that is being read."""
+
+    catalog: Catalog
+    tool_name: str
+    done: anyio.Event = field(default_factory=anyio.Event)
+    error: FlowportError | None = None
+
+
+class DefinitionReader:
+    """Reads definitions in the background."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._readings: dict[str, Reading] = {}
+        """By tool name."""
+
+    def begin(self, catalog: Catalog, listing: Listing) -> Reading | None:
+        """Return the reading of an app's definition, begun if none is under way; None when the definition is known."""
+        if listing.tool is not None or listing.left_out:
+            return None
+        reading = self._readings.get(listing.tool_name)
+        if reading is None:
+            reading = self._readings[listing.tool_name] = Reading(catalog, listing.tool_name)
+            self._supervisor.spawn(f"definition of {listing.tool_name}", self._read, reading)
+        return reading
+
+    async def _read(self, reading: Reading) -> None:
+        try:
+            await reading.catalog.fetch_listing(reading.tool_name)
+        except FlowportError as exc:
+            reading.error = exc
+        except Exception:
+            reading.error = StoreError("Flowport made a mistake", "Its log has the details.")
+            raise
+        finally:
+            self._readings.pop(reading.tool_name).done.set()
+
+
 @dataclass(frozen=True, slots=True)
 class Workspace:
     """The parts of a running Flowport."""
@@ -70,7 +110,7 @@ class Workspace:
     run_submitter: Submitter[PreparedCall]
     batch_submitter: Submitter[PreparedBatch]
     waiter: Waiter
-    claimer: RunClaimer
+    recovery: Recovery
     fetcher: Fetcher
     changes: Changes
     previewer: Previewer

@@ -11,13 +11,12 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final
 
-from flowport.catalog.choices import MAX_GIVEN_LENGTH, has_empty_choice
-from flowport.catalog.names import build_slug
-from flowport.catalog.schema import NEW_RUN, get_inputs
-from flowport.catalog.values import InvalidValue, Parsed, format_expected, get_default, parse_value
+from flowport.catalog.readings import MAX_GIVEN_LENGTH, has_empty_choice
+from flowport.catalog.schema import NEW_RUN
+from flowport.catalog.values import InvalidValue, Parsed, format_expected, get_default, get_inputs, parse_value
 from flowport.domain.errors import ArgumentProblem, ArgumentsInvalid
 from flowport.domain.models import App, Input, InputKind, JsonValue
-from flowport.domain.text import clean_line, get_nearest
+from flowport.domain.text import build_slug, clean_line, get_nearest
 
 _MAX_LISTED_NAMES: Final = 12
 _MAX_STRAY_NAMES: Final = 8

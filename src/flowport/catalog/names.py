@@ -11,7 +11,7 @@ from itertools import count
 from typing import Final
 
 from flowport.domain.models import Input, InputKind
-from flowport.domain.text import clean_line
+from flowport.domain.text import _MAX_SLUG_SOURCE, build_slug, clean_line
 
 MAX_NAME_LENGTH: Final = 40
 """Characters of a tool name: clients put the server's name before it and cut the result at 60 or 64."""
@@ -40,13 +40,8 @@ RESERVED_NAMES: Final = frozenset(
 )
 """Names of Flowport's own tools, present and planned; no app may have one."""
 
-_MAX_SLUG_SOURCE: Final = 200
 _HASH_LENGTHS: Final = range(8, 33)
 
-# Latin letters that Unicode does not take apart into a base and an accent.
-_UNDECOMPOSED: Final = str.maketrans(
-    {"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ħ": "h", "\u0131": "i"}
-)
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:[-_]?[0-9a-f]{4}){3}[-_]?[0-9a-f]{12}")
 _ONLY_DIGITS: Final = re.compile(r"[0-9_]+")
 _LONG_HEX: Final = re.compile(r"(?=.*[0-9])[0-9a-f_]{8,}")
@@ -58,13 +53,6 @@ _KIND_NAMES: Final = {
     InputKind.MEDIA: "file",
     InputKind.SELECT: "choice",
 }
-
-
-def build_slug(text: str) -> str:
-    """Return the text in lower case Latin letters, digits and single underscores; empty when it has none of them."""
-    decomposed = unicodedata.normalize("NFKD", clean_line(text, limit=_MAX_SLUG_SOURCE)).casefold()
-    plain = "".join(c for c in decomposed.translate(_UNDECOMPOSED) if not unicodedata.category(c).startswith("M"))
-    return re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
 
 
 def _build_readable_slug(text: str) -> str:

@@ -12,9 +12,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from flowport.catalog.choices import Choice, build_choices, describe_choice, format_scalar, is_same, is_yes_or_no
 from flowport.catalog.names import is_said_by
-from flowport.catalog.values import find_flaw, get_bounds, get_default, get_max_items, get_max_length, parse_value
+from flowport.catalog.readings import Choice, build_choices, describe_choice, format_scalar, is_same, is_yes_or_no
+from flowport.catalog.values import (
+    find_flaw,
+    get_bounds,
+    get_default,
+    get_inputs,
+    get_max_items,
+    get_max_length,
+    parse_value,
+)
 from flowport.domain.errors import AppUnsupported
 from flowport.domain.models import MAX_INPUTS, App, Input, InputKind, JsonValue
 from flowport.domain.text import clean_line, clean_text, format_quoted
@@ -87,17 +95,6 @@ def build_tool(
         "inputSchema": _build_input_schema(inputs, property_names),
         "annotations": {"destructiveHint": False},
     }
-
-
-def get_inputs(app: App) -> tuple[Input, ...]:
-    """Return the inputs of an app whose definition has been read.
-
-    Raises:
-        AppUnsupported: It has not been read.
-    """
-    if app.inputs is None:
-        raise AppUnsupported(clean_line(app.id), "its definition has not been read")
-    return app.inputs
 
 
 def _check_inputs(app: App, inputs: tuple[Input, ...], property_names: Mapping[str, str]) -> None:

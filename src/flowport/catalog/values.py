@@ -11,18 +11,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias, assert_never
 
-from flowport.catalog.choices import (
+from flowport.catalog.readings import (
     MAX_GIVEN_LENGTH,
     Choice,
+    TwoReadings,
     build_choices,
     find_option,
     format_choices,
     format_scalar,
     format_suggestion,
     is_yes_or_no,
+    read_flag,
+    read_number,
 )
-from flowport.catalog.numerals import TwoReadings, read_flag, read_number
-from flowport.domain.models import Input, InputKind, JsonValue, Option, Scalar
+from flowport.domain.errors import AppUnsupported
+from flowport.domain.models import App, Input, InputKind, JsonValue, Option, Scalar
 from flowport.domain.text import clean_line, format_quoted
 
 MAX_TEXT_BYTES: Final = 200_000
@@ -349,3 +352,14 @@ def _parse_sendable(value: JsonValue) -> JsonValue:
     """Return the list or object that a text writes as JSON, if a request could carry it; None for anything else."""
     parsed = _parse_container(value) if isinstance(value, str) else None
     return None if find_flaw(parsed) else parsed
+
+
+def get_inputs(app: App) -> tuple[Input, ...]:
+    """Return the inputs of an app whose definition has been read.
+
+    Raises:
+        AppUnsupported: It has not been read.
+    """
+    if app.inputs is None:
+        raise AppUnsupported(clean_line(app.id), "its definition has not been read")
+    return app.inputs

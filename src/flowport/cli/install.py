@@ -32,12 +32,17 @@ from flowport.cli.clients import (
 from flowport.cli.console import ExitCode, print_json, report_error, say
 from flowport.cli.flags import define_command
 from flowport.domain.errors import FlowportError
-from flowport.settings.variables import get_key_names
+from flowport.settings.variables import get_key_names, get_variables
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _EDITED: Final = [client.name for client in get_clients().values() if client.is_edited]
 _PRINTED: Final = [client.name for client in get_clients().values() if not client.is_edited]
+_SURROUNDINGS: Final = (
+    *("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_PICTURES_DIR"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+)
+"""Variables of others that decide where Flowport's files are, and how it reaches its providers."""
 _DONE: Final = {
     "add": "{title} now starts Flowport. Restart {title}.",
     "update": "The entry of {title} is up to date. Restart {title}.",
@@ -90,7 +95,7 @@ def _check_name(_: click.Context, __: click.Parameter, name: str) -> str:
 def command(client: str, *, is_print: bool, is_json: bool, **flags: Any) -> int:
     """Add Flowport to a client: show the change, ask, copy the file and change nothing else in it."""
     row = get_clients()[client]
-    entry = build_entry(row, find_launch(), keys=filter(os.environ.get, get_key_names()))
+    entry = build_entry(row, find_launch(), passed=_list_passed(row))
     if is_print or not row.is_edited:
         return _print_snippet(row, flags["name"], entry, is_json=is_json)
 
@@ -133,8 +138,8 @@ def _change(
     """Plan a change, show it, ask and make it."""
     if scope not in client.scopes:
         raise click.UsageError(f"{client.title} has no file in a project")
-    if not (is_agreed or is_dry or sys.stdin.isatty()):
-        raise click.UsageError("without a terminal to ask on, add --yes or --dry-run")
+    if not (is_agreed or is_dry or (sys.stdin.isatty() and not is_json)):
+        raise click.UsageError("where nothing can be asked, add --yes or --dry-run")
     system = get_system(sys.platform)
     facts: dict[str, Any] = {"client": client.name, "scope": scope, "name": name}
     try:
@@ -152,9 +157,13 @@ def _change(
             click.echo("\n".join([str(path), *plan.lines]))
         if plan.action != "none" and not is_dry:
             if not is_agreed and not _ask(client, plan):
+                say("Nothing was changed.")
                 return ExitCode.REFUSED
             backup = carry_out(plan)
             facts |= {"changed": True, "backup": str(backup) if backup else None}
+    except click.Abort:
+        say("Nothing was changed.")
+        return ExitCode.INTERRUPTED
     except FlowportError as exc:
         report_error(exc, is_json=is_json)
         return ExitCode.REFUSED if isinstance(exc, EntryNotOurs) else ExitCode.FAILED
@@ -166,16 +175,22 @@ def _change(
 
 
 def _ask(client: Client, plan: Plan) -> bool:
-    """Return whether the user agrees; Ctrl-C is a no."""
+    """Return whether the user agrees.
+
+    Raises:
+        click.Abort: The user pressed Ctrl-C.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     question = f"Remove Flowport from {client.title}?" if plan.action == "remove" else f"Write this for {client.title}?"
-    try:
-        is_agreed = click.confirm(question, err=True)
-    except click.Abort:
-        is_agreed = False
-    if not is_agreed:
-        say("Nothing was changed.")
-    return is_agreed
+    return click.confirm(question, err=True)
+
+
+def _list_passed(client: Client) -> list[str]:
+    """Return the variables that are set here and that the client would withhold: keys, or all that Flowport reads."""
+    names = get_key_names()
+    if client.keys == "named":
+        names = (*(variable.name for variable in get_variables()), *_SURROUNDINGS)
+    return [name for name in names if os.environ.get(name) and name not in client.entry.get("env", {})]
 
 
 def _say_outcome(client: Client, facts: Mapping[str, Any]) -> None:

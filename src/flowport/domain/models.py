@@ -20,6 +20,9 @@ SANDBOX_HOST: Final = "sandbox"
 BATCH_PREFIX: Final = "batch_"
 """The prefix of every batch id; no run id has it."""
 
+FIRST_LEASE: Final = 1
+"""The lease of the process that accepted a run."""
+
 LOCAL_OWNER = "local"
 """The owner of every run that is requested over stdio."""
 
@@ -263,7 +266,7 @@ class Run:
     accepted_at: float
     process_id: str
     """The Flowport process that follows the run."""
-    lease: int = 1
+    lease: int = FIRST_LEASE
     """Counts the processes that followed the run: each claim raises it, and what an earlier holder records no longer counts."""
     price_credits: float | None = None
     """The advertised price when the run was accepted; None when unknown."""

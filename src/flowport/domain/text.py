@@ -8,6 +8,12 @@ from difflib import SequenceMatcher
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+_MAX_SLUG_SOURCE: Final = 200
+# Latin letters that Unicode does not take apart into a base and an accent.
+_UNDECOMPOSED: Final = str.maketrans(
+    {"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ħ": "h", "\u0131": "i"}
+)
+
 _NEAR: Final = 0.6
 _MIN_CONTAINED_LENGTH: Final = 3
 MAX_WANTED_LENGTH: Final = 300
@@ -55,6 +61,8 @@ def format_quoted(text: str, *, limit: int = MAX_LABEL_LENGTH) -> str:
 
 def drop_invisible(text: str) -> str:
     """Return the text without invisible characters; spaces stay."""
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(c for c in _INVISIBLE.sub("", text) if unicodedata.category(c) not in _DROPPED_CATEGORIES)
 
 
@@ -64,6 +72,8 @@ def _take_start(text: str, limit: int) -> str:
 
 
 def _fold(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return " ".join(text.split())
     # White space first: line feeds and tabs are controls too, and must separate words.
     spaced = " ".join(text.split())
     visible = drop_invisible(spaced)
@@ -253,3 +263,10 @@ def format_size(size_bytes: int) -> str:
             break
         size, unit = size / _KILO, larger
     return f"{size:.1f}".removesuffix(".0") + f" {unit}"
+
+
+def build_slug(text: str) -> str:
+    """Return the text in lower case Latin letters, digits and single underscores; empty when it has none of them."""
+    decomposed = unicodedata.normalize("NFKD", clean_line(text, limit=_MAX_SLUG_SOURCE)).casefold()
+    plain = "".join(c for c in decomposed.translate(_UNDECOMPOSED) if not unicodedata.category(c).startswith("M"))
+    return re.sub(r"[^a-z0-9]+", "_", plain).strip("_")

@@ -77,7 +77,7 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class NoPreview:
-    """Why there is none."""
+    """Why a picture has no preview."""
 
     reason: str
     """Ends a sentence; holds nothing from the file."""
@@ -133,7 +133,7 @@ def _open(source: Path | bytes | BinaryIO) -> AbstractContextManager[BinaryIO]:
 
 
 def _is_plain(image: "Image.Image") -> bool:
-    """Tell whether every client shows the file as it is: a common format and colours, upright, without movement."""
+    """Check whether every client shows the file as it is: a common format and colours, upright, without movement."""
     is_common = image.format in {"PNG", "JPEG"} and image.mode in {"L", "P", "RGB", "RGBA"}
     is_upright = "exif" not in image.info and "xmp" not in image.info
     return is_common and is_upright and not getattr(image, "is_animated", False)
@@ -223,6 +223,10 @@ MAX_COPY_BYTES: Final = 2 * 1024**2
 MAX_COPY_EDGE: Final = 2048
 """Of the copy of a picture that is too large to be handed over as it is; in pixels."""
 
+THUMBNAIL_EDGE: Final = 480
+MAX_THUMBNAIL_BYTES: Final = 60_000
+"""Of the copy of a picture in a list; in pixels."""
+
 _EDGE_OF_SEVERAL: Final = 512
 
 
@@ -279,6 +283,14 @@ class Previewer:
         """Return the rows of a batch with such runs."""
         gone = await self.find_gone(output for row in rows if row.run is not None for output in row.run.outputs)
         return drop_paths_of_rows(rows, gone)
+
+    async def build_thumbnail(self, output: Output) -> Preview | NoPreview:
+        """Return a small copy of a saved picture, or of a video's cover, for a list of many."""
+        async with self._turn:
+            for _, picture in await self._find_pictures([output]):
+                work = partial(build_preview, picture, max_edge=THUMBNAIL_EDGE, max_bytes=MAX_THUMBNAIL_BYTES)
+                return await anyio.to_thread.run_sync(work, limiter=self._threads)
+        return NoPreview("it has no picture")
 
     async def build_copy(self, file: BinaryIO) -> Preview | NoPreview:
         """Return a copy of a large picture, as large as a screen, even where previews are turned off."""

@@ -126,6 +126,8 @@ class LiveRuns:
             del self._entries[run_id]
             self._live.discard(run_id)
             entry.changed.set()
+            if not entry.is_settled:
+                self._wake_batch(entry.run)
 
     def note_unwritten(self, run_id: str) -> None:
         """Keep a run here although it is over, because the store could not take its last change."""
@@ -139,8 +141,7 @@ class LiveRuns:
         if entry is None:
             return
         entry.refusal = reason
-        batch = self._entries.get(entry.run.batch_id)
-        if batch is not None:
+        if (batch := self._entries.get(entry.run.batch_id)) is not None:
             batch.refusal = reason
             batch.wake()
 
@@ -163,12 +164,19 @@ class LiveRuns:
             return
         if run != entry.run:
             self._listener(run.id, is_relisted=False)
-        entry.run = run
+        was_settled, entry.run = entry.is_settled, run
         self._note_live(run)
         entry.problem = problem
         if is_saving is not None:
             entry.is_saving = is_saving
         entry.wake()
+        if entry.is_settled and not was_settled:
+            self._wake_batch(run)
+
+    def _wake_batch(self, row: Run) -> None:
+        """Wake those who wait for the batch of a row that is over: another row may be started."""
+        if row.batch_id and (batch := self._entries.get(row.batch_id)) is not None:
+            batch.wake()
 
     def count_live(self) -> int:
         """Return how many runs are not over."""

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,7 +24,7 @@ from flowport.catalog.listing import Listing
 from flowport.catalog.values import get_default
 from flowport.domain.call_errors import build_refusal
 from flowport.domain.errors import ArgumentsInvalid, ProviderError
-from flowport.domain.models import App, Input, InputKind, JsonValue
+from flowport.domain.models import App, Input, InputKind, JsonValue, Run, RunState
 from flowport.domain.text import clean_line
 from flowport.media.input_files import FileMedia, Media, MediaRules, UrlMedia, resolve_media, unwrap
 from flowport.media.source_kinds import SourceKind, correct_address, get_source_kind, iterate_unwrapped
@@ -32,6 +33,8 @@ from flowport.network.account import OpenAccount
 from flowport.network.ratelimit.limiter import Priority
 from flowport.runs.calls import RunRequest
 from flowport.runs.references import CreationMedia, InputMedia, OutputFinder, OutputMedia
+from flowport.runtime.clock import Clock
+from flowport.store.workers import Workers
 
 MAX_SHOWN_VALUE: Final = 300
 """Characters of one text argument that the store keeps for a person to read again."""
@@ -333,3 +336,41 @@ async def price_call(call: PreparedCall, account: OpenAccount) -> PreparedCall:
         except ProviderError as exc:
             logger.info("the price of %s could not be estimated: %s", call.tool_name, exc)
     return replace(call, app=replace(call.app, price_credits=price))
+
+
+_ID_ALPHABET: Final = "abcdefghjkmnpqrstuvwxyz23456789"
+"""Without the letters and digits that people mistake for one another."""
+
+_ID_LENGTH: Final = 10
+
+
+def build_run(call: PreparedCall, owner: str, clock: Clock, process: Workers) -> Run:
+    """Return the run that is to be accepted for a call, with an id of its own and its price held back."""
+    price, boot = call.app.price_credits, clock.boot_time()
+    return Run(
+        id=draw_id("run_"),
+        account_id=call.account_id,
+        owner=owner,
+        provider=call.app.provider,
+        app_id=call.app.id,
+        app_name=call.app_name,
+        tool_name=call.tool_name,
+        arguments_json=call.arguments_json,
+        raw_digest=call.raw_digest,
+        canonical_digest=call.canonical_digest,
+        state=RunState.ACCEPTED,
+        accepted_at=clock.now(),
+        process_id=process.process_id,
+        price_credits=price,
+        reserved_credits=price or 0.0,
+        boot_id=boot.boot_id if boot else "",
+        accepted_boot_seconds=boot.seconds if boot else None,
+    )
+
+
+def draw_id(prefix: str) -> str:
+    """Return a new id of a run or a batch."""
+    # One number is drawn and written in the alphabet: a draw for each letter is a system call each.
+    base = len(_ID_ALPHABET)
+    number = secrets.randbelow(base**_ID_LENGTH)
+    return prefix + "".join(_ID_ALPHABET[number // base**place % base] for place in range(_ID_LENGTH))

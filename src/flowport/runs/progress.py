@@ -30,6 +30,8 @@ class RunView:
     """Whether its outputs are still being saved."""
     is_joined: bool = False
     """Whether the call that is answered joined it instead of starting it."""
+    progress: str = ""
+    """How far it is, as a sentence for a person; empty once it is over."""
 
 
 @dataclass(frozen=True, slots=True)

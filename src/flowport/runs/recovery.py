@@ -1,18 +1,37 @@
-"""Recover runs that another process left: scan, claim, adopt after a key change."""
+"""Recover runs: those of dead processes, those of a key that was changed, and calls that are only on record.
 
+A run is claimed, and `service.Runner` then executes its next step, as for a run of its own.
+"""
+
+import itertools
+import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, NoReturn
 
-from flowport.domain.errors import ProviderError, ProviderRefused, ProviderRejected, RunNotFound, StoreError
-from flowport.domain.models import ENDED_UNSENT, ENDED_WHILE_STARTING, Account, Run, RunState
-from flowport.domain.run_events import Adopted, AdoptionTried, Cancelled, RunEvent, StartUnknown
+from flowport.catalog.refresher import Catalog
+from flowport.domain.backoff import Backoff
+from flowport.domain.call_errors import AppNotFound
+from flowport.domain.errors import (
+    AppUnsupported,
+    ArgumentsInvalid,
+    DayUsedUp,
+    ProviderError,
+    ProviderRefused,
+    ProviderRejected,
+    RunNotFound,
+    StoreError,
+)
+from flowport.domain.models import InputKind, JsonValue, Run
+from flowport.domain.run_events import Adopted, AdoptionTried, RunEvent
 from flowport.network.account import OpenAccount
-from flowport.runs.batch.service import Batches
+from flowport.runs.calls import RunRequest
 from flowport.runs.downloads import LinkRefresher
 from flowport.runs.poll import fetch_status
-from flowport.runs.rebuild_call import CallRebuilder
+from flowport.runs.prepare import CallPreparer, PreparedCall
 from flowport.runs.service import Runner
+from flowport.runs.steps import Download, Drop, MarkUnknown
 from flowport.runtime.clock import Clock
 from flowport.store.interface import Store
 from flowport.store.records import Claimed
@@ -20,23 +39,191 @@ from flowport.store.workers import Workers
 
 logger = logging.getLogger(__name__)
 
+WATCH_SECONDS: Final = 4.0
+"""Between two scans of the store. Two of them, and the time they take, are within the ten seconds that we promise."""
+
+ADOPT_SECONDS: Final = 60.0
+"""Between two tries to read the runs of other keys; each run is tried once, unless the provider cannot be reached."""
+
+MAX_ADOPTED: Final = 100
+"""How many of them are tried in a row."""
+
+UNSAVED_SECONDS: Final = 2 * 24 * 3600.0
+"""For how long an output is tried whose link has expired by our clock; longer than any clock is wrong by its zone."""
+
 _FORBIDDEN: Final = 403
 
 
-class RunAdopter:
-    """Finds a readable account for runs whose own is not open. Each run is tried once by each key."""
+class Recovery:
+    """Resumes, in this process, runs and batches that no living process follows."""
 
-    def __init__(self, accounts: Mapping[str, OpenAccount], store: Store, clock: Clock, process: Workers) -> None:
+    def __init__(
+        self,
+        *,
+        runner: Runner,
+        accounts: Mapping[str, OpenAccount],
+        store: Store,
+        clock: Clock,
+        process: Workers,
+        link_refresher: LinkRefresher,
+        should_save: bool = True,
+    ) -> None:
+        self._runner = runner
         self._accounts = accounts
         self._store = store
         self._clock = clock
         self._process = process
+        self._link_refresher = link_refresher
+        self._should_save = should_save
 
-    async def adopt(self, run: Run) -> Run:
-        """Return the run as it is after the try: in an open account when that account's key can read it.
+    async def keep_watch(self) -> NoReturn:
+        """Take over what dead processes left, now and every few seconds."""
+        await self._repeat(self.scan, WATCH_SECONDS)
+
+    async def keep_adopting(self) -> NoReturn:
+        """Try to read the runs of keys that are no longer configured, now and every minute."""
+        await self._repeat(self.scan_other_keys, ADOPT_SECONDS)
+
+    async def scan(self) -> None:
+        """Take over the live runs of dead processes, and those whose outputs are not saved.
 
         Raises:
-            StoreError: What came of it could not be written down.
+            StoreError: The store cannot be read or written.
+        """
+        dead = [one for one in await self._store.get_calling_processes() if not self._process.is_alive(one)]
+        if dead:
+            await self._store.forget_calls_of(dead)
+        now = self._clock.now()
+        for account_id in self._accounts:
+            await self._take_over_all(await self._store.get_live_runs(account_id=account_id))
+            if self._should_save:
+                since = now - UNSAVED_SECONDS
+                await self._take_over_all(
+                    await self._store.get_unsaved_runs(account_id=account_id, now=now, since=since)
+                )
+
+    async def scan_other_keys(self) -> None:
+        """Let the present key try the runs of other keys of the same provider and host.
+
+        Raises:
+            StoreError: The store cannot be read or written.
+        """
+        for account_id, opened in self._accounts.items():
+            await self._take_over_all(
+                await self._store.get_stranded_runs(
+                    scope=opened.account.scope, account_id=account_id, limit=MAX_ADOPTED
+                )
+            )
+
+    async def _take_over_all(self, runs: Sequence[Run]) -> None:
+        # Batches first: a refused row is shown in its batch.
+        for run in sorted(runs, key=lambda one: not one.is_batch):
+            await self.take_over(run)
+
+    async def _repeat(self, work: Callable[[], Awaitable[None]], pause_seconds: float) -> NoReturn:
+        problem = ""
+        while True:
+            try:
+                await work()
+                problem = ""
+            except (StoreError, RunNotFound) as exc:
+                # Once for each kind of problem: a full disk stays full for hours.
+                if str(exc) != problem:
+                    logger.warning("what other processes left cannot be taken over just now: %s", exc)
+                problem = str(exc)
+            await self._clock.sleep(pause_seconds)
+
+    async def take_over(self, run: Run) -> None:
+        """Take a run over, to its end, from a process that has died; runs of living ones are left to them.
+
+        Raises:
+            StoreError: The store cannot be written to.
+        """
+        # A batch of our own whose task has crashed is begun again.
+        is_ours = run.is_batch and run.process_id == self._process.process_id
+        if self._runner.get_entry(run.id) is None and (is_ours or not self._process.is_alive(run.process_id)):
+            run = await self.adopt(run)
+            if run.is_followed or run.state.is_final:
+                await self._resume(run)
+
+    async def resume(self, run: Run) -> None:
+        """Resume a run or batch that a caller asks for and no living process follows: execute its next step.
+
+        Raises:
+            StoreError: What became of it could not be recorded.
+        """
+        if self._runner.get_entry(run.id) is not None or self.is_followed_elsewhere(run):
+            return
+        try:
+            await self._resume(await self.adopt(run))
+        except StoreError as exc:
+            if run.is_batch or not (run.state.is_at_provider or run.state.is_final):
+                raise
+            logger.warning("run %s could not be claimed in the store: %s", run.id, exc)
+            # Polling is free and harms nothing, and what is known can be shown.
+            if self._can_be_read(run) and not run.state.is_final:
+                self._runner.follow(replace(run, is_followed=True))
+
+    def is_followed_elsewhere(self, run: Run) -> bool:
+        """Return whether another living process follows the run."""
+        return run.is_followed and not run.state.is_final and self._is_held_elsewhere(run)
+
+    async def refresh_link(self, run: Run, n: int) -> Run | None:
+        """Return a run that was read again for a fresh link of one output; None without the key to read it with.
+
+        Raises:
+            ProviderError: The provider cannot say just now.
+        """
+        account = self._accounts.get(run.account_id)
+        if account is None or not run.provider_run_id:
+            return None
+        return (await self._link_refresher.refresh_links(run, account, {n})).run
+
+    def _is_held_elsewhere(self, run: Run) -> bool:
+        return run.process_id != self._process.process_id and self._process.is_alive(run.process_id)
+
+    def _can_be_read(self, run: Run) -> bool:
+        return run.account_id in self._accounts and bool(run.provider_run_id)
+
+    async def _resume(self, run: Run) -> None:
+        is_sent = run.state.is_at_provider or run.state.is_final
+        if is_sent and not run.is_batch and not self._can_be_read(run):
+            # Without its key it can only wait for a process that has it, or for the provider to answer to ours.
+            return
+        if run.state.is_final and (
+            not isinstance(self._runner.get_step(run), Download) or self._is_held_elsewhere(run)
+        ):
+            if not run.is_batch:
+                await self._link_refresher.refresh_expired(run, self._accounts[run.account_id])
+            return
+        claimed = await self._claim(run)
+        if claimed is None or self._runner.get_entry(run.id) is not None:
+            return
+        if isinstance(self._runner.get_step(claimed), Drop | MarkUnknown):
+            # Nothing is sent, and the caller is to see it at once.
+            await self._runner.advance(claimed)
+        else:
+            self._runner.follow(claimed)
+
+    async def _claim(self, run: Run) -> Run | None:
+        """Return the run as it is on record if it is ours to act for; None when it is another process's."""
+        ours = self._process.process_id
+        if run.process_id == ours:
+            if run.state.is_final:
+                return run
+            if not run.state.is_at_provider:
+                # One of ours that was not sent yet is on its way to the list of live runs.
+                return None
+        outcome = await self._store.claim(run.id, ours, lease=run.lease)
+        return outcome.run if isinstance(outcome, Claimed) else None
+
+    async def adopt(self, run: Run) -> Run:
+        """Return the run after a try to read it with the present key, if its own key is no longer configured.
+
+        Each key tries each run once. A run that it can read belongs to its account from then on.
+
+        Raises:
+            StoreError: The result could not be recorded.
         """
         account = self._find_heir(run)
         if account is None:
@@ -64,229 +251,100 @@ class RunAdopter:
 
 
 def _is_verdict(error: ProviderError) -> bool:
-    """Tell whether the provider spoke of the run, and not of the network, its own state or the key's."""
+    """Return whether the provider answered about the run, and not about the network, its own state or the key."""
     if isinstance(error, ProviderRefused):
         return error.status == _FORBIDDEN
     return isinstance(error, ProviderRejected)
 
 
-class RunClaimer:
-    """Resumes, in this process, runs whose process has ended."""
+CATALOGUE_SECONDS: Final = 60.0
+"""How long a restored call waits for a first catalogue. A home without one is as good as new."""
+
+
+FAILED_RESTORE: Final = Backoff(300.0, 1.0, tries=5, steps=(5.0, 20.0, 60.0))
+"""Between attempts to read the app's definition; a call waits for the run, and nothing is charged without it."""
+
+FAILED_RESTORE_OF_ROW: Final = replace(FAILED_RESTORE, tries=None)
+"""The same for a row of a batch, which no call waits for."""
+
+
+class CallRebuilder:
+    """Restores calls exactly, or not at all."""
 
     def __init__(
-        self,
-        *,
-        runner: Runner,
-        accounts: Mapping[str, OpenAccount],
-        store: Store,
-        clock: Clock,
-        process: Workers,
-        link_refresher: LinkRefresher,
-        adopter: RunAdopter,
-        call_rebuilder: CallRebuilder,
+        self, preparer: CallPreparer, catalogs: Mapping[str, Catalog], clock: Clock, store: Store | None = None
     ) -> None:
-        self._runner = runner
-        self._accounts = accounts
+        """Take the catalogues by account id; the store knows the rows of batches, and is None where there are none."""
         self._store = store
-        self._clock = clock
-        self._process = process
-        self._link_refresher = link_refresher
-        self._adopter = adopter
-        self._call_rebuilder = call_rebuilder
-
-    async def take_over(self, run: Run) -> None:
-        """Take a run over, to its end, from a process that has died; runs of living ones are left to them.
-
-        Raises:
-            StoreError: The store cannot be written to.
-        """
-        if self._runner.get_entry(run.id) is None and not self._process.is_alive(run.process_id):
-            run = await self._adopter.adopt(run)
-            if run.is_followed or run.state.is_final:
-                await self._resume(run)
-
-    async def resume(self, run: Run) -> None:
-        """Resume a run that a caller asks for and no living process follows: poll it, save its outputs, or record its end.
-
-        Raises:
-            StoreError: What became of it could not be written down.
-        """
-        if self._runner.get_entry(run.id) is not None or self.is_followed_elsewhere(run):
-            return
-        try:
-            await self._resume(await self._adopter.adopt(run))
-        except StoreError as exc:
-            logger.warning("run %s could not be taken up in the store: %s", run.id, exc)
-            if run.state in {RunState.ACCEPTED, RunState.STARTING}:
-                raise
-            # Looking is free and harms nothing, and what is known can be shown.
-            if self._can_be_read(run) and not run.state.is_final:
-                self._runner.follow_again(run, run.urgency)
-
-    def is_followed_elsewhere(self, run: Run) -> bool:
-        """Tell whether another living process follows the run."""
-        return run.is_followed and not run.state.is_final and self._is_held_elsewhere(run)
-
-    async def refresh_link(self, run: Run, n: int) -> Run | None:
-        """Return a run that was read again for a fresh link of one output; None without the key to read it with.
-
-        Raises:
-            ProviderError: The provider cannot say just now.
-        """
-        account = self._accounts.get(run.account_id)
-        if account is None or not run.provider_run_id:
-            return None
-        return (await self._link_refresher.refresh_links(run, account, {n})).run
-
-    def _is_held_elsewhere(self, run: Run) -> bool:
-        return run.process_id != self._process.process_id and self._process.is_alive(run.process_id)
-
-    def _can_be_read(self, run: Run) -> bool:
-        return run.account_id in self._accounts and bool(run.provider_run_id)
-
-    async def _resume(self, run: Run) -> None:
-        if run.state.is_final:
-            await self._resume_outputs(run)
-            return
-        if run.state.is_at_provider and not self._can_be_read(run):
-            # Without its key it can only wait for a process that has it, or for the provider to answer to ours.
-            return
-        claimed = await self._claim(run)
-        if claimed is None or self._runner.get_entry(run.id) is not None:
-            return
-        if claimed.state.is_at_provider:
-            self._runner.follow_again(claimed, claimed.urgency)
-        elif claimed.state is RunState.STARTING:
-            await self._store.record(run.id, StartUnknown(ENDED_WHILE_STARTING, self._clock.now()), claimed.lease)
-        elif claimed.state is RunState.ACCEPTED:
-            await self._resume_unsent(claimed)
-        else:
-            await self._resume_outputs(claimed)
-
-    async def _resume_unsent(self, run: Run) -> None:
-        """Start the run if its caller was given its id and may be waiting; otherwise cancel it, so that it is not paid for."""
-        account = self._accounts.get(run.account_id)
-        if run.reported_at is None or account is None:
-            await self._store.record(run.id, Cancelled(ENDED_UNSENT, self._clock.now()), run.lease)
-        else:
-            self._runner.start_again(run, account, self._call_rebuilder, run.urgency)
-
-    async def _resume_outputs(self, run: Run) -> None:
-        account = self._accounts.get(run.account_id)
-        if account is None or not run.provider_run_id:
-            return
-        if not self._runner.has_to_save(run) or self._is_held_elsewhere(run):
-            await self._link_refresher.refresh_expired(run, account)
-            return
-        claimed = await self._claim(run)
-        if claimed is not None and self._runner.get_entry(run.id) is None:
-            self._runner.save_again(claimed, account)
-
-    async def _claim(self, run: Run) -> Run | None:
-        """Return the run as it is on record if it is ours to act for; None when it is another process's."""
-        ours = self._process.process_id
-        if run.process_id == ours:
-            if run.state.is_final:
-                return run
-            if not run.state.is_at_provider:
-                # One of ours that was not sent yet is on its way to the list of live runs.
-                return None
-        outcome = await self._store.claim(run.id, ours, lease=run.lease)
-        return outcome.run if isinstance(outcome, Claimed) else None
-
-
-WATCH_SECONDS: Final = 4.0
-"""Between two looks into the store. Two of them, and the time they take, are within the ten seconds that we promise."""
-
-ADOPT_SECONDS: Final = 60.0
-"""Between two tries to read the runs of other keys; each run is tried once, unless the provider cannot be reached."""
-
-MAX_ADOPTED: Final = 100
-"""How many of them are tried in a row."""
-
-UNSAVED_SECONDS: Final = 2 * 24 * 3600.0
-"""For how long an output is tried whose link has expired by our clock; longer than any clock is wrong by its zone."""
-
-
-class OrphanScanner:
-    """Finds the runs of dead processes. Runs of living ones are left to them."""
-
-    def __init__(
-        self,
-        claimer: RunClaimer,
-        accounts: Sequence[Account],
-        store: Store,
-        clock: Clock,
-        *,
-        should_save: bool,
-        is_alive: Callable[[str], bool],
-        batches: Batches | None = None,
-    ) -> None:
-        """Prepare; `is_alive` tells whether a process of this home lives."""
-        self._is_alive = is_alive
-        self._batches = batches
-        self._should_save = should_save
-        self._claimer = claimer
-        self._accounts = accounts
-        self._store = store
+        self._preparer = preparer
+        self._catalogs = catalogs
         self._clock = clock
 
-    async def keep_watch(self) -> NoReturn:
-        """Take over what dead processes left, now and every few seconds."""
-        await self._repeat(self.take_over, WATCH_SECONDS)
+    async def restore(self, run: Run, account: OpenAccount) -> PreparedCall | None:
+        """Return the call that the run was accepted for; None when it cannot be restored exactly.
 
-    async def keep_adopting(self) -> NoReturn:
-        """Try to read the runs of keys that are no longer configured, now and every minute."""
-        await self._repeat(self.adopt, ADOPT_SECONDS)
-
-    async def take_over(self) -> None:
-        """Take over the live runs of dead processes, and those whose outputs are not saved.
+        The record shortens long texts and leaves out inlined files, files may have changed, and so may the app: only the
+        same digest proves that the person gets what was asked for. Nor is another price paid than the one that was told.
+        A row of a batch is retried without a limit.
 
         Raises:
-            StoreError: The store cannot be read or written.
+            DayUsedUp, ProviderRefused: Waiting does not help.
+            FlowportError: What has to be read for it could not be, for so long.
         """
-        dead = [one for one in await self._store.get_calling_processes() if not self._is_alive(one)]
-        if dead:
-            await self._store.forget_calls_of(dead)
-        now = self._clock.now()
-        for account in self._accounts:
-            live = await self._store.get_live_runs(account_id=account.id)
-            await self._take_over_all(live)
-            since = now - UNSAVED_SECONDS
-            if self._should_save:
-                await self._take_over_all(
-                    await self._store.get_unsaved_runs(account_id=account.id, now=now, since=since)
-                )
-
-    async def adopt(self) -> None:
-        """Let the present key try the runs of other keys of the same provider and host.
-
-        Raises:
-            StoreError: The store cannot be read or written.
-        """
-        for account in self._accounts:
-            stranded = await self._store.get_stranded_runs(
-                scope=account.scope, account_id=account.id, limit=MAX_ADOPTED
-            )
-            await self._take_over_all(stranded)
-
-    async def _take_over_all(self, runs: Sequence[Run]) -> None:
-        # Batches first: a row that is refused tells its batch.
-        for run in sorted(runs, key=lambda one: not one.is_batch):
-            if not run.is_batch:
-                await self._claimer.take_over(run)
-            elif self._batches is not None:
-                await self._batches.resume(run)
-
-    async def _repeat(self, work: Callable[[], Awaitable[None]], pause_seconds: float) -> NoReturn:
-        problem = ""
-        while True:
+        backoff = FAILED_RESTORE_OF_ROW if run.batch_id else FAILED_RESTORE
+        for failures in itertools.count(1):
             try:
-                await work()
-                problem = ""
-            except (StoreError, RunNotFound) as exc:
-                # Once for each kind of trouble: a full disk stays full for hours.
-                if str(exc) != problem:
-                    logger.warning("what other processes left cannot be taken over just now: %s", exc)
-                problem = str(exc)
-            await self._clock.sleep(pause_seconds)
+                return await self._prepare(run, account)
+            except (DayUsedUp, ProviderRefused):
+                raise
+            except (ProviderError, StoreError, AppNotFound) as exc:
+                pause = backoff.get_pause(failures)
+                if pause is None:
+                    raise
+                logger.info("what run %s is made of cannot be read just now: %s", run.id, exc)
+            await self._clock.sleep(pause)
+        raise AssertionError("counting has no end")
+
+    def find_free_arguments(self, run: Run) -> frozenset[str] | None:
+        """Return the arguments that take values of all types; None when the app's definition is not at hand."""
+        catalog = self._catalogs.get(run.account_id)
+        try:
+            listing = None if catalog is None else catalog.get_listing(run.tool_name)
+        except AppNotFound:
+            return None
+        if listing is None or listing.app.inputs is None:
+            return None
+        names = listing.property_names
+        return frozenset(
+            names[item.id] for item in listing.app.inputs if item.kind is InputKind.ANY and item.id in names
+        )
+
+    async def _prepare(self, run: Run, account: OpenAccount) -> PreparedCall | None:
+        catalog = self._catalogs.get(run.account_id)
+        if catalog is None:
+            return None
+        if not catalog.is_ready:
+            await catalog.wait_until_attempted(CATALOGUE_SECONDS)
+        try:
+            listing = await catalog.fetch_listing(run.tool_name)
+            arguments = await self._get_arguments(run)
+            call = await self._preparer.prepare(account, listing, arguments, RunRequest(run.owner))
+        except (AppNotFound, AppUnsupported, ArgumentsInvalid) as exc:
+            if isinstance(exc, AppNotFound) and catalog.current.listed_at is None:
+                # Not gone: no list was ever read.
+                raise
+            logger.info("the call of run %s cannot be prepared again: %s", run.id, exc)
+            return None
+        # Where prices are estimates, each of which may differ, the run was accepted at one, and it is not paid here.
+        is_estimated = account.provider.capabilities.price is not None
+        is_same_price = is_estimated or call.app.price_credits == run.price_credits
+        return call if call.canonical_digest == run.canonical_digest and is_same_price else None
+
+    async def _get_arguments(self, run: Run) -> dict[str, JsonValue]:
+        """Return what the run is made of: of a row of a batch all of it, of another run what its record shows."""
+        found = None if self._store is None or not run.batch_id else await self._store.get_row_arguments(run.id)
+        parts = [run.arguments_json] if found is None else found
+        arguments: dict[str, JsonValue] = {}
+        for part in parts:
+            arguments |= json.loads(part)
+        return arguments

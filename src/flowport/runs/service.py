@@ -1,14 +1,14 @@
-"""The runner: takes prepared calls, owns their runs, and answers those who ask how they are doing."""
+"""The runs of this process: accept them, execute one step of each after the other, cancel them."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from collections.abc import Awaitable, Mapping
+from enum import Enum
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol, assert_never
 
 import anyio
 
-from flowport.domain.errors import FlowportError, StoreError
+from flowport.domain.errors import FlowportError, ProviderError, StoreError
 from flowport.domain.models import (
     ENDED_UNRESTORED,
     ENDED_UNSENT,
@@ -18,34 +18,55 @@ from flowport.domain.models import (
     RunState,
     Urgency,
 )
-from flowport.domain.run_events import Cancelled, CancelRequested, Finished, StartUnknown
+from flowport.domain.run_events import Cancelled, CancelRequested, Finished, RunEvent, StartUnknown
 from flowport.network.account import OpenAccount
-from flowport.runs.calls import RecentRequests, RunRequest
-from flowport.runs.cancel import CancelOutcome, ask_to_cancel, cancel_unwanted
-from flowport.runs.downloads import DownloadRetrier, OutputSaver
+from flowport.network.ratelimit.limiter import Priority
+from flowport.runs.calls import RunRequest
+from flowport.runs.downloads import DownloadRetrier
 from flowport.runs.live import LiveRun, LiveRuns
 from flowport.runs.pending_writes import PendingWrites
 from flowport.runs.poll import RunPoller
-from flowport.runs.prepare import PreparedCall
-from flowport.runs.quota import QuotaWait
-from flowport.runs.rebuild_call import CallRebuilder
+from flowport.runs.prepare import PreparedCall, build_run
 from flowport.runs.start import CANCELLED_UNSENT, RunStarter
-from flowport.runs.submit import Acceptor, Submission, build_run
+from flowport.runs.steps import Conduct, Done, Download, Drop, MarkUnknown, Poll, Start, Step, next_step
+from flowport.runs.submit import Acceptor, Submission
 from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Clock
 from flowport.runtime.failpoints import Failpoint, trigger
 from flowport.store.interface import Store
 from flowport.store.records import Recorded
-from flowport.store.workers import Workers
 
 logger = logging.getLogger(__name__)
-
 
 _CRASHED_WHILE_STARTING: Final = "Flowport made a mistake while it started this run, so it may or may not be running."
 
 
+class CancelOutcome(Enum):
+    """The result of a request to cancel a run."""
+
+    CANCELLED = "cancelled"
+    """Nothing had been sent to the provider; nothing is charged."""
+    ASKED = "asked"
+    """The provider accepted the request; the next poll shows how the run ended."""
+    CANNOT = "cannot"
+    """The provider cannot cancel; the run goes on."""
+    UNFOLLOWED = "unfollowed"
+    """The provider cannot cancel; the run is no longer polled."""
+    ALREADY_OVER = "already over"
+    UNKNOWN = "unknown"
+    """It is not known whether the provider has the run, and it has no id by which it could be cancelled."""
+
+
+class Conductor(Protocol):
+    """Carries batches out."""
+
+    def conduct(self, batch: Run, runner: "Runner", /) -> Awaitable[Run]:
+        """Have the runner follow the rows of a batch, and return the batch when it is over."""
+        ...
+
+
 class Runner:
-    """Owns the runs of this process. Handlers only wait: none of their fates touches a run."""
+    """Owns the runs of this process. Handlers only wait: what becomes of a handler affects no run."""
 
     def __init__(
         self,
@@ -57,11 +78,11 @@ class Runner:
         supervisor: Supervisor,
         starter: RunStarter,
         follower: RunPoller,
-        saver: OutputSaver,
         writer: PendingWrites,
-        process: Workers,
-        calls: RecentRequests,
+        acceptor: Acceptor,
         retrier: DownloadRetrier,
+        conductor: Conductor | None = None,
+        should_save: bool = True,
     ) -> None:
         self._accounts = accounts
         self._store = store
@@ -70,85 +91,161 @@ class Runner:
         self._supervisor = supervisor
         self._starter = starter
         self._follower = follower
-        self._saver = saver
         self._writer = writer
-        self._process = process
+        self._acceptor = acceptor
         self._retrier = retrier
-        self._patience = QuotaWait(live_runs, clock)
-        self.acceptor = Acceptor(accounts, supervisor, process, calls)
-        """Of runs, and of batches as well."""
+        self._conductor = conductor
+        self._should_save = should_save
 
-    async def submit(self, call: PreparedCall, origin: RunRequest) -> Submission:
+    async def submit(self, call: PreparedCall, request: RunRequest) -> Submission:
         """Accept a call and start its run in the background, or join the run that it repeats; see `Acceptor.submit`."""
-        run = build_run(call, origin.owner, self._clock, self._process)
-
-        async def begin(*, is_unwanted: bool) -> None:
-            """Start the run, unless its caller has left and nothing else wants it."""
-            trigger(Failpoint.AFTER_ACCEPTED)
-            self._put(run, origin.urgency)
-            if is_unwanted and await self._abandon(run, origin.id):
-                self._live_runs.remove(run.id)
-                return
-            await self._launch(run, call)
-
+        run = build_run(call, request.owner, self._clock, self._acceptor.process)
         trigger(Failpoint.BEFORE_ACCEPTED)
-        return await self.acceptor.submit(
+        return await self._acceptor.submit(
             run,
-            origin,
+            request,
             accept=partial(self._store.accept, run),
-            begin=begin,
+            begin=partial(self._begin, run, call, request),
             on_crash=partial(self._note_crash, run.id),
         )
 
-    def get_entry(self, run_id: str) -> LiveRun | None:
-        """Return the live standing of a run, or None when this process does not follow it."""
-        return self._live_runs.get(run_id)
-
-    def follow_again(self, run: Run, urgency: Urgency) -> None:
-        """Follow, to its end, a run of an open account that this process did not start, or no longer looked at."""
-        self._put(followed := replace(run, is_followed=True), urgency)
-        self._spawn_watch(followed, self._see_through, followed, self._accounts[run.account_id])
-
-    def start_again(self, run: Run, account: OpenAccount, call_rebuilder: CallRebuilder, urgency: Urgency) -> None:
-        """Start an accepted run whose own process ended before it could, if its call can be restored."""
-        self._put(run, urgency)
-        self._spawn_watch(run, self._start_restored, run, account, call_rebuilder)
-
-    def save_again(self, run: Run, account: OpenAccount) -> None:
-        """Save what is missing of a run that is over, unless that is being done right now."""
-        if self._retrier.begin_anew(run.id):
-            self._put(run)
-            self._live_runs.update(run, is_saving=True)
-            self._spawn_watch(run, self._save, run, account)
-
-    def has_to_save(self, run: Run) -> bool:
-        """Tell whether the run has outputs that are to be saved and are not."""
-        return self._saver.is_wanted(run)
-
-    async def _start_restored(self, run: Run, account: OpenAccount, call_rebuilder: CallRebuilder) -> None:
-        restore = partial(call_rebuilder.restore, run, account)
-        try:
-            call = await self._patience.stop_when_over(run, partial(self._patience.outwait_day, run, restore))
-        except FlowportError as exc:
-            self._live_runs.update(failed := await self._fail_unsent(run, str(exc)))
-            await self._writer.flush_at_end(failed)
+    async def _begin(self, run: Run, call: PreparedCall, request: RunRequest, *, is_unwanted: bool) -> None:
+        """Start the run, unless its caller has left and nothing else wants it."""
+        trigger(Failpoint.AFTER_ACCEPTED)
+        self._put(run, request.urgency)
+        if is_unwanted and await self._abandon(run, request.id):
             self._live_runs.remove(run.id)
             return
-        if call is not None:
-            await self._launch(run, call)
-            return
-        reason = ROW_CHANGED if run.batch_id else ENDED_UNRESTORED
-        outcome = await self._store.record(run.id, Cancelled(reason, self._clock.now()), run.lease)
-        self._live_runs.update(outcome.run or run)
-        self._live_runs.remove(run.id)
+        await self._carry_on(run, call)
 
-    def _put(self, run: Run, urgency: Urgency = Urgency.WAITED) -> None:
-        """Take a run onto the list of live runs; its time counts from its acceptance, by the wall clock for what was before us."""
+    def get_entry(self, run_id: str) -> LiveRun | None:
+        """Return what is known of a run that this process follows; None for any other."""
+        return self._live_runs.get(run_id)
+
+    def get_step(self, run: Run) -> Step:
+        """Return what is to be done next for a run."""
+        return next_step(run, self._clock.now(), should_save=self._should_save)
+
+    def follow(self, run: Run) -> None:
+        """Execute the steps of a run or batch that this process holds, in the background, until none is left."""
+        if self._live_runs.get(run.id) is not None:
+            return
+        step = self.get_step(run)
+        # A run whose download is being retried has no entry, so its present attempt must not be doubled.
+        if isinstance(step, Done) or (isinstance(step, Download) and not self._retrier.begin_anew(run.id)):
+            return
+        self._put(run, run.urgency)
+        self._live_runs.update(run, is_saving=isinstance(step, Download))
+        self._spawn(run)
+
+    def _put(self, run: Run, urgency: Urgency) -> None:
+        """Add a run to the live runs; its time counts from its acceptance, by the wall clock for what was before us."""
         age = max(0.0, self._clock.now() - run.accepted_at)
         self._live_runs.put(run, noted_at=self._clock.monotonic() - age, urgency=urgency)
 
-    def _spawn_watch(self, run: Run, work: Callable[..., Awaitable[None]], *args: Any) -> None:
-        self._supervisor.spawn(f"run {run.id}", work, *args, on_crash=partial(self._note_crash, run.id))
+    def _spawn(self, run: Run) -> None:
+        # A task for each step: the files of a call do not stay in memory while its run goes on.
+        self._supervisor.spawn(f"run {run.id}", self._carry_on, run, on_crash=partial(self._note_crash, run.id))
+
+    async def _carry_on(self, run: Run, call: PreparedCall | None = None) -> None:
+        after = await self.advance(run, call)
+        if after is not None:
+            self._spawn(after)
+
+    async def advance(  # noqa: PLR0911 - one case for each step
+        self, run: Run, call: PreparedCall | None = None
+    ) -> Run | None:
+        """Execute the next step of a run that this process holds; return the run if another step follows, else None.
+
+        Args:
+            call: The call of the run if it is at hand. Without it, it is prepared again from the record.
+
+        Raises:
+            StoreError: What became of the run could not be recorded.
+        """
+        account = self._accounts.get(run.account_id)
+        match self.get_step(run):
+            case Start():
+                return await self._start(run, account, call)
+            case Drop():
+                return await self._settle(run, Cancelled(ENDED_UNSENT, self._clock.now()))
+            case MarkUnknown():
+                return await self._settle(run, StartUnknown(ENDED_WHILE_STARTING, self._clock.now()))
+            case Poll() if account is not None:
+                return await self._poll(run, account)
+            case Download() if account is not None:
+                return await self._download(run, account)
+            case Conduct(batch) if self._conductor is not None:
+                await self._end(await self._conductor.conduct(batch, self))
+                return None
+            case Poll() | Download() | Conduct() | Done():
+                # Done, or left to a process that has the key.
+                self._live_runs.remove(run.id)
+                return None
+            case _ as never:
+                assert_never(never)
+
+    async def _start(self, run: Run, account: OpenAccount | None, call: PreparedCall | None) -> Run | None:
+        if account is None:
+            return await self._settle(run, Cancelled(ENDED_UNSENT, self._clock.now()))
+        try:
+            call = call or await self._starter.restore(run, account)
+            if call is None:
+                reason = ROW_CHANGED if run.batch_id else ENDED_UNRESTORED
+                return await self._settle(run, Cancelled(reason, self._clock.now()))
+            started = await self._send(run, account, call)
+        except FlowportError as exc:
+            # Before `starting` was written nothing was sent; after it, every outcome is a value and not an error.
+            started = await self._fail_unsent(run, str(exc))
+        if not started.state.is_at_provider or started.process_id != run.process_id:
+            await self._end(started)
+            return None
+        self._live_runs.update(started)
+        self._supervisor.spawn(f"cancel of run {run.id}", self._cancel_unwanted, run.id)
+        return started
+
+    async def _send(self, run: Run, account: OpenAccount, call: PreparedCall) -> Run:
+        try:
+            return await self._starter.start(run, call, account)
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                await self._note_end(run.id)
+            raise
+
+    async def _settle(self, run: Run, event: RunEvent) -> Run | None:
+        """Record the end of a run that its process left before the provider had it."""
+        after = (await self._store.record(run.id, event, run.lease)).run or run
+        if isinstance(self.get_step(after), Poll):
+            # A reply that came late shows that the provider has it.
+            return after
+        await self._end(after)
+        return None
+
+    async def _poll(self, run: Run, account: OpenAccount) -> Run | None:
+        polled = await self._follower.follow(run, account)
+        over = polled.run
+        if not over.state.is_final:
+            if over.process_id != run.process_id:
+                self._live_runs.remove(run.id)
+            return None
+        if polled.is_ours and isinstance(self.get_step(over), Download):
+            self._live_runs.update(over, is_saving=True)
+            return over
+        await self._end(over)
+        return None
+
+    async def _download(self, run: Run, account: OpenAccount) -> Run | None:
+        download_task = await self._retrier.try_first(run, account)
+        # Waiting calls are answered after the first attempt; retries follow in the background.
+        await self._end(download_task.run)
+        await self._retrier.try_again(download_task)
+        return None
+
+    async def _end(self, run: Run) -> None:
+        """Show the last state of a run, and forget it once the store has it."""
+        self._live_runs.update(run, is_saving=False)
+        await self._writer.flush_at_end(run)
+        self._live_runs.remove(run.id)
 
     async def cancel(self, run: Run, *, should_stop_following: bool) -> CancelOutcome:
         """End a run as far as that is possible.
@@ -174,12 +271,12 @@ class Runner:
         self._live_runs.remove(run.id)
         return CancelOutcome.UNFOLLOWED
 
-    def stop_unwanted(self, run: Run, call: RunRequest) -> None:
+    def stop_unwanted(self, run: Run, request: RunRequest) -> None:
         """Cancel a run whose caller has gone, as far as that is possible and no other call waits; for `FLOWPORT_ON_CANCEL=stop`."""
-        self._supervisor.spawn(f"cancel of run {run.id}", self._stop_unwanted, run, call)
+        self._supervisor.spawn(f"cancel of run {run.id}", self._stop_unwanted, run, request)
 
-    async def _stop_unwanted(self, run: Run, call: RunRequest) -> None:
-        if not await self._abandon(run, call.id):
+    async def _stop_unwanted(self, run: Run, request: RunRequest) -> None:
+        if not await self._abandon(run, request.id):
             await self._cancel_unwanted(run.id)
 
     async def _cancel_unwanted(self, run_id: str) -> None:
@@ -195,63 +292,20 @@ class Runner:
         return False
 
     async def _cancel_unsent(self, run_id: str, **conditions: Any) -> bool:
-        """Cancel a run for which nothing was sent, and tell whether that was still possible."""
+        """Cancel a run for which nothing was sent, and return whether that was still possible."""
         outcome = await self._store.record(run_id, Cancelled(CANCELLED_UNSENT, self._clock.now()), **conditions)
         if isinstance(outcome, Recorded):
             self._live_runs.update(outcome.run)
         return isinstance(outcome, Recorded)
 
-    async def _launch(self, run: Run, call: PreparedCall) -> None:
-        account = self._accounts[run.account_id]
-        try:
-            started = await self._starter.start(run, call, account)
-        except FlowportError as exc:
-            # Before `starting` was written nothing was sent; after it, every outcome is a value and not an error.
-            started = await self._fail_unsent(run, str(exc))
-        except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True):
-                await self._note_end(run.id)
-            raise
-        self._live_runs.update(started)
-        if started.state.is_at_provider:
-            # In a task of its own, so that the files of the call do not stay in memory while the run goes on.
-            self._spawn_watch(started, self._see_through, started, account)
-            await self._cancel_unwanted(run.id)
-        else:
-            await self._writer.flush_at_end(started)
-            self._live_runs.remove(run.id)
-
-    async def _see_through(self, run: Run, account: OpenAccount) -> None:
-        followed = await self._follower.follow(run, account)
-        over = followed.run
-        if not over.state.is_final:
-            if over.lease != run.lease:
-                self._live_runs.remove(run.id)
-            return
-        if followed.is_ours and self._saver.is_wanted(over):
-            self._live_runs.update(over, is_saving=True)
-            await self._save(over, account)
-            return
-        self._live_runs.update(over, is_saving=False)
-        await self._writer.flush_at_end(over)
-        self._live_runs.remove(run.id)
-
-    async def _save(self, run: Run, account: OpenAccount) -> None:
-        download_task = await self._retrier.try_first(run, account)
-        # Waiting calls are answered after the first attempt; retries follow in the background.
-        self._live_runs.update(download_task.run, is_saving=False)
-        await self._writer.flush_at_end(download_task.run)
-        self._live_runs.remove(run.id)
-        await self._retrier.try_again(download_task)
-
     async def _note_end(self, run_id: str) -> None:
-        """Write down, as this process ends, what is certain about a run that the provider has not acknowledged."""
+        """Record, as this process ends, what is certain about a run that the provider has not acknowledged."""
         entry = self._live_runs.get(run_id)
         if entry is None:
             return
         run, now = entry.run, self._clock.now()
         try:
-            # A row that was not sent keeps its place: whichever process goes on with its batch sends it.
+            # A row that was not sent keeps its place: the process that goes on with its batch sends it.
             if run.state is RunState.ACCEPTED and not run.batch_id:
                 await self._store.record(run_id, Cancelled(ENDED_UNSENT, now), run.lease)
             elif run.state is RunState.STARTING:
@@ -264,7 +318,7 @@ class Runner:
         return (await self._writer.record(run, failed)).run
 
     async def _note_crash(self, run_id: str) -> None:
-        """Say what is certain about a run whose task died of our own bug, and wake those who wait for it."""
+        """Record what is certain about a run whose task died of our own bug, and wake those who wait for it."""
         entry = self._live_runs.get(run_id)
         if entry is None:
             return
@@ -276,3 +330,25 @@ class Runner:
             view = await self._fail_unsent(view, "Flowport made a mistake before anything was sent.")
         self._live_runs.update(view, is_saving=False, problem="Flowport made a mistake while it followed this run.")
         self._live_runs.remove(run_id)
+
+
+async def ask_to_cancel(run: Run, account: OpenAccount) -> bool:
+    """Ask the provider to cancel; False when it cannot, or has not named the run yet. The next poll shows the end and the cost.
+
+    Raises:
+        ProviderError: It can, and did not, or it is not known whether it did.
+    """
+    cancel = account.provider.capabilities.cancel
+    if cancel is None or not run.provider_run_id:
+        return False
+    await account.converse(cancel(run.provider_run_id), Priority.START)
+    return True
+
+
+async def cancel_unwanted(run: Run, account: OpenAccount, store: Store) -> None:
+    """Have a run cancelled whose caller has gone and wanted it stopped, unless another call waits for it."""
+    try:
+        if not await store.is_waited_for(run.id) and await ask_to_cancel(run, account):
+            logger.info("%s was asked to cancel run %s, whose caller has gone", account.provider.title, run.id)
+    except (StoreError, ProviderError) as exc:
+        logger.warning("run %s, whose caller has gone, was not cancelled: %s", run.id, exc)

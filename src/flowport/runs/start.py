@@ -7,17 +7,19 @@ it is used. A request is sent again only when it is certain that the provider re
 import logging
 import math
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final, assert_never
+from typing import Final, TypeAlias, TypeVar, assert_never
 
 import anyio
 
 from flowport.domain import run_events
 from flowport.domain.backoff import Backoff
 from flowport.domain.errors import (
+    DayUsedUp,
+    FlowportError,
     ProviderBusy,
     ProviderError,
     ProviderRefused,
@@ -35,13 +37,17 @@ from flowport.runs.inputs import InputPreparer, PreparedInputs
 from flowport.runs.live import LiveRuns, QueuePlace
 from flowport.runs.pending_writes import PendingWrites
 from flowport.runs.prepare import PreparedCall
-from flowport.runs.quota import QuotaWait
 from flowport.runtime.clock import Clock
 from flowport.runtime.failpoints import Failpoint, trigger
 from flowport.store.interface import Store
 from flowport.store.records import Claimed, Recorded, Stale
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+Restore: TypeAlias = Callable[[Run, OpenAccount], Awaitable[PreparedCall | None]]
+"""Prepares the call of a run again from its record; see `recovery.CallRebuilder.restore`."""
 
 LOST_CONNECTION: Final = Backoff(1.0, 1.0, tries=3)
 """After a connection that was never made: the first try and two more."""
@@ -100,22 +106,24 @@ class RunStarter:
         clock: Clock,
         writer: PendingWrites,
         *,
+        restore: Restore | None = None,
         input_preparer: InputPreparer | None = None,
         on_doubt: Callable[[OpenAccount, App], None] = lambda *_: None,
     ) -> None:
         """Prepare; nothing is sent.
 
         Args:
+            restore: Prepares a call again; None where each run comes with its call.
             input_preparer: Sends the files of runs; None where no run has files.
             on_doubt: Called when a provider refuses inputs that fit the definition of the app.
         """
+        self._restore = restore
         self._on_doubt = on_doubt
         self._input_preparer = input_preparer
         self._store = store
         self._writer = writer
         self._live_runs = live_runs
         self._clock = clock
-        self._patience = QuotaWait(live_runs, clock)
         self._lines: defaultdict[tuple[str, Priority], dict[str, None]] = defaultdict(dict)
         """The runs of each account that wait for their turn, in order."""
         # Rows have slots of their own: with a low request limit they hold them long, and must not delay runs that calls wait for.
@@ -132,8 +140,71 @@ class RunStarter:
         Raises:
             FlowportError: A file of the run could not be brought; nothing was started.
         """
-        started = await self._patience.outwait_day(run, partial(self._start, run, call, account))
+        started = await self._outwait_day(run, partial(self._start, run, call, account))
         return await self._get_kept(run) if started is None else started
+
+    async def restore(self, run: Run, account: OpenAccount) -> PreparedCall | None:
+        """Return the call of a run from its record; None when it is not exactly the same, or the run was cancelled meanwhile.
+
+        Raises:
+            FlowportError: What has to be read for it could not be.
+        """
+        if self._restore is None:
+            return None
+        restore = partial(self._restore, run, account)
+        return await self._stop_when_over(run, partial(self._outwait_day, run, restore))
+
+    def _is_over(self, run: Run) -> bool:
+        """Return whether the run was cancelled meanwhile."""
+        entry = self._live_runs.get(run.id)
+        return entry is not None and entry.run.state.is_final
+
+    async def _outwait_day(self, run: Run, work: Callable[[], Awaitable[T]]) -> T | None:
+        """Return the result of some work for a run; None when the run was cancelled meanwhile.
+
+        For a row of a batch the work is repeated after the provider's daily quota resets; a single run fails instead.
+
+        Raises:
+            FlowportError: What the work raises. A refusal of the account is then recorded on the list of live runs.
+        """
+        while not self._is_over(run):
+            try:
+                return await work()
+            except DayUsedUp as exc:
+                if not run.batch_id:
+                    raise
+                if not self._is_over(run):
+                    self._live_runs.update(run, problem=f"{exc} Nothing was sent; Flowport goes on by itself.")
+                    await self._stop_when_over(run, partial(self._clock.sleep, exc.resumes_seconds))
+            except ProviderRefused as exc:
+                self._live_runs.note_refused(run.id, str(exc))
+                raise
+        return None
+
+    async def _stop_when_over(self, run: Run, work: Callable[[], Awaitable[T]]) -> T | None:
+        """Return the result of some work; None when the run is cancelled, which stops it. The work must not start a run.
+
+        Raises:
+            FlowportError: What the work raises.
+        """
+        found: T | None = None
+        error: FlowportError | None = None
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._cancel_at_end, run, group.cancel_scope)
+            try:
+                found = await work()
+            except FlowportError as exc:
+                # The group would wrap it.
+                error = exc
+            group.cancel_scope.cancel()
+        if error is not None:
+            raise error
+        return found
+
+    async def _cancel_at_end(self, run: Run, scope: anyio.CancelScope) -> None:
+        while (entry := self._live_runs.get(run.id)) is not None and not entry.run.state.is_final:
+            await entry.changed.wait()
+        scope.cancel()
 
     async def _start(self, run: Run, call: PreparedCall, account: OpenAccount) -> Run:
         inputs = await self._prepare_inputs(run, call, account)
@@ -144,7 +215,7 @@ class RunStarter:
         while True:
             priority = self._get_priority(run)
             async with self._stand_in_line(run, account, priority):
-                if self._patience.is_over(run):
+                if self._is_over(run):
                     # Before it takes a request of the budget.
                     return await self._get_kept(run)
                 requested = await self._store.record(run.id, run_events.StartRequested(self._clock.now()), run.lease)

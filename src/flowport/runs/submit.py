@@ -1,6 +1,5 @@
 """Submit a run or a batch for a caller: prepare it, ask the person where needed, and have the store accept it."""
 
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,15 +10,14 @@ import anyio
 
 from flowport.domain.call_errors import NotConfirmed, PriceUnconfirmed, UncertainStart
 from flowport.domain.errors import FlowportError, StoreError
-from flowport.domain.models import Run, RunState
+from flowport.domain.models import Run
 from flowport.domain.spending import Consent, LimitExceeded
 from flowport.network.account import OpenAccount
 from flowport.runs.calls import Caller, RecentRequests, RunRequest
 from flowport.runs.delivery import Deliveries
-from flowport.runs.prepare import PreparedCall
 from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Clock
-from flowport.store.records import Accepted, AcceptOutcome, Joined, Uncertain
+from flowport.store.records import Accepted, AcceptOutcome, AttachRules, Joined, Uncertain
 from flowport.store.workers import Workers
 
 MAX_RUNS_SUBMITTED: Final = 5
@@ -49,6 +47,31 @@ class Offer(Generic[P]):
     prepared: P
     price: PriceUnconfirmed | None
     """What the person is to be asked about its price; None for nothing."""
+
+
+class Watcher(Protocol):
+    """Follows a call as it is submitted, for a person who looks on."""
+
+    def note_price(self, price_credits: float | None, runs: int) -> None:
+        """The call is checked and priced, and not submitted yet; None for an unknown price of all its runs together."""
+        ...
+
+    def note_run(self, run: Run, *, is_joined: bool) -> None:
+        """The call has its run or batch."""
+        ...
+
+
+class NoWatcher:
+    """Ignores it: the client of a protocol learns of it by the answer."""
+
+    def note_price(self, price_credits: float | None, runs: int) -> None:
+        """Ignore the price."""
+
+    def note_run(self, run: Run, *, is_joined: bool) -> None:
+        """Ignore the run."""
+
+
+UNWATCHED: Final = NoWatcher()
 
 
 class Preparation(Protocol[P]):
@@ -143,44 +166,6 @@ class Submitter(Generic[P]):
         return request if doubt is None else request.accept_doubt()
 
 
-_ID_ALPHABET: Final = "abcdefghjkmnpqrstuvwxyz23456789"
-"""Without the letters and digits that people mistake for one another."""
-
-_ID_LENGTH: Final = 10
-
-
-def build_run(call: PreparedCall, owner: str, clock: Clock, process: Workers) -> Run:
-    """Return the run that is to be accepted for a call, with an id of its own and its price held back."""
-    price, boot = call.app.price_credits, clock.boot_time()
-    return Run(
-        id=draw_id("run_"),
-        account_id=call.account_id,
-        owner=owner,
-        provider=call.app.provider,
-        app_id=call.app.id,
-        app_name=call.app_name,
-        tool_name=call.tool_name,
-        arguments_json=call.arguments_json,
-        raw_digest=call.raw_digest,
-        canonical_digest=call.canonical_digest,
-        state=RunState.ACCEPTED,
-        accepted_at=clock.now(),
-        process_id=process.process_id,
-        price_credits=price,
-        reserved_credits=price or 0.0,
-        boot_id=boot.boot_id if boot else "",
-        accepted_boot_seconds=boot.seconds if boot else None,
-    )
-
-
-def draw_id(prefix: str) -> str:
-    """Return a new id of a run or a batch."""
-    # One number is drawn and written in the alphabet: a draw for each letter is a system call each.
-    base = len(_ID_ALPHABET)
-    number = secrets.randbelow(base**_ID_LENGTH)
-    return prefix + "".join(_ID_ALPHABET[number // base**place % base] for place in range(_ID_LENGTH))
-
-
 class Begin(Protocol):
     """Begins a run or batch that was accepted."""
 
@@ -190,8 +175,13 @@ class Begin(Protocol):
 
 @dataclass(slots=True)
 class _Ticket:
-    """How a handler learns what became of its call. The handler may be gone; the ticket then stays unread."""
+    """A call that is being accepted. Its handler may be gone; what became of the call then stays unread."""
 
+    run: Run
+    request: RunRequest
+    accept: Callable[[AttachRules], Awaitable[AcceptOutcome]]
+    begin: Begin
+    on_crash: Callable[[], Awaitable[None]]
     is_settled: anyio.Event = field(default_factory=anyio.Event)
     """Set when the store has the run or could not take it."""
     error: FlowportError | None = None
@@ -233,24 +223,9 @@ class Acceptor:
             PriceUnconfirmed: The user has to agree to the price first.
             RunCapReached, DayCapReached, PriceUnknown: The user's limits forbid it.
         """
-        ticket = _Ticket()
         accept = partial(accept, terms=self.requests.build_terms(request))
-
-        async def carry_out() -> None:
-            """Accept the run, answer the handler, and begin."""
-            await self._settle(ticket, request, accept, is_for_batch=run.is_batch)
-            ticket.is_settled.set()
-            if ticket.error is None and ticket.joined is None:
-                await begin(is_unwanted=ticket.is_unwanted)
-
-        async def give_up() -> None:
-            """Answer the handler and those who wait."""
-            if not ticket.is_settled.is_set():
-                ticket.error = StoreError("Flowport made a mistake", "Its log has the details.")
-                ticket.is_settled.set()
-            await on_crash()
-
-        self.supervisor.spawn(f"run {run.id}", carry_out, on_crash=give_up)
+        ticket = _Ticket(run, request, accept, begin, on_crash)
+        self.supervisor.spawn(f"run {run.id}", self._carry_out, ticket, on_crash=partial(self._give_up, ticket))
         try:
             await ticket.is_settled.wait()
         except anyio.get_cancelled_exc_class():
@@ -261,16 +236,23 @@ class Acceptor:
             raise ticket.error
         return Submission(ticket.joined or run, is_joined=ticket.joined is not None)
 
-    async def _settle(
-        self,
-        ticket: _Ticket,
-        request: RunRequest,
-        accept: Callable[..., Awaitable[AcceptOutcome]],
-        *,
-        is_for_batch: bool,
-    ) -> None:
+    async def _carry_out(self, ticket: _Ticket) -> None:
+        """Accept the run, answer the handler, and begin."""
+        await self._settle(ticket)
+        ticket.is_settled.set()
+        if ticket.error is None and ticket.joined is None:
+            await ticket.begin(is_unwanted=ticket.is_unwanted)
+
+    async def _give_up(self, ticket: _Ticket) -> None:
+        """Answer the handler and those who wait."""
+        if not ticket.is_settled.is_set():
+            ticket.error = StoreError("Flowport made a mistake", "Its log has the details.")
+            ticket.is_settled.set()
+        await ticket.on_crash()
+
+    async def _settle(self, ticket: _Ticket) -> None:
         try:
-            outcome = await self.requests.accept(accept, request, self.process)
+            outcome = await self.requests.accept(ticket.accept, ticket.request, self.process)
         except StoreError as exc:
             ticket.error = exc
             return
@@ -283,6 +265,7 @@ class Acceptor:
                 account = self.accounts.get(earlier.account_id)
                 title = account.provider.title if account else earlier.provider
                 sent_at = earlier.starting_at or earlier.accepted_at
+                is_for_batch = ticket.run.is_batch
                 ticket.error = UncertainStart(title, earlier.id, sent_at, earlier.failure, is_for_batch=is_for_batch)
             case LimitExceeded(reason):
                 ticket.error = reason

@@ -16,7 +16,7 @@ from flowport.runs.calls import Caller
 from flowport.runs.durations import DurationBook
 from flowport.runs.live import LiveRun, LiveRuns
 from flowport.runs.progress import BatchView, RunView, format_batch_progress, format_progress
-from flowport.runs.recovery import RunClaimer
+from flowport.runs.recovery import Recovery
 from flowport.runtime.clock import Clock
 from flowport.store.interface import Store
 from flowport.store.records import get_usual_seconds
@@ -129,7 +129,7 @@ class Waiter:
         clock: Clock,
         live_runs: LiveRuns,
         durations: DurationBook,
-        claimer: RunClaimer,
+        recovery: Recovery,
         batches: Batches,
         accounts: Mapping[str, OpenAccount],
         wait_seconds: float,
@@ -139,7 +139,7 @@ class Waiter:
         self.clock = clock
         self.live_runs = live_runs
         self.durations = durations
-        self.claimer = claimer
+        self.recovery = recovery
         self.batches = batches
         self.accounts = accounts
         self._wait_seconds = wait_seconds
@@ -174,13 +174,18 @@ class Waiter:
         """
         entry = self.live_runs.get(run.id)
         if entry is not None:
+            await self.durations.load(run.account_id, run.app_id)
             return self.build_view(entry)
         kept = await self.store.get_run(run.id, account_id=None, owner=run.owner)
         is_open = not kept.state.is_final or (
             kept.delivered_at is None and any(not one.saved_path for one in kept.outputs)
         )
         is_lost = is_open and kept.account_id not in self.accounts and kept.adoption_tried_by != ""
-        return RunView(kept, self.get_elapsed_seconds(kept), problem=KEY_GONE if is_lost else "")
+        elapsed = self.get_elapsed_seconds(kept)
+        if not kept.state.is_final and not is_lost:
+            await self.durations.load(run.account_id, run.app_id)
+            return self.build_view(LiveRun(kept, noted_at=self.clock.monotonic() - elapsed))
+        return RunView(kept, elapsed, problem=KEY_GONE if is_lost else "")
 
     async def get_batch_view(self, batch: Run) -> BatchView:
         """Return how a batch stands.
@@ -203,7 +208,18 @@ class Waiter:
         elif entry.over_after_seconds is not None:
             # The wall clock may have been set meanwhile.
             elapsed = entry.over_after_seconds
-        return RunView(entry.run, elapsed, problem=entry.problem, is_saving=entry.is_saving)
+        return RunView(
+            entry.run,
+            elapsed,
+            problem=entry.problem,
+            is_saving=entry.is_saving,
+            progress="" if entry.is_settled else self.format_progress(entry),
+        )
+
+    def format_progress(self, entry: LiveRun) -> str:
+        """Return how far a live run is, in one line."""
+        usual = self.durations.get_usual(entry.run.account_id, entry.run.app_id)
+        return format_progress(entry, self.clock.monotonic() - entry.noted_at, usual)
 
     def get_elapsed_seconds(self, run: Run) -> float:
         """Return the seconds from acceptance to the end or to now. The wall clock may have jumped, so never below 0."""
@@ -229,8 +245,7 @@ class _RunWait:
         changed = entry.changed
         # The list of live runs may forget it at any moment; its last state is the end.
         is_over = entry.is_settled or entry.run.is_followed is False
-        elapsed = waiter.clock.monotonic() - entry.noted_at
-        message = format_progress(entry, elapsed, waiter.durations.get_usual(run.account_id, run.app_id))
+        message = waiter.format_progress(entry)
         seconds = STORE_SECONDS if waiter.live_runs.get(run.id) is None else PROGRESS_SECONDS
         return Observation(waiter.build_view(entry), is_over, changed, message, seconds, entry)
 
@@ -248,8 +263,8 @@ class _RunWait:
         kept = await waiter.store.get_run(self._run.id, account_id=None, owner=self._run.owner)
         if kept.state.is_final:
             return None
-        if not waiter.claimer.is_followed_elsewhere(kept):
-            await waiter.claimer.resume(kept)
+        if not waiter.recovery.is_followed_elsewhere(kept):
+            await waiter.recovery.resume(kept)
             return waiter.live_runs.get(self._run.id)
         return LiveRun(kept, noted_at=waiter.clock.monotonic() - waiter.get_elapsed_seconds(kept))
 
@@ -273,7 +288,7 @@ class _BatchWait:
         changed = anyio.Event() if entry is None else entry.changed
         view = await waiter.get_batch_view(batch)
         if entry is None:
-            await waiter.batches.resume(view.run)
+            await waiter.recovery.resume(view.run)
         message = format_batch_progress(
             view, self._usual_seconds, waiter.clock.now(), requests_per_minute=self._requests_per_minute
         )

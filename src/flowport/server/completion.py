@@ -6,8 +6,8 @@ from typing import Final
 import mcp.types as t
 
 from flowport.actions.workspace import Workspace
-from flowport.catalog.choices import build_choices, format_scalar
 from flowport.catalog.listing import Listing
+from flowport.catalog.readings import build_choices, format_scalar
 from flowport.catalog.search import Candidate, Search, search_apps
 from flowport.domain.call_errors import AppAmbiguous, AppNotFound
 from flowport.domain.errors import RunNotFound

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Final, TypeAlias
 
 import anyio
+import anyio.to_thread
 import mcp.types as t
 from mcp.server import CacheHint, InitializationOptions, NotificationOptions, Server
 from mcp.server.caching import CacheableMethod
@@ -29,6 +30,14 @@ from flowport.domain.models import LOCAL_OWNER, JsonValue
 from flowport.runs.calls import Caller
 from flowport.runtime.background import Supervisor
 from flowport.runtime.failpoints import Failpoint, trigger
+from flowport.server.apps import (
+    EXTENSION,
+    PAGE_RESOURCE,
+    PAGE_URI,
+    add_page,
+    build_page_contents,
+    supports_apps,
+)
 from flowport.server.clients import (
     MODERN_ERA,
     Context,
@@ -136,16 +145,18 @@ class Handlers:
         self._used_confirmations = UsedConfirmations()
         self._calls = ToolCalls(workspace)
         self._resources = Resources(workspace, file_threads)
+        self._file_threads = file_threads
         self._completion = Completion(workspace)
         self._first_listed = first_listed
 
-    async def list_tools(self, _: Context, __: t.PaginatedRequestParams | None) -> dict[str, Any]:
+    async def list_tools(self, context: Context, __: t.PaginatedRequestParams | None) -> dict[str, Any]:
         """Answer with the built-in tools and the apps' tools; from the cache at once, else after at most eight seconds."""
         await self._workspace.wait_for_catalogues()
         self._first_listed.set()
         tools = self._workspace.get_tools()
         self._workspace.tool_order.note_listed(tools)
-        return _build_tool_list([*_BUILT_IN, *tools])
+        listed = [*_BUILT_IN, *tools]
+        return _build_tool_list(add_page(listed) if supports_apps(context) else listed)
 
     async def call_tool(self, context: Context, params: t.CallToolRequestParams) -> Result:
         """Answer a call, once however often its request comes, for as long as its client is connected."""
@@ -183,9 +194,12 @@ class Handlers:
         trigger(Failpoint.BEFORE_ANSWER)
         return build_result(view, with_links=self._workspace.settings.should_send_links)
 
-    async def list_resources(self, _: Context, __: t.PaginatedRequestParams | None) -> t.ListResourcesResult:
-        """Answer with the newest runs."""
-        return build_list(await _guard(self._resources.list_runs(LOCAL_OWNER)))
+    async def list_resources(self, context: Context, __: t.PaginatedRequestParams | None) -> t.ListResourcesResult:
+        """Answer with the newest runs; and for clients that show it, with the page."""
+        found = build_list(await _guard(self._resources.list_runs(LOCAL_OWNER)))
+        if supports_apps(context):
+            found.resources.append(PAGE_RESOURCE)
+        return found
 
     async def list_templates(self, _: Context, __: t.PaginatedRequestParams | None) -> t.ListResourceTemplatesResult:
         """Answer with the forms that our URIs have."""
@@ -194,6 +208,10 @@ class Handlers:
     async def read_resource(self, context: Context, params: t.ReadResourceRequestParams) -> t.ReadResourceResult:
         """Answer with what a URI names."""
         uri = str(params.uri)
+        if uri == PAGE_URI:
+            return t.ReadResourceResult(
+                contents=await anyio.to_thread.run_sync(build_page_contents, limiter=self._file_threads)
+            )
         try:
             content = await _guard(self._resources.read(uri, McpCaller(context, self._workspace.clock.monotonic())))
         except ResourceNotFound as exc:
@@ -281,6 +299,7 @@ def build_server(
     announcer = Announcer(workspace.changes)
     server = _build_bare_server(handlers.call_tool, lifespan=partial(_keep_announcing, announcer))
     server.announcer = announcer
+    server.extensions[EXTENSION] = {}
     server.middleware.append(provide_exchange)
     server.middleware.append(read_argument_text)
     server.middleware.append(announcer.track)

@@ -17,9 +17,9 @@ import anyio
 import anyio.to_thread
 import mcp.types as t
 
-from flowport.actions.find_apps import build_options
+from flowport.actions.views.app import build_options
 from flowport.actions.views.batch import build_batch_facts, build_batch_page
-from flowport.actions.views.run import build_output_facts, build_run_facts
+from flowport.actions.views.run import build_output_facts, build_record, build_run_facts
 from flowport.actions.views.view import UNKNOWN_COST, Facts, format_instant, plain
 from flowport.actions.workspace import Workspace
 from flowport.domain.call_errors import ResourceNotFound
@@ -162,8 +162,7 @@ class Resources:
         view = await self._workspace.waiter.get_run_view(run)
         if start > max(1, len(view.run.outputs)):
             raise ResourceNotFound(uri)
-        facts = build_run_facts(view)
-        facts["arguments"] = json.loads(run.arguments_json)
+        facts = build_record(view.run, build_run_facts(view))
         facts |= _build_page(await self._workspace.previewer.drop_gone(view.run), start)
         return Content("application/json", json.dumps(facts, ensure_ascii=False, indent=1))
 
@@ -174,7 +173,7 @@ class Resources:
         rows = await self._workspace.previewer.drop_gone_of_rows(
             await self._workspace.store.get_rows(batch.id, start=start)
         )
-        facts = build_batch_facts(view)
+        facts = build_record(view.run, build_batch_facts(view))
         facts |= build_batch_page(batch, rows, view.batch_progress, limit_bytes=MAX_PAGE_BYTES)
         return Content("application/json", json.dumps(facts, ensure_ascii=False, indent=1))
 
@@ -216,7 +215,7 @@ class Resources:
     async def _fetch_refreshed(self, run: Run, output: Output, error: FetchError) -> Content:
         """Return what lies at a fresh link of an output whose own has expired, or the sentence that there is none."""
         try:
-            refreshed = await self._workspace.claimer.refresh_link(run, output.n)
+            refreshed = await self._workspace.recovery.refresh_link(run, output.n)
         except ProviderError as exc:
             return _build_sentence(output, f"could not be fetched: its link has expired. {exc.cause.rstrip('.')}")
         if refreshed is None:

@@ -26,6 +26,7 @@ from flowport.store.records import (
     History,
     RecordOutcome,
     Reminder,
+    RunSearch,
     Upload,
     UploadClaim,
     UploadOutcome,
@@ -255,6 +256,7 @@ class RunQueries(Protocol):
         before: str | None = None,
         unseen_first: bool,
         state: RunState | None = None,
+        search: RunSearch | None = None,
     ) -> tuple[Run, ...]:
         """Return one page of an owner's runs, newest first.
 
@@ -263,6 +265,7 @@ class RunQueries(Protocol):
             before: The last run of the previous page, at its present position; None for the first page.
             unseen_first: List the runs that are over and undelivered before all others.
             state: None for runs in any state.
+            search: None for all runs. The text of a batch includes that of its rows.
 
         Raises:
             RunNotFound: The owner has no run `before`.
@@ -347,8 +350,12 @@ class RecordKeeping(Protocol):
             RunNotOver: It is not over.
         """
 
-    async def erase_owner(self, owner: str) -> Erasure:
-        """Remove all of an owner's runs that are over, delivered or not, so that no trace of them remains in the file."""
+    async def erase_owner(self, owner: str, *, before: float | None = None) -> Erasure:
+        """Remove all of an owner's runs that are over, delivered or not, so that no trace of them remains in the file.
+
+        Args:
+            before: Only runs that ended before this instant; None for all.
+        """
 
     async def get_history(self, *, owner: str) -> History:
         """Return the numbers of an owner's runs and outputs."""

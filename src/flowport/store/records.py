@@ -10,6 +10,21 @@ from flowport.domain.spending import LimitExceeded
 
 
 @dataclass(frozen=True, slots=True)
+class RunSearch:
+    """Which runs a list shows; each condition that is given must hold."""
+
+    words: tuple[str, ...] = ()
+    """Each is in the app's name, the tool's name, the id or the arguments; upper and lower case are equal."""
+    app: str = ""
+    """A part of the app's or the tool's name."""
+    is_live: bool = False
+    """Whether only runs that are not over are shown."""
+    since: float | None = None
+    until: float | None = None
+    """The instants between which a run was accepted, the second excluded."""
+
+
+@dataclass(frozen=True, slots=True)
 class WaitingCall:
     """A call of a client that waits for a run's end."""
 

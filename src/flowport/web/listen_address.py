@@ -63,8 +63,8 @@ def parse_address(text: str) -> Address:
     return Address(host, int(found["port"]))
 
 
-def listen(address: Address) -> socket.socket:
-    """Return a socket that accepts connections at the address.
+def listen(address: Address, *, flag: str = FLAG) -> socket.socket:
+    """Return a socket that accepts connections at the address, which `flag` named.
 
     Raises:
         ConfigurationError: Another program listens there, or listening is not allowed.
@@ -75,8 +75,8 @@ def listen(address: Address) -> socket.socket:
     except OSError as exc:
         if exc.errno == errno.EADDRINUSE:
             remedy = "End that program or choose another port; port 0 takes any free one."
-            raise ConfigurationError(FLAG, f"names port {address.port}, where another program listens", remedy) from exc
-        raise ConfigurationError(FLAG, f"cannot be listened at: {exc.strerror}", _REMEDY) from exc
+            raise ConfigurationError(flag, f"names port {address.port}, where another program listens", remedy) from exc
+        raise ConfigurationError(flag, f"cannot be listened at: {exc.strerror}", _REMEDY) from exc
     # Only for sockets with this protocol the event loop sets TCP_NODELAY. Without it each answer on a kept connection takes 40 ms.
     return socket.socket(family, listener.type, socket.IPPROTO_TCP, fileno=listener.detach())
 

@@ -203,7 +203,7 @@ async def test_a_row_whose_file_has_changed_meanwhile_is_not_sent(
             build_photo().rotate(90, expand=True).save(path)
             return accepted
 
-        workspace.batches._store = Proxy(workspace.store, accept_rows=change)
+        workspace.batches._conductor._store = Proxy(workspace.store, accept_rows=change)
         facts = await flowport.ask("run_batch", app="retro_poster", rows=rows)
         assert await flowport.count("run") == 0
     assert (facts["state"], facts["credits"]) == ("cancelled", 0)

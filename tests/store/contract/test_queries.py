@@ -7,7 +7,7 @@ import pytest
 from flowport.domain.errors import RunNotFound
 from flowport.domain.models import Output, OutputKind, Run, RunState
 from flowport.store.interface import Store
-from flowport.store.records import AppHistory
+from flowport.store.records import AppHistory, RunSearch
 from tests.store.samples import ACCOUNT, OUTPUT, OWNER, RUN, build_run
 
 S = RunState
@@ -300,3 +300,37 @@ async def test_what_a_provider_must_still_have_is_named(store: Store) -> None:
         build_run("f", S.UNKNOWN),
     )
     assert await store.get_needed_provider_ids(account_id=ACCOUNT) == {"pa", "pc", "pd"}
+
+
+SEARCHES: dict[str, tuple[RunSearch, str]] = {
+    "nothing": (RunSearch(), "edcba"),
+    "a word of the arguments": (RunSearch(words=("straße",)), "b"),
+    "in another case": (RunSearch(words=("STRASSE",)), "b"),
+    "of the app's name": (RunSearch(words=("portrait",)), "ca"),
+    "each word, wherever it is": (RunSearch(words=("lake", "upscale")), "a"),
+    "no pattern": (RunSearch(words=("%",)), ""),
+    "a part of the tool's name": (RunSearch(app="UPSCALE_"), "ca"),
+    "not over": (RunSearch(is_live=True), "cb"),
+    "since": (RunSearch(since=4.0), "ed"),
+    "until, excluded": (RunSearch(until=2.0), "a"),
+    "between": (RunSearch(since=2.0, until=4.0), "cb"),
+    "everything": (RunSearch(words=("fox",), app="upscale", is_live=True, since=3.0, until=4.0), "c"),
+}
+
+
+@pytest.mark.parametrize(("search", "found"), SEARCHES.values(), ids=SEARCHES.keys())
+async def test_a_search_keeps_the_runs_that_it_describes(store: Store, search: RunSearch, found: str) -> None:
+    """The text may be anywhere: quotes and patterns in it are text too."""
+    portrait = {"app_name": "Portrait", "tool_name": "upscale_portrait"}
+    await accept(
+        store,
+        build_run("a", S.SUCCEEDED, accepted_at=1.0, arguments_json='{"prompt": "a lake"}', **portrait),
+        build_run("b", S.RUNNING, accepted_at=2.0, arguments_json='{"prompt": "Straße"}'),
+        build_run("c", S.QUEUED, accepted_at=3.0, arguments_json='{"prompt": "a fox"}', **portrait),
+        build_run("d", S.FAILED, accepted_at=4.0),
+        build_run("e", S.CANCELLED, accepted_at=5.0),
+        build_run("f", S.SUCCEEDED, accepted_at=6.0, owner="another"),
+    )
+    runs = await store.get_runs(account_id=None, owner=OWNER, limit=10, unseen_first=False, search=search)
+
+    assert "".join(run.id for run in runs) == found

@@ -1,5 +1,6 @@
 """The facts about one run and its outputs, as many as an answer has room for. Pure."""
 
+import json
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,7 +17,7 @@ from flowport.actions.views.view import (
     make_sendable,
     plain,
 )
-from flowport.domain.models import Output, Run, RunState
+from flowport.domain.models import SANDBOX_HOST, Output, Run, RunState
 from flowport.domain.text import choose_forms, clean_text, format_duration, format_quoted
 from flowport.domain.uris import format_output_uri, format_run_uri
 from flowport.media.previews import Preview
@@ -70,6 +71,7 @@ def build_run_facts(view: RunView, *, text_limit: int = _TEXT_LIMITS[0]) -> Fact
         "app": run.app_name,
         "tool": run.tool_name,
         "state": run.state.value,
+        "progress": view.progress,
         "credits": tell_cost(run),
         "price_credits": plain(run.price_credits),
         "seconds": plain(round(view.elapsed_seconds, 1)),
@@ -82,6 +84,18 @@ def build_run_facts(view: RunView, *, text_limit: int = _TEXT_LIMITS[0]) -> Fact
         "next_step": _format_next_step(view),
     }
     return drop_empty(facts)
+
+
+def build_record(run: Run, facts: Facts) -> Facts:
+    """Return the facts about a run or a batch with what it was made of, and when."""
+    return facts | drop_empty(
+        {
+            "provider": SANDBOX_HOST if f":{SANDBOX_HOST}:" in run.account_id else run.provider,
+            "accepted_at": format_instant(run.accepted_at),
+            "finished_at": format_instant(run.finished_at),
+            "arguments": json.loads(run.arguments_json),
+        }
+    )
 
 
 def tell_cost(run: Run) -> float | int | str | None:

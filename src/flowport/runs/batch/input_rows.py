@@ -12,8 +12,7 @@ import anyio.to_thread
 
 from flowport.catalog.arguments import find_input
 from flowport.catalog.listing import Listing
-from flowport.catalog.schema import get_inputs
-from flowport.catalog.values import unwrap_file
+from flowport.catalog.values import get_inputs, unwrap_file
 from flowport.domain.call_errors import build_refusal
 from flowport.domain.errors import ArgumentProblem, ArgumentsInvalid
 from flowport.domain.models import InputKind, JsonValue

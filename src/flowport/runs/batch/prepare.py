@@ -16,9 +16,8 @@ from flowport.domain.text import count_bytes
 from flowport.network.account import OpenAccount
 from flowport.runs.calls import RunRequest
 from flowport.runs.poll_schedule import LIVE_ROWS
-from flowport.runs.prepare import CallPreparer, KnownFiles, MediaInput, PreparedCall
+from flowport.runs.prepare import CallPreparer, KnownFiles, MediaInput, PreparedCall, build_run, draw_id
 from flowport.runs.references import OutputMedia
-from flowport.runs.submit import build_run, draw_id
 from flowport.runtime.clock import Clock
 from flowport.store.batch_records import BatchRow, NewBatch
 from flowport.store.workers import Workers

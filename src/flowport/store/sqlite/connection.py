@@ -8,10 +8,9 @@ import sqlite3
 import stat
 import time
 from contextlib import closing
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from flowport.domain.errors import StoreError
 from flowport.store.sqlite.errors import (
@@ -22,7 +21,7 @@ from flowport.store.sqlite.errors import (
     is_busy,
     is_damage,
 )
-from flowport.store.sqlite.operations import build_value
+from flowport.store.sqlite.operations import FileIdentity, build_value
 from flowport.store.sqlite.schema import LAYOUT, create_tables, get_layout, is_store
 
 logger = logging.getLogger(__name__)
@@ -241,47 +240,4 @@ def build_file_error(error: OSError) -> StoreError:
     reason = error.strerror or type(error).__name__
     return StoreError(
         f"its file cannot be opened ({reason})", "Check that FLOWPORT_HOME is a folder that you may read and write."
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class FileIdentity:
-    """Where the file was, and which it was, when it was opened."""
-
-    path: str
-    """Empty for a database without a file."""
-    device: int = 0
-    inode: int = 0
-
-    @classmethod
-    def read(cls, connection: sqlite3.Connection) -> Self:
-        """Return the identity of the file of a connection that was just opened."""
-        return cls.find(str(connection.execute("PRAGMA database_list").fetchone()[2] or ""))
-
-    @classmethod
-    def find(cls, path: str) -> Self:
-        """Return the identity of the file at a path."""
-        try:
-            found = os.stat(path)  # noqa: PTH116 - the identity is what is asked for, of a path as SQLite writes it
-        except OSError:
-            return cls(path)
-        return cls(path, found.st_dev, found.st_ino)
-
-    def find_loss(self) -> StoreError | None:
-        """Return what is wrong when the file is no longer there, or is another one, or was emptied."""
-        if not self.path:
-            return None
-        try:
-            found = os.stat(self.path)  # noqa: PTH116 - as above
-        except OSError:
-            return _build_error("its file was removed or moved")
-        if (found.st_dev, found.st_ino) != (self.device, self.inode):
-            return _build_error("its file was replaced")
-        return None if found.st_size else _build_error("its file was emptied")
-
-
-def _build_error(problem: str) -> StoreError:
-    return StoreError(
-        f"{problem} while Flowport is running, so a run that is started now could be forgotten and paid for twice",
-        "Restart Flowport everywhere.",
     )

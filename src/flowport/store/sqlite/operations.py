@@ -6,10 +6,12 @@ transaction holds the write lock, so the row cannot change between being read an
 """
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import fields
-from typing import Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeAlias, TypeVar
 
 from flowport.domain.errors import StoreError
 from flowport.domain.models import FINAL_STATES, Output, OutputKind, Run, RunState
@@ -63,6 +65,7 @@ _FLAGS: Final = ("is_followed", "is_delivery_cancelled", "is_cost_reported")
 RUN_COLUMNS: Final = tuple(field.name for field in fields(Run) if field.name != "outputs")
 OUTPUT_COLUMNS: Final = tuple(field.name for field in fields(Output))
 """The output's own columns; `run_id` stands beside them."""
+_get_run_values: Final = attrgetter(*RUN_COLUMNS)
 RUN_LIST: Final = ", ".join(f"runs.{column}" for column in RUN_COLUMNS)
 _OUTPUT_LIST: Final = ", ".join(("run_id", *OUTPUT_COLUMNS))
 _FINAL: Final = ", ".join(f"'{state}'" for state in RunState if state in FINAL_STATES)
@@ -87,16 +90,13 @@ def build_value(value: Value) -> Value:
 
 def build_run_values(run: Run) -> dict[str, Value]:
     """Return a run's columns by name, without its outputs."""
-    return {column: build_value(getattr(run, column)) for column in RUN_COLUMNS}
+    return {column: build_value(value) for column, value in zip(RUN_COLUMNS, _get_run_values(run), strict=True)}
 
 
 def build_changed_values(before: Run, after: Run) -> dict[str, Value]:
     """Return the columns by name in which two states of a run differ, with the later values; outputs are left out."""
-    return {
-        column: build_value(getattr(after, column))
-        for column in RUN_COLUMNS
-        if getattr(after, column) != getattr(before, column)
-    }
+    pairs = zip(RUN_COLUMNS, _get_run_values(before), _get_run_values(after), strict=True)
+    return {column: build_value(new) for column, old, new in pairs if new is not old and new != old}
 
 
 def build_output_values(run_id: str, output: Output) -> dict[str, Value]:
@@ -105,12 +105,13 @@ def build_output_values(run_id: str, output: Output) -> dict[str, Value]:
 
 
 def parse_run(row: sqlite3.Row, outputs: Iterable[Output]) -> Run:
-    """Return the run that a row with at least `RUN_COLUMNS` holds.
+    """Return the run in a row that begins with `RUN_COLUMNS`, in their order.
 
     Raises:
         StoreError: It is in a state that this version does not know.
     """
-    values = {column: row[column] for column in RUN_COLUMNS}
+    # By position: `Row` finds a name by comparing it with one column after another.
+    values = dict(zip(RUN_COLUMNS, row, strict=False))
     try:
         state = RunState(values.pop("state"))
     except ValueError as exc:
@@ -220,3 +221,46 @@ _WRITE_OUTPUT: Final = (
 )
 _WITH_ROWS: Final = "id IN (SELECT :run_id UNION ALL SELECT run_id FROM batch_rows WHERE batch_id = :run_id)"
 """A batch with its rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileIdentity:
+    """Where the file was, and which it was, when it was opened."""
+
+    path: str
+    """Empty for a database without a file."""
+    device: int = 0
+    inode: int = 0
+
+    @classmethod
+    def read(cls, connection: sqlite3.Connection) -> Self:
+        """Return the identity of the file of a connection that was just opened."""
+        return cls.find(str(connection.execute("PRAGMA database_list").fetchone()[2] or ""))
+
+    @classmethod
+    def find(cls, path: str) -> Self:
+        """Return the identity of the file at a path."""
+        try:
+            found = os.stat(path)  # noqa: PTH116 - the identity is what is asked for, of a path as SQLite writes it
+        except OSError:
+            return cls(path)
+        return cls(path, found.st_dev, found.st_ino)
+
+    def find_loss(self) -> StoreError | None:
+        """Return what is wrong when the file is no longer there, or is another one, or was emptied."""
+        if not self.path:
+            return None
+        try:
+            found = os.stat(self.path)  # noqa: PTH116 - as above
+        except OSError:
+            return _build_error("its file was removed or moved")
+        if (found.st_dev, found.st_ino) != (self.device, self.inode):
+            return _build_error("its file was replaced")
+        return None if found.st_size else _build_error("its file was emptied")
+
+
+def _build_error(problem: str) -> StoreError:
+    return StoreError(
+        f"{problem} while Flowport is running, so a run that is started now could be forgotten and paid for twice",
+        "Restart Flowport everywhere.",
+    )

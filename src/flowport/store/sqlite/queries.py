@@ -8,7 +8,7 @@ from typing import Final
 
 from flowport.domain.errors import RunNotFound
 from flowport.domain.models import OutputKind, Run, RunState, get_url_place
-from flowport.store.records import AppHistory
+from flowport.store.records import AppHistory, RunSearch
 from flowport.store.sqlite.operations import (
     IS_ALONE,
     IS_LIVE,
@@ -66,8 +66,9 @@ class RunQueries:
         before: str | None = None,
         unseen_first: bool,
         state: RunState | None = None,
+        search: RunSearch | None = None,
     ) -> tuple[Run, ...]:
-        select = partial(_select_page, connection, account_id=account_id, owner=owner, state=state)
+        select = partial(_select_page, connection, account_id=account_id, owner=owner, state=state, search=search)
         start = None if before is None else _require_run(connection, before, account_id=account_id, owner=owner)
         if not unseen_first:
             return select("", limit=limit, start=start)
@@ -189,11 +190,13 @@ def _select_page(
     account_id: str | None,
     owner: str,
     state: RunState | None,
+    search: RunSearch | None,
     limit: int,
     start: Run | None,
 ) -> tuple[Run, ...]:
     if limit <= 0:
         return ()
+    searched, values = _build_search(connection, search or RunSearch())
     conditions = [
         "runs.owner = :owner",
         "" if account_id is None else "+runs.account_id = :account_id",
@@ -201,6 +204,7 @@ def _select_page(
         IS_ALONE,
         condition,
         "" if start is None else "(runs.accepted_at, runs.id) < (:accepted_at, :start_id)",
+        *searched,
     ]
     return select_runs(
         connection,
@@ -212,5 +216,32 @@ def _select_page(
             "accepted_at": start.accepted_at if start else None,
             "start_id": start.id if start else None,
             "limit": limit,
+            **values,
         },
     )
+
+
+_APP_TEXT: Final = "fold(runs.app_name || ' ' || runs.tool_name)"
+_RUN_TEXT: Final = "fold(runs.app_name || ' ' || runs.tool_name || ' ' || runs.id || ' ' || runs.arguments_json)"
+_ROWS_WITH: Final = "SELECT 1 FROM batch_rows WHERE batch_rows.batch_id = runs.id AND instr(fold(display_json), "
+
+
+def _build_search(connection: sqlite3.Connection, search: RunSearch) -> tuple[list[str], dict[str, str | float]]:
+    """Return the conditions of a search and their values. Only the text is not answered from the index."""
+    conditions = [IS_LIVE] if search.is_live else []
+    values: dict[str, str | float] = {}
+    for name, operator, instant in (("since", ">=", search.since), ("until", "<", search.until)):
+        if instant is not None:
+            conditions.append(f"runs.accepted_at {operator} :{name}")
+            values[name] = instant
+    if search.words or search.app:
+        # SQLite itself knows the case of ASCII letters only.
+        connection.create_function("fold", 1, str.casefold, deterministic=True)
+    if search.app:
+        conditions.append(f"instr({_APP_TEXT}, :app)")
+        values["app"] = search.app.casefold()
+    for place, word in enumerate(search.words):
+        in_rows = f"EXISTS ({_ROWS_WITH}:word{place}))"
+        conditions.append(f"(instr({_RUN_TEXT}, :word{place}) OR {in_rows})")
+        values[f"word{place}"] = word.casefold()
+    return conditions, values

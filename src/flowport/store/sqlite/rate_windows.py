@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from flowport.domain.errors import StoreError
-from flowport.store.sqlite.connection import FileIdentity, build_file_error, prepare_file
+from flowport.store.sqlite.connection import build_file_error, prepare_file
 from flowport.store.sqlite.errors import build_store_error, is_damage
+from flowport.store.sqlite.operations import FileIdentity
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from flowport.domain.errors import StoreError
 APPLICATION_ID: Final = 0x466C6F77
 """What `PRAGMA application_id` says of our files: "Flow" in ASCII."""
 
-LAYOUT: Final = 10
+LAYOUT: Final = 11
 """What `PRAGMA user_version` says of a file with these tables; every change of them raises it."""
 
 TABLES: Final = (

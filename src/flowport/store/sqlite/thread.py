@@ -29,8 +29,8 @@ from functools import partial
 from typing import Any, ClassVar, Final, Protocol, TypeAlias, TypeVar
 
 from flowport.domain.errors import StoreError
-from flowport.store.sqlite.connection import FileIdentity
 from flowport.store.sqlite.errors import build_closed_error, build_store_error, is_busy, is_damage
+from flowport.store.sqlite.operations import FileIdentity
 
 MAX_GROUP_JOBS: Final = 256
 """How many operations may wait for one commit; a bound on how long the first of them waits."""

@@ -1,0 +1,116 @@
+"""What a run needs next, by literals, and that any process executes it from the record alone."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flowport.domain.models import ENDED_UNSENT, ENDED_WHILE_STARTING, FINAL_STATES, Output, OutputKind, Run, RunState
+from flowport.runs.steps import Conduct, Done, Download, Drop, MarkUnknown, Poll, Start, Step, next_step
+from tests.runs.benches import open_bench
+from tests.runs.samples import DONE, NOW, RUN, RUNNING, build_look, read
+from tests.support.scripted import FaultyStore, in_turn
+
+S = RunState
+LINKED = Output(1, OutputKind.IMAGE, "https://cdn.example/1.png")
+SAVED = replace(LINKED, saved_path="/kept.png")
+TEXT = Output(1, OutputKind.TEXT, None, text="hello")
+QUEUED = replace(RUNNING, state=S.QUEUED)
+BATCH = replace(RUN, id="batch_1", state=S.RUNNING, row_count=3)
+
+
+def build_over(state: RunState, *outputs: Output) -> Run:
+    """Return a run that has ended with these outputs."""
+    return replace(RUNNING, state=state, finished_at=NOW, outputs=outputs)
+
+
+STEPS: list[tuple[str, Run, float, Step]] = [
+    ("accepted here", RUN, NOW, Start()),
+    ("accepted, its id given", replace(RUN, reported_at=NOW), NOW, Start()),
+    ("claimed, its id given", replace(RUN, lease=2, reported_at=NOW), NOW, Start()),
+    ("claimed, its id unknown", replace(RUN, lease=2), NOW, Drop()),
+    ("starting", replace(RUN, state=S.STARTING, starting_at=NOW), NOW, MarkUnknown()),
+    ("starting, claimed", replace(RUN, state=S.STARTING, lease=3), NOW, MarkUnknown()),
+    ("queued just now", QUEUED, NOW, Poll(NOW + 2.5)),
+    ("queued a moment ago", QUEUED, NOW + 2.0, Poll(NOW + 2.5)),
+    ("running for a while", RUNNING, NOW + 60.0, Poll(NOW + 60.0)),
+    ("started at an unknown time", replace(RUNNING, started_at=None), NOW, Poll(NOW + 2.5)),
+    ("no longer polled", replace(RUNNING, is_followed=False), NOW, Done()),
+    ("unknown", build_over(S.UNKNOWN), NOW, Done()),
+    ("succeeded, unsaved", build_over(S.SUCCEEDED, LINKED), NOW, Download()),
+    ("succeeded, one of two unsaved", build_over(S.SUCCEEDED, SAVED, replace(LINKED, n=2)), NOW, Download()),
+    ("succeeded, link expired", build_over(S.SUCCEEDED, replace(LINKED, expires_at=NOW - 1)), NOW, Download()),
+    ("succeeded, saved", build_over(S.SUCCEEDED, SAVED), NOW, Done()),
+    ("succeeded, text", build_over(S.SUCCEEDED, TEXT), NOW, Done()),
+    ("partial, unsaved", build_over(S.PARTIAL, LINKED), NOW, Download()),
+    ("failed, unsaved", build_over(S.FAILED, LINKED), NOW, Download()),
+    ("cancelled, unsaved", build_over(S.CANCELLED, LINKED), NOW, Download()),
+    ("failed", build_over(S.FAILED), NOW, Done()),
+    ("a batch", BATCH, NOW, Conduct(BATCH)),
+    ("a claimed batch", replace(BATCH, lease=2), NOW, Conduct(replace(BATCH, lease=2))),
+    ("a batch that is over", replace(BATCH, state=S.PARTIAL), NOW, Done()),
+]
+
+
+@pytest.mark.parametrize(("run", "now", "step"), [row[1:] for row in STEPS], ids=[row[0] for row in STEPS])
+def test_the_next_step_follows_from_the_record(run: Run, now: float, step: Step) -> None:
+    """Nothing else is known to the process that claims a run."""
+    assert next_step(run, now) == step
+
+
+@pytest.mark.parametrize("state", RunState)
+def test_each_state_has_a_step(state: RunState) -> None:
+    """Only a run that has ended, and has nothing to save, needs nothing."""
+    step = next_step(replace(RUNNING, state=state), NOW)
+    assert isinstance(step, Done) is (state in FINAL_STATES)
+
+
+@pytest.mark.parametrize("state", FINAL_STATES)
+def test_nothing_is_downloaded_where_only_links_are_wanted(state: RunState) -> None:
+    """It is a setting."""
+    assert next_step(build_over(state, LINKED), NOW, should_save=False) == Done()
+
+
+@pytest.mark.parametrize(
+    ("left", "state", "failure"),
+    [
+        (replace(RUN, lease=2), S.CANCELLED, ENDED_UNSENT),
+        (replace(RUN, lease=2, state=S.STARTING), S.UNKNOWN, ENDED_WHILE_STARTING),
+        (replace(RUNNING, lease=2), S.FAILED, "The app failed. Magnific does not say why."),
+    ],
+    ids=["unsent", "starting", "running"],
+)
+async def test_a_process_that_never_saw_the_call_executes_the_step(
+    store: FaultyStore, tmp_path: Path, left: Run, state: RunState, failure: str
+) -> None:
+    """A worker elsewhere has only the record."""
+    await store.accept(left)
+    async with open_bench(store, tmp_path, in_turn(build_look("failed"))) as bench:
+        await store.claim(left.id, bench.process.process_id, lease=2)
+        held = await read(store)
+        bench.live_runs.put(held, noted_at=0.0)
+        assert await bench.runner.advance(held) is None
+        assert bench.live_runs.get(held.id) is None
+    over = await read(store)
+    assert (over.state, over.failure) == (state, failure)
+
+
+async def test_one_step_names_the_run_for_the_next(store: FaultyStore, tmp_path: Path) -> None:
+    """A run that has ended with pictures is returned, so that a job for its download can follow."""
+    await store.accept(RUNNING)
+    async with open_bench(store, tmp_path, in_turn(build_look("completed", images=1))) as bench:
+        bench.live_runs.put(RUNNING, noted_at=0.0)
+        after = await bench.runner.advance(RUNNING)
+        assert after == await read(store)
+        assert after is not None
+        assert bench.runner.get_step(after) == Download()
+
+
+async def test_a_run_that_is_followed_is_not_followed_twice(store: FaultyStore, tmp_path: Path) -> None:
+    """Two tasks would poll twice as often."""
+    await store.accept(RUNNING)
+    async with open_bench(store, tmp_path, in_turn(DONE)) as bench:
+        bench.runner.follow(RUNNING)
+        bench.runner.follow(RUNNING)
+        assert (await bench.finish(RUNNING)).state is S.SUCCEEDED
+        assert len(bench.account.asked) == 1
