@@ -95,7 +95,7 @@ def test_keys_of_the_bundle_are_secret_and_optional(publishing: ModuleType) -> N
     assert manifest["version"] == __version__
 
 
-def test_the_registry_is_told_of_this_version(publishing: ModuleType) -> None:
+def test_the_registry_gets_this_version(publishing: ModuleType) -> None:
     """`server.json` is what the script writes, and keeps the limits of its schema."""
     text = (ROOT / "server.json").read_text(encoding="utf-8")
     server = json.loads(text)
