@@ -226,10 +226,10 @@ def _print_snippet(client: Client, name: str, entry: Mapping[str, Any], *, is_js
 def find_launch() -> Launch:
     """Return how a client starts this Flowport; a temporary environment is made again by the program that made it."""
     prefix = Path(sys.prefix)
-    if {"archive-v0", "environments-v2", "builds-v0"} & {*prefix.parts}:
+    if any(re.fullmatch(r"(archive|environments|builds)-v\d+", part) for part in prefix.parts):
         uv = Path(os.environ.get("UV") or shutil.which("uv") or "uv")
         return Launch(str(uv.with_stem(uv.stem + "x")), ("--from", _find_source(), "flowport", "serve"))
-    if "pipx" in prefix.parts and "venvs" not in prefix.parts:
+    if "pipx" in prefix.parts and re.fullmatch(r"[0-9a-f]{15}", prefix.name):
         pipx = shutil.which("pipx") or "pipx"
         return Launch(os.path.abspath(pipx), ("run", "--spec", _find_source(), "flowport", "serve"))  # noqa: PTH100
     name = "flowport.exe" if sys.platform == "win32" else "flowport"
