@@ -159,7 +159,7 @@ def _change(
             if not is_agreed and not _ask(client, plan):
                 say("Nothing was changed.")
                 return ExitCode.REFUSED
-            backup = carry_out(plan)
+            backup = carry_out(plan, is_shared=scope == "project")
             facts |= {"changed": True, "backup": str(backup) if backup else None}
     except click.Abort:
         say("Nothing was changed.")
