@@ -55,8 +55,8 @@ class EntryNotOurs(FlowportError):
     name: str
 
     def __str__(self) -> str:
-        cause = f'{self.path} has an entry "{self.name}" that does not start Flowport. It stays as it is.'
-        return f"{cause} Choose another name with --name, or overrule this with --force."
+        cause = f'{self.path} has an entry "{self.name}" for another program, or that starts Flowport in another way.'
+        return f"{cause} It stays as it is. Choose another name with --name, or overrule this with --force."
 
 
 @dataclass(frozen=True, slots=True)

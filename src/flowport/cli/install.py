@@ -7,10 +7,11 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import click
@@ -43,12 +44,6 @@ _SURROUNDINGS: Final = (
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
 )
 """Variables of others that decide where Flowport's files are, and how it reaches its providers."""
-_DONE: Final = {
-    "add": "{title} now starts Flowport. Restart {title}.",
-    "update": "The entry of {title} is up to date. Restart {title}.",
-    "replace": "The entry of {title} now starts Flowport. Restart {title}.",
-    "remove": "{title} no longer starts Flowport. Restart {title}.",
-}
 
 
 def _add_flags(function: _Function) -> _Function:
@@ -98,11 +93,8 @@ def command(client: str, *, is_print: bool, is_json: bool, **flags: Any) -> int:
     entry = build_entry(row, find_launch(), passed=_list_passed(row))
     if is_print or not row.is_edited:
         return _print_snippet(row, flags["name"], entry, is_json=is_json)
-
-    def plan(path: Path) -> Plan:
-        return plan_install(row, path, flags["name"], entry, should_force=flags["should_force"])
-
-    return _change(row, row.add, plan, is_json=is_json, **flags)
+    make_plan = partial(plan_install, row, entry=entry)
+    return _change(row, row.add, make_plan, is_json=is_json, **flags)
 
 
 @define_command(
@@ -115,17 +107,13 @@ def command(client: str, *, is_print: bool, is_json: bool, **flags: Any) -> int:
 def uninstall(client: str, *, is_json: bool, **flags: Any) -> int:
     """Remove Flowport's entry from a client: show the change, ask, copy the file and change nothing else in it."""
     row = get_clients()[client]
-
-    def plan(path: Path) -> Plan:
-        return plan_uninstall(row, path, flags["name"], should_force=flags["should_force"])
-
-    return _change(row, row.remove, plan, is_json=is_json, **flags)
+    return _change(row, row.remove, partial(plan_uninstall, row), is_json=is_json, **flags)
 
 
 def _change(
     client: Client,
     own_command: str,
-    make_plan: Callable[[Path], Plan],
+    make_plan: Callable[..., Plan],
     *,
     scope: Scope,
     name: str,
@@ -133,7 +121,7 @@ def _change(
     is_agreed: bool,
     is_dry: bool,
     is_json: bool,
-    should_force: bool,  # noqa: ARG001 - part of the plan
+    should_force: bool,
 ) -> int:
     """Plan a change, show it, ask and make it."""
     if scope not in client.scopes:
@@ -148,7 +136,7 @@ def _change(
             if file
             else choose_path(find_paths(client, scope, system=system, environment=os.environ, folder=Path.cwd()))
         )
-        plan = make_plan(path)
+        plan = make_plan(path=path, name=name, should_force=should_force)
         facts |= {"path": str(path), "action": plan.action, "lines": list(plan.lines), "changed": False, "backup": None}
         facts["own_command"] = format_own_command(
             client, own_command, find_launch(), name=name, scope=scope, system=system
@@ -198,7 +186,7 @@ def _say_outcome(client: Client, facts: Mapping[str, Any]) -> None:
     if facts["action"] == "none":
         say("There is nothing to change.")
     elif facts["changed"]:
-        say(_DONE[facts["action"]].format(title=client.title))
+        say(f"{client.title} {'no longer' if facts['action'] == 'remove' else 'now'} starts Flowport. Restart it.")
         if facts["backup"]:
             say(f"The file as it was: {facts['backup']}")
     if facts["changed"] and facts["action"] != "remove" and client.keys == "no":
@@ -255,5 +243,5 @@ def _find_source() -> str:
     if version := origin.get("vcs_info"):
         return f"{version['vcs']}+{address.geturl()}@{version['commit_id']}"
     if address.scheme == "file":
-        return url2pathname(unquote(address.path) if os.sep == "/" else address.path)
+        return url2pathname(address.path)
     return address.geturl() or "flowport"
