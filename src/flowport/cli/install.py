@@ -39,6 +39,9 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _EDITED: Final = [client.name for client in get_clients().values() if client.is_edited]
 _PRINTED: Final = [client.name for client in get_clients().values() if not client.is_edited]
+_MOVING: Final = {
+    client.moved_by[0]: f"Moves the file of {client.title}." for client in get_clients().values() if client.moved_by
+}
 _SURROUNDINGS: Final = (
     *("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_PICTURES_DIR"),
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
@@ -83,6 +86,7 @@ def _check_name(_: click.Context, __: click.Parameter, name: str) -> str:
         "flowport install vscode --scope project --dry-run",
         "flowport install zed --print",
     ),
+    variables=_MOVING,
 )
 @click.argument("client", type=click.Choice(list(get_clients())), metavar="CLIENT")
 @click.option("--print", "is_print", is_flag=True, help="Print what to add to the client's file, and edit nothing.")
@@ -101,6 +105,7 @@ def command(client: str, *, is_print: bool, is_json: bool, **flags: Any) -> int:
     "uninstall",
     inputs={"CLIENT": f"{', '.join(_EDITED)}."},
     examples=("flowport uninstall cursor", "flowport uninstall codex --yes"),
+    variables=_MOVING,
 )
 @click.argument("client", type=click.Choice(_EDITED), metavar="CLIENT")
 @_add_flags
