@@ -220,6 +220,24 @@ def test_the_variable_that_moves_the_file_is_the_client_s(name: str, user: User)
     assert LISTS[name](user) == ""
 
 
+@pytest.mark.parametrize(("name", "state"), [("claude-code", "Pending approval"), ("gemini-cli", "Connected")])
+def test_the_file_of_a_project_is_read(name: str, state: str, user: User) -> None:
+    """Claude Code asks before it starts a project's server."""
+    user.install(name, "--scope", "project", "--yes")
+
+    assert state in LISTS[name](user)
+
+
+def test_codex_reads_the_file_of_a_trusted_project(user: User) -> None:
+    """Elsewhere it is ignored, as the client's page says."""
+    user.install("codex", "--scope", "project", "--yes")
+    assert "flowport" not in user.run_client("codex", "mcp", "list")
+
+    user.find_file("codex").parent.mkdir()
+    user.find_file("codex").write_text(f'[projects."{user.project}"]\ntrust_level = "trusted"\n')
+    assert "enabled" in find_line(user.run_client("codex", "mcp", "list").replace("flowport ", "flowport:"))
+
+
 def test_the_versions_are_those_of_the_table() -> None:
     """The table of clients states what was run."""
     packages = {
