@@ -14,6 +14,7 @@ export class Flowport {
     const command = process.env.PYTHON;
     const env = { ...process.env, ...environment };
     this.#process = spawn(command, ["-m", "flowport", "serve"], { env, stdio: ["pipe", "pipe", "ignore"] });
+    process.once("exit", () => this.#process.kill("SIGKILL"));
     createInterface({ input: this.#process.stdout }).on("line", (line) => {
       const message = JSON.parse(line);
       const found = this.#waiting.get(message.id);

@@ -1,19 +1,25 @@
-// The page of a real `flowport gallery`, whose address is in GALLERY_URL, on a home with runs of the built-in sandbox.
+// The page of a real `flowport gallery`, on a home with runs of the built-in sandbox that another process made.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { checkEverywhere, openBrowser, openPage, waitFor } from "./browser.mjs";
+import { Flowport } from "./flowport.mjs";
+import { makeRuns, openGallery } from "./home.mjs";
 
-const url = process.env.GALLERY_URL;
-const { origin } = new URL(url);
+let browser, flowport, gallery;
 
-let browser;
-before(async () => (browser = await openBrowser()));
-after(() => browser?.close());
+before(async () => {
+  flowport = new Flowport();
+  await flowport.greet();
+  await makeRuns(flowport);
+  [browser, gallery] = await Promise.all([openBrowser(), openGallery()]);
+});
+
+after(() => Promise.all([browser?.close(), gallery?.close(), flowport?.close()]));
 
 async function open(hash = "", options = {}) {
-  const opened = await openPage(browser, [origin], options);
-  await opened.page.goto(url + hash);
+  const opened = await openPage(browser, [new URL(gallery.url).origin], options);
+  await opened.page.goto(gallery.url + hash);
   return opened;
 }
 
