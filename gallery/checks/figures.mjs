@@ -12,6 +12,8 @@ const origins = [new URL(url).origin];
 /** Milliseconds from the request of the page to the first frame with so many cards. */
 async function measurePaint(count) {
   const { page } = await openPage(browser, origins);
+  const session = await page.context().newCDPSession(page);
+  await session.send("Performance.enable");
   await page.addInitScript((wanted) => {
     new MutationObserver((_, observer) => {
       if (document.querySelectorAll(".card").length < wanted) return;
@@ -22,6 +24,9 @@ async function measurePaint(count) {
   await page.goto(url);
   await waitFor(page, "window.paintedAt");
   const found = await page.evaluate(() => [window.paintedAt, performance.getEntriesByName("first-contentful-paint")[0]?.startTime]);
+  const { metrics } = await session.send("Performance.getMetrics");
+  const get = (name) => 1000 * (metrics.find((metric) => metric.name === name)?.value ?? 0);
+  found.push(get("ScriptDuration"), get("LayoutDuration") + get("RecalcStyleDuration"), get("TaskDuration"));
   await page.context().close();
   return found;
 }
@@ -65,6 +70,9 @@ console.log(
     cards_of_200_painted_ms: Math.round(median(paints.map(([all]) => all))),
     slowest_of_loads_ms: Math.round(Math.max(...paints.map(([all]) => all))),
     first_contentful_paint_ms: Math.round(median(paints.map(([, first]) => first))),
+    script_ms: Math.round(median(paints.map(([, , script]) => script))),
+    style_and_layout_ms: Math.round(median(paints.map(([, , , layout]) => layout))),
+    main_thread_ms: Math.round(median(paints.map(([, , , , task]) => task))),
     cards: memory.cards,
     renderer_private_mb_most: Math.round(memory.most / 1e6),
     renderer_private_mb_end: Math.round(memory.now / 1e6),

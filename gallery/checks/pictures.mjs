@@ -34,7 +34,7 @@ await take("gallery-1600-light", 1600, 820, "light");
 await take("gallery-320-dark", 320, 640, "dark");
 await take("run-800-light", 800, 760, "light", openRun("Variations on a Theme"));
 await take("clip-800-dark", 800, 620, "dark", openRun("Clip and Jingle"));
-await take("batch-1600-dark", 1600, 620, "dark", openRun("Text to Picture × 3"));
+await take("batch-1600-dark", 1600, 410, "dark", openRun("Text to Picture × 3"));
 
 const host = await Host.open(browser, flowport, { context: { theme: "light" } });
 await host.page.setViewportSize({ width: 800, height: 760 });

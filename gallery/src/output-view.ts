@@ -33,7 +33,7 @@ export function renderThumbnail(source: Source, output: Output | undefined, card
       else if (!entry?.isIntersecting) image.removeAttribute("src"), image.remove();
       else void source.getPicture(output, true).then((address) => address && image.setAttribute("src", address));
     },
-    { rootMargin: "600px" },
+    { rootMargin: "400px" },
   );
   // Not the box: what is in a card far away is not laid out.
   observer.observe(card);
