@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 import anyio
 import pytest
 
-from flowport.bootstrap import find_store, open_assembly
+from flowport.bootstrap import open_assembly
 from flowport.domain.errors import StoreError
 from flowport.domain.models import Account, RunState, Source
 from flowport.providers.registry import ProviderSettings
+from flowport.store.opening import find_store
 from flowport.store.sqlite.store import open_sqlite_store
 from tests.fakes.client import IDS, open_sandbox
 from tests.store.samples import build_run

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from flowport.catalog.listing import name_apps
+from flowport.catalog.name_book import name_apps
 from flowport.catalog.names import build_property_names
 from flowport.catalog.refresher import Catalog
 from flowport.catalog.schema import build_tool

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
@@ -17,19 +16,14 @@ from flowport.catalog.cache import build_cache_path
 from flowport.catalog.ranking import ORDER_NAME, ToolOrder
 from flowport.catalog.refresher import Catalog
 from flowport.domain.errors import StoreError
-from flowport.domain.models import SANDBOX_HOST, Account, App, Source
+from flowport.domain.models import App, Source
 from flowport.media.input_files import MediaRules
 from flowport.media.previews import Previewer
 from flowport.media.saving import MAX_AGE_SECONDS, sweep_partials
-from flowport.network.account import FixedLocation, OpenAccount
-from flowport.network.api_client import Location
+from flowport.network.account import OpenAccount
+from flowport.network.accounts import open_accounts
 from flowport.network.file_transfer import Fetcher, Uploader
-from flowport.network.ratelimit.learned_limit import DEFAULT_CEILING
-from flowport.network.ratelimit.limiter import RateLimiter
-from flowport.network.ratelimit.state import SharedState
-from flowport.network.sandbox_process import FOLDER_NAME, BuiltInSandbox, SandboxAccount, keep_tidy
-from flowport.providers.interface import Provider
-from flowport.providers.registry import get_plugin, get_plugins
+from flowport.network.sandbox_process import keep_tidy
 from flowport.runs.batch.report import BatchReport
 from flowport.runs.batch.service import BatchConductor, Batches
 from flowport.runs.calls import RecentRequests
@@ -55,10 +49,9 @@ from flowport.settings.settings import Settings
 from flowport.store.interface import Store
 from flowport.store.maintenance import keep_up
 from flowport.store.process_lock import LeaderLock, NoLock, NoLocks, ProcessLock
-from flowport.store.sqlite.connection import STORE_NAME, has_store
+from flowport.store.sqlite.connection import STORE_NAME
 from flowport.store.sqlite.rate_windows import RATE_WINDOWS_NAME, RateWindowFile
 from flowport.store.sqlite.reconnect import open_refusing_store, open_store
-from flowport.store.sqlite.store import open_sqlite_store
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +119,20 @@ async def open_assembly(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(home.store.close)
         stack.push_async_callback(fetcher.aclose)
-        accounts = [account] if account else _open_accounts(settings, clock, home, stack)
+        rate_windows = RateWindowFile(settings.home / RATE_WINDOWS_NAME)
+        stack.push_async_callback(rate_windows.close)
+        accounts = (
+            [account]
+            if account
+            else open_accounts(
+                settings,
+                clock,
+                rate_windows,
+                process_id=home.process.process_id,
+                is_home_usable=home.unrecorded is None,
+                stack=stack,
+            )
+        )
         for opened in accounts:
             stack.push_async_callback(opened.aclose)
         stack.callback(home.process.release)
@@ -161,56 +167,6 @@ def open_home(folder: Path) -> Home:
     else:
         return Home(open_store(path), process)
     return Home(open_refusing_store(path, problem), NoLock(folder), unrecorded={})
-
-
-def find_store(folder: Path) -> Store | None:
-    """Open the store of a home beside a running Flowport; None, and nothing is created, where there is no store."""
-    path = folder / STORE_NAME
-    return open_sqlite_store(path) if has_store(path) else None
-
-
-def _open_accounts(settings: Settings, clock: Clock, home: Home, stack: AsyncExitStack) -> list[OpenAccount]:
-    """Return the configured accounts, or the sandbox's when none is configured. Each home has one record of requests."""
-    rate_windows = RateWindowFile(settings.home / RATE_WINDOWS_NAME)
-    stack.push_async_callback(rate_windows.close)
-
-    def build_limiter(account: Account, provider: Provider, *, is_limited: bool = True) -> RateLimiter:
-        """Build the rate limiter of an account. The setting is a ceiling: the limit below it starts at the documented one."""
-        per_minute, per_day = settings.requests_per_minute, settings.requests_per_day
-        documented = provider.requests_per_minute if is_limited else 0
-        ceiling = (max(documented, DEFAULT_CEILING) if documented else 0) if per_minute is None else per_minute
-        return RateLimiter(
-            min(documented or ceiling, ceiling),
-            clock,
-            ceiling=ceiling,
-            title=provider.title,
-            per_day=(provider.requests_per_day if is_limited else 0) if per_day is None else per_day,
-            window=SharedState(rate_windows, account.id, clock),
-            process_id=home.process.process_id,
-        )
-
-    accounts = []
-    for configured in settings.providers:
-        provider = get_plugin(configured.provider).build(configured)
-        account = Account(configured.provider, urlsplit(configured.base_url).netloc, configured.fingerprint)
-        location = Location(
-            configured.base_url,
-            provider.build_headers(configured.api_key, configured.host),
-            configured.api_key,
-            is_loopback=configured.is_loopback,
-            setting=configured.base_url_setting,
-            file_origins=configured.file_origins,
-        )
-        accounts.append(OpenAccount(account, provider, build_limiter(account, provider), FixedLocation(location)))
-    if not accounts:
-        provider = next(plugin.build_demo for plugin in get_plugins() if plugin.build_demo)()
-        sandbox = BuiltInSandbox(provider, settings.home / FOLDER_NAME if home.unrecorded is None else None)
-        stack.push_async_callback(sandbox.aclose)
-        # Always the same, although port and key change: its catalogue and its names outlive the process.
-        account = Account(provider.name, SANDBOX_HOST, "builtin")
-        limiter = build_limiter(account, provider, is_limited=False)
-        accounts.append(SandboxAccount(account, provider, limiter, sandbox))
-    return accounts
 
 
 def _build_catalog(base: _Base, account: OpenAccount, stack: AsyncExitStack, *, is_alone: bool) -> Catalog:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.catalog.listing import name_apps
+from flowport.catalog.name_book import name_apps
 from flowport.catalog.names import (
     MAX_NAME_LENGTH,
     MAX_PROPERTY_LENGTH,

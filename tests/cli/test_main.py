@@ -89,7 +89,7 @@ def test_a_person_at_a_terminal_is_told_what_to_type() -> None:
     os.close(parent)
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"Flowport {__version__}: ")
+    assert done.stdout.startswith(f"Flowport {__version__} ")
     assert "flowport --help" in done.stdout
 
 

@@ -99,7 +99,7 @@ def test_one_run_is_erased(home: Path, tmp_path: Path, capsys: pytest.CaptureFix
     """Its files stay unless they are named, and it is said what they hold."""
     run = build_saved_run(tmp_path, "run_1")
     save_runs(home, run)
-    assert main(["erase", "run_1"]) == 0
+    assert main(["erase", "run_1", "--yes"]) == 0
     told = capsys.readouterr().out
     assert told == (
         "The run run_1 is erased.\n"
@@ -118,7 +118,7 @@ def test_files_go_on_request_with_what_lies_beside_them(
     (tmp_path / "run_gone.png").unlink()
     (tmp_path / "run_stuck.png").unlink()
     (tmp_path / "run_stuck.png").mkdir()
-    assert main(["erase", "--all", "--files"]) == 0
+    assert main(["erase", "--all", "--files", "--yes"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == [
         "3 runs erased.",
@@ -132,17 +132,20 @@ def test_files_go_on_request_with_what_lies_beside_them(
 def test_what_was_never_seen_is_counted(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Somebody paid for it."""
     save_runs(home, build_run("run_1", RunState.SUCCEEDED))
-    assert main(["erase", "--all"]) == 0
+    assert main(["erase", "--all", "--yes"]) == 0
     assert capsys.readouterr().out == "1 run erased, 1 of them never seen.\n"
 
 
 @pytest.mark.parametrize(
-    ("run_id", "words"), [("run_live", "The run 'run_live' is not over"), ("run_x", "There is no run 'run_x'")]
+    ("run_id", "words", "code"),
+    [("run_live", "The run 'run_live' is not over", 3), ("run_x", "There is no run 'run_x'", 4)],
 )
-def test_what_cannot_be_erased_is_told(home: Path, run_id: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_erased_is_told(
+    home: Path, run_id: str, words: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The exit code is for scripts, the sentence for people."""
     save_runs(home, LIVE)
-    assert main(["erase", run_id]) == 1
+    assert main(["erase", run_id, "--yes"]) == code
     told = capsys.readouterr().err
     assert words in told
     # Tools are for assistants: nothing in a terminal can call one.
@@ -171,7 +174,7 @@ def test_erasing_works_beside_a_running_flowport(tmp_path: Path) -> None:
     with open_child(tmp_path / "f", environment=environment) as child:
         child.greet()
         assert "30 finished runs" in child.call("list_runs")["summary"]
-        done = run_command("erase", "--all", "--home", str(home))
+        done = run_command("erase", "--all", "--yes", "--home", str(home))
         assert (done.returncode, done.stdout, done.stderr) == (0, "30 runs erased, 30 of them never seen.\n", "")
         assert find_text(home / STORE_NAME, SECRET) == []
         assert child.call("list_runs")["runs"] == []

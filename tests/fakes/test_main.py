@@ -31,11 +31,12 @@ def test_the_paths_that_exist_are_chosen_by_a_flag(tmp_path: Path, style: str, s
 def test_it_speaks_both_apis_and_announces_them(tmp_path: Path) -> None:
     """Three variables for each provider; a limit is the real one unless it is lifted."""
     with open_provider(tmp_path, "--key", "abc", requests_per_minute=50) as provider:
-        told = provider.variables
+        reported = provider.variables
         request = urllib.request.Request(
-            f"{told['MAGICA_BASE_URL']}/v1/workflows", headers={"authorization": f"Bearer {told['MAGICA_API_KEY']}"}
+            f"{reported['MAGICA_BASE_URL']}/v1/workflows",
+            headers={"authorization": f"Bearer {reported['MAGICA_API_KEY']}"},
         )
         with urllib.request.urlopen(request, timeout=60) as answer:
             remaining = answer.headers["x-ratelimit-remaining"]
-    assert (told["MAGICA_API_KEY"], remaining) == ("gx_abc", "59")
-    assert told["MAGICA_FILE_ORIGINS"] == told["MAGNIFIC_FILE_ORIGINS"]
+    assert (reported["MAGICA_API_KEY"], remaining) == ("gx_abc", "59")
+    assert reported["MAGICA_FILE_ORIGINS"] == reported["MAGNIFIC_FILE_ORIGINS"]

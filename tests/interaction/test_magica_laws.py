@@ -5,7 +5,7 @@ from random import Random
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from flowport.catalog.listing import name_apps
+from flowport.catalog.name_book import name_apps
 from flowport.catalog.names import build_property_names
 from flowport.catalog.schema import build_tool
 from flowport.domain.errors import FlowportError

@@ -13,7 +13,7 @@ def box(name: bytes, *parts: bytes) -> bytes:
 
 
 def long_box(name: bytes, *parts: bytes) -> bytes:
-    """Return a box that tells its length in eight bytes."""
+    """Return a box that reports its length in eight bytes."""
     data = b"".join(parts)
     return b"\0\0\0\1" + name + (len(data) + 16).to_bytes(8, "big") + data
 
@@ -50,7 +50,7 @@ def element(name: int, data: bytes) -> bytes:
 
 
 def webm(*, ticks: float | None, width: int, height: int, scale: int | None = 1_000_000) -> bytes:
-    """Return a WebM with one picture track, whose segment does not tell its length."""
+    """Return a WebM with one picture track, whose segment does not report its length."""
     info = element(0x2AD7B1, scale.to_bytes(4, "big")) if scale else b""
     info += element(0x4489, struct.pack(">d", ticks)) if ticks is not None else b""
     video = element(0xE0, element(0xB0, width.to_bytes(2, "big")) + element(0xBA, height.to_bytes(2, "big")))
@@ -59,10 +59,10 @@ def webm(*, ticks: float | None, width: int, height: int, scale: int | None = 1_
     return head + b"\x18\x53\x80\x67\x01" + b"\xff" * 7 + body + element(0x1F43B675, bytes(500))
 
 
-def wav(*, seconds: float, rate: int = 16_000, told: int | None = None, between: bytes = b"") -> bytes:
+def wav(*, seconds: float, rate: int = 16_000, reported: int | None = None, between: bytes = b"") -> bytes:
     """Return a WAV of silence; a length of its own makes its header lie."""
     data = bytes(int(seconds * rate))
-    length = struct.pack("<I", len(data) if told is None else told)
+    length = struct.pack("<I", len(data) if reported is None else reported)
     chunks = b"fmt " + struct.pack("<IHHIIHH", 16, 1, 1, rate, rate, 1, 8) + between + b"data" + length + data
     return b"RIFF" + struct.pack("<I", len(chunks) + 4) + b"WAVE" + chunks
 

@@ -33,13 +33,13 @@ def test_a_cover_is_found_in_either_dialect(is_quicktime: bool) -> None:
     ],
     ids=["none", "no metadata", "empty", "too large", "no file", "no movie"],
 )
-def test_without_a_usable_cover_there_is_none(movie: bytes) -> None:
+def test_without_a_usable_cover_nothing_is_returned(movie: bytes) -> None:
     """Most movies that apps make have no cover."""
     assert read_cover(io.BytesIO(movie)) == b""
 
 
 def test_a_cover_that_claims_more_than_the_file_holds_ends_with_it() -> None:
-    """Lengths are strangers' words; what is there is still a beginning that the decoder refuses by itself."""
+    """Lengths are untrusted words; what is there is still a beginning that the decoder refuses by itself."""
     movie = mp4(HEADER, cover(PICTURE))
     data = movie.index(b"data") - 4
 

@@ -22,7 +22,7 @@ BOXES = (
     "voice-fragments.mp4",
     "voice.mov",
 )
-TOLD = (
+REPORTED = (
     "film.mkv",
     "voice.mka",
     "film.webm",
@@ -58,7 +58,7 @@ def test_what_recorders_and_browsers_write_is_whole(path: Path) -> None:
     assert find(path.read_bytes()) == ""
 
 
-@pytest.mark.parametrize("name", [*BOXES, *TOLD])
+@pytest.mark.parametrize("name", [*BOXES, *REPORTED])
 @pytest.mark.parametrize("share", [0.4, 0.6, 0.9])
 def test_a_file_that_was_cut_off_says_so(name: str, share: float) -> None:
     """A part of a film would be paid for (biigle/core#983)."""
@@ -120,25 +120,25 @@ def test_what_no_player_could_show_is_not(data: bytes, fault: str) -> None:
         assert find(data) == fault
 
 
-@pytest.mark.parametrize("told", [0, 0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0x80000000, 16_010])
-def test_a_wav_whose_length_was_not_known_is_whole(told: int) -> None:
+@pytest.mark.parametrize("reported", [0, 0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0x80000000, 16_010])
+def test_a_wav_whose_length_was_not_known_is_whole(reported: int) -> None:
     """Recorders that were stopped, and programs that write into a pipe."""
-    assert find(wav(seconds=1, told=told)) == ""
+    assert find(wav(seconds=1, reported=reported)) == ""
 
 
-def test_a_wav_that_tells_more_than_it_has_is_cut_off() -> None:
+def test_a_wav_that_reports_more_than_it_has_is_cut_off() -> None:
     """So is one of which only the header came."""
-    assert find(wav(seconds=1, told=40_000))
+    assert find(wav(seconds=1, reported=40_000))
     assert find(wav(seconds=1)[:30]) == "it holds no sound"
 
 
 def test_only_the_end_of_a_streamed_file_cannot_be_seen() -> None:
-    """It does not tell its length, as browsers' recordings do not."""
+    """It does not report its length, as browsers' recordings do not."""
     data = (SAMPLES / "recorded.webm").read_bytes()
     assert find(data[: len(data) // 2]) == ""
 
 
-def test_more_parts_than_anybody_counts_end_the_walk() -> None:
+def test_more_parts_than_any_file_has_end_the_walk() -> None:
     """A recording of hours is in many fragments."""
     fragments = (box(b"moof", bytes(20)) + box(b"mdat", bytes(8))) * 3000
     assert find(TYPE + INDEX + fragments) == ""

@@ -65,7 +65,7 @@ def decode(converted: Converted | None) -> Image.Image:
 
 
 def is_alike(one: Image.Image, other: Image.Image) -> bool:
-    """Tell whether two pictures look the same, give or take what a JPEG loses."""
+    """Check whether two pictures look the same, give or take what a JPEG loses."""
     pairs = zip(one.convert("RGB").resize((9, 6)).tobytes(), other.resize((9, 6)).tobytes(), strict=True)
     return max(abs(a - b) for a, b in pairs) < 40
 
@@ -87,7 +87,7 @@ def is_alike(one: Image.Image, other: Image.Image) -> bool:
     ids=["tiff", "bmp", "gif", "webp", "avif", "heic", "ink", "ink with a bad profile", "two tones", "lab"],
 )
 def test_a_format_that_is_not_taken_is_converted(data: bytes, mime_type: str, note: str) -> None:
-    """The person sees the same picture, and is told when its format changed."""
+    """The person sees the same picture, and is reported when its format changed."""
     converted = convert(data)
     picture = decode(converted)
     assert converted is not None
@@ -110,8 +110,8 @@ def test_a_picture_in_ink_with_a_profile_of_another_sort_is_converted_all_the_sa
     assert picture.mode == "RGB"
 
 
-def test_a_turned_picture_stands_upright_and_tells_no_place() -> None:
-    """Apps ignore what a camera notes; and where a photograph was taken is nobody's business."""
+def test_a_turned_picture_stands_upright_and_reports_no_place() -> None:
+    """Apps ignore what a camera notes; and where a photograph was taken is not an one's business."""
     converted = convert(build_turned())
     assert decode(converted).size == (60, 90)
     assert converted is not None
@@ -129,7 +129,7 @@ def test_what_can_be_seen_through_stays_so(kind: str) -> None:
     assert picture.getchannel("A").getextrema() == (100, 100)
 
 
-def test_of_a_moving_picture_the_first_one_goes_and_the_person_is_told() -> None:
+def test_of_a_moving_picture_the_first_one_goes_and_the_person_is_reported() -> None:
     """No app takes a GIF that moves as a picture."""
     data = write("GIF", save_all=True, append_images=[PHOTO.rotate(90)])
     converted = convert(data)
@@ -181,7 +181,7 @@ def test_a_tiff_of_which_only_a_small_copy_can_be_read_is_refused(pages: tuple[T
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
-def test_a_picture_of_too_many_bytes_is_made_smaller_and_the_person_is_told(kind: str) -> None:
+def test_a_picture_of_too_many_bytes_is_made_smaller_and_the_person_is_reported(kind: str) -> None:
     """Rather than refused: most apps work on smaller ones anyway."""
     noise = Image.effect_noise((900, 600), 90).convert("RGB")
     converted = convert(write(kind, noise), Wanted(frozenset({"image/png", "image/jpeg"}), 60_000))
@@ -194,7 +194,7 @@ def test_a_picture_of_too_many_bytes_is_made_smaller_and_the_person_is_told(kind
 
 
 def test_a_picture_that_nothing_makes_small_enough_is_refused() -> None:
-    """A limit of a few bytes is none that can be met."""
+    """A limit of a few bytes is not one that can be met."""
     with pytest.raises(ArgumentsInvalid, match="cannot be made small enough"):
         convert(write("PNG"), Wanted(TAKES.types, 60))
 
@@ -280,7 +280,7 @@ def test_heic_without_its_reader_says_what_to_install(monkeypatch: pytest.Monkey
         ("https://a.example/tiff", False),
     ],
 )
-def test_an_ending_tells_a_url_that_must_be_converted(url: str, is_odd: bool) -> None:
+def test_an_ending_reports_a_url_that_must_be_converted(url: str, is_odd: bool) -> None:
     """Any other is the provider's to fetch."""
     assert is_odd_picture_url(url) is is_odd
 

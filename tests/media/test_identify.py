@@ -1,4 +1,4 @@
-"""What a file is, by all of it that tells: tracks, pages and what follows tags, whatever it is called."""
+"""What a file is, by all of it that reports: tracks, pages and what follows tags, whatever it is called."""
 
 import io
 from pathlib import Path
@@ -89,17 +89,17 @@ def test_every_sample_is_in_a_table() -> None:
     assert {path.name for path in SAMPLES.glob("*.*[!hy]")} - MADE_OTHERWISE == {*KNOWN, *UNSENT}
 
 
-@pytest.mark.parametrize(("name", "told"), KNOWN.items())
-def test_a_container_is_what_its_tracks_say(name: str, told: tuple[str, str]) -> None:
+@pytest.mark.parametrize(("name", "reported"), KNOWN.items())
+def test_a_container_is_what_its_tracks_say(name: str, reported: tuple[str, str]) -> None:
     """The container of a film that holds sound alone is a sound (h2non/filetype#112), and the other way round."""
-    assert identify_bytes((SAMPLES / name).read_bytes()) == (*told, "")
+    assert identify_bytes((SAMPLES / name).read_bytes()) == (*reported, "")
 
 
-@pytest.mark.parametrize(("name", "told"), UNSENT.items())
-def test_what_is_known_and_not_sent_has_a_name(name: str, told: tuple[str, str]) -> None:
+@pytest.mark.parametrize(("name", "reported"), UNSENT.items())
+def test_what_is_known_and_not_sent_has_a_name(name: str, reported: tuple[str, str]) -> None:
     """Recorders, camcorders and picture programs write many formats that no provider takes (raullenchai/Rapid-MLX#2101)."""
     mime_type, _, unsent_name = identify_bytes((SAMPLES / name).read_bytes())
-    assert (mime_type, unsent_name) == told
+    assert (mime_type, unsent_name) == reported
 
 
 @pytest.mark.parametrize("major", [b"hvc1", b"iso9", b"isml", b"dby1", b"XXXX", b"M4A "])
@@ -113,7 +113,7 @@ def test_no_brand_can_say_otherwise(major: bytes, name: str, kind: str) -> None:
     assert identify_bytes(renamed)[0] == f"{kind}/mp4"
 
 
-def test_a_document_type_that_nobody_listed_is_still_matroska() -> None:
+def test_a_document_type_that_no_one_listed_is_still_matroska() -> None:
     """Its tracks can be read all the same."""
     data = (SAMPLES / "film.webm").read_bytes()
     assert identify_bytes(data.replace(b"webm", b"w3bm", 1))[0] == "video/x-matroska"
@@ -212,7 +212,7 @@ def test_rarer_formats_of_recorders_and_programs_have_a_name(data: bytes, name: 
         (b"Somebody", "raw"),
     ],
 )
-def test_a_raw_photo_is_known_whoever_made_the_camera(make: bytes, extension: str, order: str) -> None:
+def test_a_raw_photo_is_known_anyone_who_made_the_camera(make: bytes, extension: str, order: str) -> None:
     """Its first page is a small copy, which looks like a usual TIFF (python-pillow/Pillow#6482)."""
     _, found, unsent_name = identify_bytes(build_raw(make, order))
     assert (found, unsent_name) == (extension, RAW_PHOTO)
@@ -252,7 +252,7 @@ def test_a_raw_photo_is_known_in_every_clothing(data: bytes) -> None:
     assert identify_bytes(data)[2] == RAW_PHOTO
 
 
-def test_a_photograph_that_was_exported_is_no_raw_photo() -> None:
+def test_a_photograph_that_was_exported_is_not_a_raw_photo() -> None:
     """Its TIFF names the camera, too."""
     data = tiff(TiffPage(80, 60, 0, ((271, TEXT, b"NIKON CORPORATION\0"), (272, TEXT, b"D850\0"))))
     assert identify_bytes(data) == ("image/tiff", "tif", "")
@@ -262,7 +262,7 @@ def test_a_photograph_that_was_exported_is_no_raw_photo() -> None:
     "text", [b"MAC addresses of all cameras", b"ARRIVALS\n", b"MP+ is a letter", b"DSD \n", b"FLIF\n", b"P5 is a prime"]
 )
 def test_words_that_begin_like_a_format_are_text(text: bytes) -> None:
-    """Nobody's list is called a sound."""
+    """No list of media is called a sound."""
     assert identify_bytes(text)[0] == "text/plain"
 
 
@@ -273,7 +273,7 @@ def test_words_that_begin_like_a_format_are_text(text: bytes) -> None:
     st.binary(max_size=80),
 )
 def test_nothing_in_a_file_raises(data: bytes, kept: int, tail: bytes) -> None:
-    """Its offsets, lengths and counts are a stranger's; it is at its beginning afterwards."""
+    """Its offsets, lengths and counts are untrusted; it is at its beginning afterwards."""
     file = io.BytesIO(data[:kept] + tail + data[kept + len(tail) :])
     identify(file)
     assert file.tell() == 0

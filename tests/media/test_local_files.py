@@ -132,7 +132,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("name", HOSTILE, ids=lambda name: name[:40])
 def test_anything_outside_the_roots_gets_one_answer(root: Path, name: str) -> None:
-    """Whether a file is there, and of what sort, is nobody's business."""
+    """Whether a file is there, and of what sort, is not an one's business."""
     assert refuse(root / name, root) == (
         f"Nothing was started. image {OUTSIDE} that Flowport may read. "
         f"Put the file into one of them ({root}), or add its folder to FLOWPORT_FILE_ROOTS."
@@ -157,7 +157,7 @@ def test_anything_outside_the_roots_gets_one_answer(root: Path, name: str) -> No
         ("a" * 300, "cannot be opened"),
     ],
 )
-def test_what_cannot_be_sent_from_a_root_is_told(root: Path, name: str, problem: str) -> None:
+def test_what_cannot_be_sent_from_a_root_is_reported(root: Path, name: str, problem: str) -> None:
     """Inside the allowed folders the person is helped."""
     assert problem in refuse(root / name, root)
 
@@ -173,7 +173,7 @@ def test_a_socket_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_system_folders_are_closed_even_under_a_root() -> None:
-    """Somebody may allow everything by naming `/`, and does not mean memory and devices."""
+    """Someone may allow everything by naming `/`, and does not mean memory and devices."""
     assert OUTSIDE in refuse(Path("/proc/self/environ"), Path("/"))
     assert OUTSIDE in refuse(Path("/dev/zero"), Path("/"))
 
@@ -194,7 +194,7 @@ def test_a_file_that_reports_no_size_is_empty(root: Path) -> None:
     [("cat.png", True), ("missing/below", True), ("link-outside", True), ("../private/x", False), ("..", False)],
 )
 def test_a_path_need_not_exist_to_be_judged(root: Path, path: str, expected: bool) -> None:
-    """A missing file is told from a forbidden one by where its folder is."""
+    """A missing file is reported from a forbidden one by where its folder is."""
     assert is_under_roots(root / path, [root]) is expected
 
 

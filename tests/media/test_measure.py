@@ -65,8 +65,8 @@ SAMPLES = {
     "mp4-box-of-no-length": (box(b"ftyp", b"isom", bytes(4)) + b"\0\0\0\2moov" + HEADER, NO_MEASURES),
     "webm": (webm(ticks=2500.0, width=640, height=360), NO_MEASURES),
     "wav": (wav(seconds=1.5), Measures(duration_seconds=1.5)),
-    "wav-streamed": (wav(seconds=1.5, told=0xFFFFFFFF), Measures(duration_seconds=1.5)),
-    "wav-lying": (wav(seconds=1.5, told=10**9), Measures(duration_seconds=1.5)),
+    "wav-streamed": (wav(seconds=1.5, reported=0xFFFFFFFF), Measures(duration_seconds=1.5)),
+    "wav-lying": (wav(seconds=1.5, reported=10**9), Measures(duration_seconds=1.5)),
     "wav-notes": (wav(seconds=1.5, between=b"LIST\3\0\0\0abc\0"), Measures(duration_seconds=1.5)),
     "wav-no-rate": (wav(seconds=1.0)[:28] + bytes(4) + wav(seconds=1.0)[32:], NO_MEASURES),
     "wav-no-data": (wav(seconds=0)[:36], NO_MEASURES),
@@ -96,7 +96,7 @@ def measure_bytes(data: bytes) -> Measures:
 
 
 @pytest.mark.parametrize(("data", "expected"), SAMPLES.values(), ids=SAMPLES)
-def test_the_header_of_a_file_tells_its_extent(data: bytes, expected: Measures) -> None:
+def test_the_header_of_a_file_reports_its_extent(data: bytes, expected: Measures) -> None:
     """Providers often do not, and a person wants to know whether it is the short or the long one."""
     assert measure_bytes(data) == expected
 
@@ -129,7 +129,7 @@ def test_a_picture_is_measured_as_it_is_shown(extension: str, orientation: int, 
     [*("mpo", "ico", "tif", "heic"), *("ppm", "sgi", "pcx", "dds", "jp2", "j2k")],
 )
 def test_every_picture_format_that_is_saved_is_measured(extension: str, tmp_path: Path) -> None:
-    """The provider's word may be wrong, and it stands in for nothing that the file tells."""
+    """The provider's word may be wrong, and it stands in for nothing that the file reports."""
     pillow_heif.register_heif_opener()
     path = tmp_path / f"a.{extension}"
     Image.radial_gradient("L").resize((64, 48)).convert("RGB").save(path)
@@ -138,7 +138,7 @@ def test_every_picture_format_that_is_saved_is_measured(extension: str, tmp_path
 
 
 def heif(*properties: bytes, links: bytes, version: int = 0, flags: int = 0) -> bytes:
-    """Return the boxes of a picture in boxes that tell its extent; the item is 7."""
+    """Return the boxes of a picture in boxes that report its extent; the item is 7."""
     item = b"\0\7" if version == 0 else b"\0\0\0\7"
     count = len(links) // (2 if flags else 1)
     link = box(b"ipma", bytes([version, 0, 0, flags]), b"\0\0\0\1", item, bytes([count]), links)
@@ -232,7 +232,7 @@ def test_a_png_that_carries_much_is_measured() -> None:
 
 
 def test_sound_behind_a_tag_is_measured() -> None:
-    """The tag is no part of it."""
+    """The tag is not a part of it."""
     file = io.BytesIO(TAG + wav(seconds=2.5))
     assert measure(file, identify(file)) == Measures(duration_seconds=2.5)
 

@@ -154,7 +154,7 @@ async def test_a_file_larger_than_a_request_may_be_goes_up(modern: Harness, tmp_
         (422, "rejected the request to accept the file (HTTP 422)"),
     ],
 )
-async def test_where_nothing_can_be_uploaded_files_go_inside_and_nobody_asks_again(
+async def test_where_nothing_can_be_uploaded_files_go_inside_and_no_one_asks_again(
     modern: Harness, tmp_path: Path, status: int, cause: str
 ) -> None:
     """An account without the endpoint must not pay a request for each file, and the note says what is true of an upload."""
@@ -170,7 +170,7 @@ async def test_where_nothing_can_be_uploaded_files_go_inside_and_nobody_asks_aga
     assert [await modern.count(kind) for kind in ("request_upload", "upload")] == [1, 0]
 
 
-async def test_what_was_done_to_a_picture_is_told_and_kept(flowport: Harness, tmp_path: Path) -> None:
+async def test_what_was_done_to_a_picture_is_reported_and_kept(flowport: Harness, tmp_path: Path) -> None:
     """The person should know that something else went than what they gave."""
     path = lay(tmp_path, "scan.tif")
     facts = await flowport.ask("photo_to_pencil_sketch", photo=str(path))
@@ -200,13 +200,13 @@ async def test_an_upload_that_the_provider_lost_is_made_again(modern: Harness, t
     await modern.sandbox.switch(f"uploads/{upload['file_id']}", expire_asset=True)
 
     refused = await modern.ask("upscale_photo", photo=str(path), factor="2")
-    mended = await modern.ask("upscale_photo", photo=str(path), factor="2")
+    repaired = await modern.ask("upscale_photo", photo=str(path), factor="2")
 
-    assert (refused["state"], refused["credits"], mended["state"]) == ("failed", 0, "succeeded")
+    assert (refused["state"], refused["credits"], repaired["state"]) == ("failed", 0, "succeeded")
     assert await modern.count("upload") == 2
 
 
-async def test_last_is_the_newest_result_that_somebody_has_seen(modern: Harness) -> None:
+async def test_last_is_the_newest_result_that_someone_has_seen(modern: Harness) -> None:
     """Of another connection's results too, when this one has none yet; and of the kind that the input takes."""
     none = await modern.ask("upscale_photo", photo="last", factor="2")
     assert "no result has been seen yet" in none["message"]

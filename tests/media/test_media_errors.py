@@ -49,5 +49,5 @@ def test_an_address_is_shown_without_its_secrets(value: str, shown: str) -> None
     [(7, "7 bytes"), (1024, "1 KB"), (10 * 1024**2, "10 MB"), (1_600_000, "1.5 MB"), (5 * 1024**4, "5120 GB")],
 )
 def test_a_size_is_written_for_people(size_bytes: int, shown: str) -> None:
-    """Nobody compares numbers of eight digits."""
+    """No one compares numbers of eight digits."""
     assert format_size(size_bytes) == shown

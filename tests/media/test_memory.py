@@ -24,7 +24,7 @@ print(get_kilobytes() - before)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only there the C library can be told")
+@pytest.mark.skipif(sys.platform != "linux", reason="only there the C library can be asked")
 def test_a_large_block_goes_back_when_it_is_free() -> None:
     """Otherwise the memory of one picture stands beside that of the next."""
     printed = subprocess.run([sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True).stdout
@@ -32,7 +32,7 @@ def test_a_large_block_goes_back_when_it_is_free() -> None:
     assert int(printed) < 15_000
 
 
-def test_a_system_whose_library_cannot_be_told_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_whose_library_cannot_be_reported_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is nothing to do on macOS, on Windows, and with other C libraries."""
     decode.trim_after_large_image.cache_clear()
     monkeypatch.setattr("ctypes.CDLL", lambda _: object())

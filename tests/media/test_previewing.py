@@ -112,8 +112,8 @@ async def test_a_video_without_a_cover_takes_no_room_from_the_pictures(tmp_path:
 
 
 @pytest.mark.parametrize("content", [b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"<!doctype html>", b"%!PS", b"x"])
-async def test_a_cover_that_is_no_picture_is_not_shown(content: bytes, tmp_path: Path) -> None:
-    """What is inside a video is as much a stranger's as the video."""
+async def test_a_cover_that_is_not_a_picture_is_not_shown(content: bytes, tmp_path: Path) -> None:
+    """What is inside a video is as much untrusted as the video."""
     run = build_finished(tmp_path, 0, outputs=(build_video(tmp_path / "a.mp4", cover(content)),))
 
     assert (await build_previewer().build_shown(run)).previews == ()
@@ -178,7 +178,7 @@ async def test_of_many_files_that_were_removed_a_few_are_named(tmp_path: Path) -
 async def test_no_answer_names_a_saved_file_that_was_removed(
     sandbox: SandboxClient, tmp_path: Path, removed: str
 ) -> None:
-    """Whoever reads the path would find nothing there; links and resources still lead to the result."""
+    """Anyone who reads the path would find nothing there; links and resources still lead to the result."""
 
     async def read_resource(uri: str) -> str:
         """Return the text of a resource."""

@@ -122,7 +122,7 @@ def test_an_alpha_that_hides_nothing_costs_nothing(tmp_path: Path) -> None:
 
 
 def test_a_photograph_that_lies_on_its_side_is_put_upright(tmp_path: Path) -> None:
-    """The preview has no EXIF that would tell a client to turn it."""
+    """The preview has no EXIF that would report a client to turn it."""
     exif = Image.Exif()
     exif[0x0112] = 6
     path = save(build_picture(600, 300), tmp_path / "a.jpg", exif=exif)
@@ -210,7 +210,7 @@ def test_a_limit_below_any_picture_is_said(tmp_path: Path) -> None:
         b"\xff\xd8\xff\xe0",
     ],
 )
-def test_what_is_no_picture_or_could_run_is_not_decoded(content: bytes, tmp_path: Path) -> None:
+def test_what_is_not_a_picture_or_could_run_is_not_decoded(content: bytes, tmp_path: Path) -> None:
     """SVG, HTML and PostScript are programs."""
     path = tmp_path / "a.png"
     path.write_bytes(content)
@@ -232,14 +232,14 @@ def test_a_file_that_cannot_be_opened_has_no_preview(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"\xff\xd8\xff\xe0"])
-def test_what_cannot_be_decoded_is_told_without_a_name_from_the_program(content: bytes) -> None:
+def test_what_cannot_be_decoded_is_reported_without_a_name_from_the_program(content: bytes) -> None:
     """A person knows no exceptions of a library."""
     assert build_preview(content) == NoPreview("it cannot be decoded")
 
 
 @pytest.mark.parametrize("extension", ["tif", "jp2", "ico", "heic", "ppm"])
 def test_a_format_that_is_not_shown_is_named(extension: str, tmp_path: Path) -> None:
-    """The file is as good as ever; a person who is told that it cannot be decoded thinks otherwise."""
+    """The file is as good as ever; a person who is reported that it cannot be decoded thinks otherwise."""
     pillow_heif.register_heif_opener()
     made = build_preview(save(build_picture(64, 48), tmp_path / f"a.{extension}"))
 
@@ -351,7 +351,7 @@ def test_a_large_jpeg_is_shown_when_it_can_be_reduced_as_it_is_read(options: dic
 
 
 def test_components_that_come_apart_count_as_kept_without_being_called_progressive(tmp_path: Path) -> None:
-    """A hostile file need not say that its decoder must keep everything; the header of its first scan tells."""
+    """A hostile file need not say that its decoder must keep everything; the header of its first scan reports."""
     path = save(build_picture(5000, 5000), tmp_path / "a.jpg")
     data = path.read_bytes()
     scan = data.index(b"\xff\xda")

@@ -48,7 +48,7 @@ def get_names(folder: Path) -> list[str]:
 
 
 def identify(path: Path) -> tuple[int, int, int, int, int]:
-    """Return what changes when a file is replaced or written; that it is read, which its access time tells, is allowed."""
+    """Return what changes when a file is replaced or written; that it is read, which its access time reports, is allowed."""
     found = path.stat()
     return (found.st_dev, found.st_ino, found.st_mode, found.st_size, found.st_mtime_ns)
 
@@ -83,7 +83,7 @@ def test_an_output_is_named_for_its_day_tool_place_and_run() -> None:
     ],
 )
 def test_hostile_parts_make_a_harmless_name(tool: str, run: str, extension: str, name: str) -> None:
-    """Names of apps and types of files are strangers' words."""
+    """Names of apps and types of files are untrusted words."""
     path = build_output_path(Path("out"), date="../..", tool_name=tool, n=1, run_id=run, extension=extension)
     assert path == Path("out/undated") / name
 
@@ -117,7 +117,7 @@ def test_an_app_in_another_script_names_its_files(app: str, stem: str) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=80))
 def test_a_file_of_any_app_can_be_made(app: str) -> None:
-    """Names of apps are strangers' words."""
+    """Names of apps are untrusted words."""
     path = build_output_path(
         Path("out"), date="x", tool_name="tool", n=1, run_id="run_ab2", extension="png", app_name=app
     )
@@ -140,7 +140,7 @@ def test_a_name_never_leaves_its_folder(date: str, tool: str, n: int, run: str, 
 
 
 def test_a_file_gets_its_name_when_it_is_whole(tmp_path: Path) -> None:
-    """Somebody who watches the folder never sees half a picture."""
+    """Someone who watches the folder never sees half a picture."""
     final = tmp_path / "new" / "cat.png"
     with open_partial(final) as partial:
         partial.file.write(b"cat")
@@ -250,7 +250,7 @@ def test_a_claimed_name_is_given_back_when_the_move_fails(tmp_path: Path, monkey
     assert get_names(tmp_path) == []
 
 
-def test_a_link_that_fails_for_another_reason_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_link_that_fails_for_another_reason_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk is not a file system without links."""
     refuse_links(monkeypatch, errno.ENOSPC)
     with pytest.raises(OSError, match="No space left"):
@@ -259,7 +259,7 @@ def test_a_link_that_fails_for_another_reason_is_told(tmp_path: Path, monkeypatc
 
 
 def test_a_name_that_is_always_taken_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file system that answers wrongly must not hold a writer for ever."""
+    """A file system that answers wrongly must not hold a writer forever."""
     refuse_links(monkeypatch, errno.EEXIST)
     with pytest.raises(FileExistsError):
         save(tmp_path / "cat.png", b"cat")
@@ -267,7 +267,7 @@ def test_a_name_that_is_always_taken_is_given_up(tmp_path: Path, monkeypatch: py
 
 
 def test_a_sidecar_stands_beside_its_file(tmp_path: Path) -> None:
-    """It tells a person where the picture came from."""
+    """It reports a person where the picture came from."""
     record = {"app": "Größe", "cost": 5, "arguments": {"image": None}}
     with open_partial(tmp_path / "cat.part") as partial:
         published = partial.publish_with_sidecar(tmp_path / "cat.png", record)
@@ -330,7 +330,7 @@ def make_pipe(path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [make_link, Path.mkdir, make_pipe, make_closed])
-def test_what_is_no_file_that_can_be_read_is_not_taken_up(tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_what_is_not_a_file_that_can_be_read_is_not_taken_up(tmp_path: Path, make: Callable[[Path], None]) -> None:
     """A link may lead anywhere, and a pipe would be waited for without end."""
     make(tmp_path / "cat.png")
     with obey_modes():
@@ -338,7 +338,7 @@ def test_what_is_no_file_that_can_be_read_is_not_taken_up(tmp_path: Path, make: 
 
 
 @pytest.mark.parametrize("make", [make_link, Path.mkdir])
-def test_what_is_no_file_is_no_record(tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_what_is_not_a_file_is_not_a_record(tmp_path: Path, make: Callable[[Path], None]) -> None:
     """The file that is taken up has none then."""
     (tmp_path / "cat.png").write_bytes(LARGE)
     make(tmp_path / "cat.png.json")

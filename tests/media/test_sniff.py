@@ -182,7 +182,7 @@ def test_what_is_not_known_is_not_guessed(head: bytes) -> None:
     st.binary(max_size=64),
 )
 def test_nothing_that_a_file_begins_with_raises(head: bytes, kept: int, tail: bytes) -> None:
-    """The bytes are a stranger's, cut off or bent."""
+    """The bytes are untrusted, cut off or bent."""
     sniff(head[:kept] + tail)
     sniff(head + tail)
 

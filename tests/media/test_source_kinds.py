@@ -61,7 +61,7 @@ SPELLINGS = [
 
 
 @pytest.mark.parametrize(("value", "spelling"), SPELLINGS)
-def test_each_way_to_name_a_file_is_told_apart(value: str, spelling: SourceKind) -> None:
+def test_each_way_to_name_a_file_is_reported_apart(value: str, spelling: SourceKind) -> None:
     """Each is answered differently, and none is opened to find out."""
     assert get_source_kind(value, is_windows=False) is spelling
 

@@ -48,13 +48,13 @@ def test_a_file_that_grows_while_it_is_read_is_held_to_the_limit() -> None:
 
 
 def test_what_an_argument_holds_is_held_to_the_limit_too() -> None:
-    """And nothing at all is no file."""
+    """And nothing at all is not a file."""
     for data, problem in ((DATA, "at most 5 bytes"), (b"", "empty file")):
         with pytest.raises(ArgumentsInvalid, match=problem):
             open_source(HeldSource(data), argument="photo", max_bytes=5)
 
 
-def test_a_disk_that_fails_is_told() -> None:
+def test_a_disk_that_fails_is_reported() -> None:
     """A memory stick may be pulled out at any moment."""
 
     class Failing(io.BytesIO):

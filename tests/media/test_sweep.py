@@ -71,7 +71,7 @@ def test_a_folder_that_is_not_there_needs_no_sweeping(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["x" * 300, "file", "file/x", "loop", "loop/x"])
 def test_a_folder_that_cannot_be_one_needs_no_sweeping(tmp_path: Path, name: str) -> None:
-    """The setting may name anything, and the answers tell that."""
+    """The setting may name anything, and the answers report that."""
     (tmp_path / "file").write_text("")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     assert sweep(tmp_path / name) == 0

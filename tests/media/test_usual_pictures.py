@@ -45,7 +45,7 @@ def check(data: bytes, wanted: Wanted = TAKES) -> str:
 
 
 def build_pair(**options: Any) -> bytes:
-    """Return a JPEG with a second picture behind the first, which another list tells (MPF)."""
+    """Return a JPEG with a second picture behind the first, which another list reports (MPF)."""
     buffer = io.BytesIO()
     PHOTO.save(buffer, "MPO", save_all=True, append_images=[Image.new("RGB", (32, 32))], **options)
     return buffer.getvalue()
@@ -58,7 +58,7 @@ def test_a_jpeg_with_two_pictures_goes_as_it_is() -> None:
 
 
 def test_what_holds_for_a_jpeg_holds_for_one_with_two_pictures() -> None:
-    """It is turned, converted and made smaller, and nothing is told of the second."""
+    """It is turned, converted and made smaller, and nothing is reported the second."""
     turned = convert(build_pair(exif=TURNED))
     assert decode(turned).size == (200, 320)
     assert turned is not None
@@ -191,7 +191,7 @@ def build_grey_tiff(packed: bytes, *, bits: int, order: str, photometric: int) -
 
 @pytest.mark.parametrize("options", [{"exif": TURNED}, {}])
 def test_a_deep_png_is_scaled_only_when_it_must_be_converted(options: dict[str, Any]) -> None:
-    """As it stands it loses nothing; turned or made smaller it is no whiter."""
+    """As it stands it loses nothing; turned or made smaller it has no more white."""
     ramp = build_deep_ramp(256, 100)
     data = write("PNG", ramp, **options)
     wanted = TAKES if options else Wanted(TAKES.types, 300)
@@ -211,7 +211,7 @@ def test_a_depth_without_black_and_white_is_refused_before_the_run(mode: str) ->
 
 @pytest.mark.parametrize(("width", "height"), [(12000, 9000), (16320, 12240)])
 def test_jpegs_of_phones_go_as_they_stand_or_smaller(width: int, height: int) -> None:
-    """Of 108 and of 200 million pixels; a turned one is made smaller, and told why."""
+    """Of 108 and of 200 million pixels; a turned one is made smaller, and reported why."""
     picture = Image.new("L", (width, height))
     assert convert(write("JPEG", picture)) is None
     assert convert(write("JPEG", picture, progressive=True)) is None

@@ -204,7 +204,7 @@ def test_a_drive_in_a_shares_clothing_is_a_drive(value: str, root: Path, tmp_pat
     ],
 )
 @pytest.mark.parametrize("is_uri", [True, False])
-def test_a_name_that_looks_the_same_is_found_and_told(name: str, given: str, is_uri: bool, root: Path) -> None:
+def test_a_name_that_looks_the_same_is_found_and_reported(name: str, given: str, is_uri: bool, root: Path) -> None:
     """A model writes plain spaces where a screen shows them (modelcontextprotocol/servers#1597, cline/cline#10691)."""
     (root / name).write_bytes(PNG)
     media = resolve(f"{'file://' * is_uri}{root}/{given}", MediaRules((root,)))
@@ -213,7 +213,7 @@ def test_a_name_that_looks_the_same_is_found_and_told(name: str, given: str, is_
     assert "was read from a file whose name only looks the same" in media.note
 
 
-def test_a_folder_that_looks_the_same_is_told(root: Path) -> None:
+def test_a_folder_that_looks_the_same_is_reported(root: Path) -> None:
     """The picture may be that of another folder than the one that was meant."""
     (root / "Anna\u2019s").mkdir()
     (root / "Anna\u2019s" / "cup.png").write_bytes(PNG)
@@ -283,7 +283,7 @@ def test_no_text_takes_long_or_raises(text: str) -> None:
     "text", ["/a" + " " * 9_900 + "b", "/a" + ":1" * 4_900 + "b", "'" * 9_999, "- " * 4_999, "\u200b" * 9_999]
 )
 def test_a_text_made_to_be_searched_long_has_few_readings(text: str) -> None:
-    """Whoever calls waits for it."""
+    """Anyone who calls waits for it."""
     assert sum(1 for _ in iterate_unwrapped(text)) < 50
 
 
@@ -294,7 +294,7 @@ def test_a_shells_quoted_apostrophe_is_one(root: Path) -> None:
 
 
 @pytest.mark.parametrize("start", ["\\\\?\\C:\\", "\\\\localhost\\c$\\"])
-def test_a_drive_of_this_computer_is_no_share(start: str, root: Path) -> None:
+def test_a_drive_of_this_computer_is_not_a_share(start: str, root: Path) -> None:
     """To copy the file to this computer would be no help."""
     assert "is a Windows path" in refuse(f"{start}x.png", root)
     mounts = root / "mnt"
@@ -341,5 +341,5 @@ def test_a_wrong_beginning_of_data_means_one_thing(form: str, root: Path) -> Non
 
 
 def test_an_address_without_its_beginning_is_called_so(root: Path) -> None:
-    """It is no path."""
+    """It is not a path."""
     assert 'it lacks "https://"' in refuse("cdn.example.com/x.png", root)

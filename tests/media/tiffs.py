@@ -49,7 +49,7 @@ class _Writer:
         return bytes(self._data)
 
     def _add(self, page: TiffPage) -> tuple[int, int]:
-        """Write a page; return where its directory is, and where that tells the next one."""
+        """Write a page; return where its directory is, and where that reports the next one."""
         inner = [self._add(below)[0] for below in page.inner]
         strip = len(self._data)
         self._data += bytes(page.colour) * (page.width * page.height)

@@ -1,4 +1,4 @@
-"""A private authority, as a company or a virus scanner has one, made anew for each test."""
+"""A private authority, as a company or a virus scanner has one, made again for each test."""
 
 import datetime as dt
 import ssl

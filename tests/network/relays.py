@@ -134,7 +134,7 @@ async def open_tls_front(port: int, tls: ssl.SSLContext, *, host: str = "") -> A
     """Run a server that takes secure connections and carries them, decrypted, to a port of this machine.
 
     Args:
-        host: Its name, in the place of which the server behind it hears the name of this machine.
+        host: Its name, in the place of which the server behind it receives the name of this machine.
     """
     relay, spoken = Relay(port, "https"), f"Host: {host}\r\n".encode()
 

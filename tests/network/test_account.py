@@ -19,7 +19,7 @@ UNREACHABLE = ProviderUnreachable("The sandbox", Operation.LIST_APPS, Breakage.N
 
 
 class Place:
-    """Where an API is, which may change or be unknown, and how often somebody asked."""
+    """Where an API is, which may change or be unknown, and how often someone asked."""
 
     def __init__(self, origin: str, *, file_origins: frozenset[str] = frozenset()) -> None:
         self.origin = origin

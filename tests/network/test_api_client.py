@@ -1,4 +1,4 @@
-"""Requests to an API, over real connections to a server that misbehaves as told."""
+"""Requests to an API, over real connections to a server that misbehaves as reported."""
 
 import contextlib
 import json
@@ -80,7 +80,7 @@ def test_the_table_names_errors_that_exist_and_the_most_special_decides() -> Non
 
 
 def test_what_the_table_does_not_name_may_have_arrived() -> None:
-    """When in doubt a run is unknown, never started again."""
+    """When in uncertainty a run is unknown, never started again."""
     assert get_breakage(RuntimeError("x")) is Breakage.BROKEN_OFF
 
 
@@ -251,7 +251,7 @@ async def test_a_429_makes_the_whole_account_rest(headers: tuple[str, ...], paus
 
 
 async def test_what_an_answer_says_is_left_holds_for_the_account() -> None:
-    """Magica's headers; the rest of the key's minute belongs to somebody else."""
+    """Magica's headers; the rest of the key's minute belongs to someone else."""
     clock = FakeClock()
     limiter = RateLimiter(50, clock)
     reset = f"X-RateLimit-Reset: {int(clock.now() + 20) * 1000}"
@@ -265,7 +265,7 @@ async def test_what_an_answer_says_is_left_holds_for_the_account() -> None:
 
 
 async def test_a_refusal_of_the_day_lowers_nothing() -> None:
-    """It is no sign of somebody else, and a look that waits must not be paced for it."""
+    """It is not a sign of someone else, and a look that waits must not be paced for it."""
     clock = FakeClock()
     limiter = RateLimiter(50, clock)
     day = ("X-RateLimit-Remaining: 0", "X-RateLimit-Reset: 30000", "Retry-After: 9")
@@ -334,8 +334,8 @@ async def test_an_echoed_key_is_taken_out_on_the_way() -> None:
 
 
 @pytest.mark.parametrize("request_", [READ, START], ids=["read", "start"])
-async def test_an_answer_that_never_ends_is_no_answer(request_: ApiRequest) -> None:
-    """A byte now and then keeps the library waiting for ever; a start of that kind is unknown."""
+async def test_an_answer_that_never_ends_is_not_an_answer(request_: ApiRequest) -> None:
+    """A byte now and then keeps the library waiting forever; a start of that kind is unknown."""
 
     class Drip(httpx2.AsyncByteStream):
         """A body that stands still."""

@@ -1,4 +1,4 @@
-"""Content codings of downloads that nobody asked for."""
+"""Content codings of downloads that no one asked for."""
 
 import gzip
 import io
@@ -43,7 +43,7 @@ PACKED = {
 
 @pytest.mark.parametrize("coding", PACKED, ids=repr)
 async def test_what_came_is_the_file(coding: str) -> None:
-    """Whatever a store writes into the header; the type is told by the bytes."""
+    """Whatever a store writes into the header; the type is read from the bytes."""
     async with serving({"/": build_answer(PACKED[coding], f"Content-Encoding: {coding}")}) as server:
         _, written = await fetch(server)
     assert written == DATA
@@ -51,7 +51,7 @@ async def test_what_came_is_the_file(coding: str) -> None:
 
 @pytest.mark.parametrize("coding", ["br", "zstd", "compress", "BR", "gzip, br", "dcz"])
 async def test_another_coding_is_named(coding: str) -> None:
-    """It is known to be one, and the file cannot be had from behind it."""
+    """It is known to be one, and the file is not available from behind it."""
     async with serving({"/": build_answer(DATA, f"Content-Encoding: {coding}")}) as server:
         with pytest.raises(FetchError, match=rf"compressed \({coding.rpartition(' ')[2].lower()}\)"):
             await fetch(server)

@@ -29,7 +29,7 @@ class Office:
     environment: pytest.MonkeyPatch
     proxy: Relay
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Set the variables as they should be."""
         for name in ("ALL_PROXY", "SSL_CERT_DIR"):
             self.environment.delenv(name, raising=False)
@@ -68,7 +68,7 @@ async def office(sandbox: SandboxClient, tmp_path: Path, monkeypatch: pytest.Mon
         open_http_proxy(front.port) as proxy,
     ):
         office = Office(sandbox, tmp_path, monkeypatch, proxy)
-        office.mend()
+        office.repair()
         yield office
 
 
@@ -128,7 +128,7 @@ async def test_a_start_that_never_left_costs_nothing_and_may_be_made_again(
     assert "nothing was started, and nothing is charged" in failed["failure"]
     assert balance["accounts"][0]["spent_credits_24_hours"] == 0
     assert await office.count_starts() == 0
-    office.mend()
+    office.repair()
     async with AsyncExitStack() as stack:
         flowport = await office.open(stack, mode)
         succeeded = await flowport.ask("text_to_picture", prompt="a lake")
@@ -136,10 +136,10 @@ async def test_a_start_that_never_left_costs_nothing_and_may_be_made_again(
 
 
 @pytest.mark.parametrize("spoil", BREAKS)
-async def test_a_first_start_tells_why_there_are_no_apps(
+async def test_a_first_start_reports_why_there_are_no_apps(
     office: Office, spoil: Callable[[Office], Awaitable[str]]
 ) -> None:
-    """Both where apps are looked for and where one is called; never "try again in a moment" for ever."""
+    """Both where apps are looked for and where one is called; never "try again in a moment" forever."""
     variable = await spoil(office)
     async with AsyncExitStack() as stack:
         flowport = await office.open(stack, "auto")
@@ -166,7 +166,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("reply", WRONG.values(), ids=WRONG)
-async def test_a_base_address_where_there_is_no_api_is_named(tmp_path: Path, reply: Reply) -> None:
+async def test_a_base_address_where_there_is_not_an_api_is_named(tmp_path: Path, reply: Reply) -> None:
     """A slip in the path or the host; a status alone would send the person to the provider."""
     async with serving(reply) as server, AsyncExitStack() as stack:
         url = f"{server.origin}/apy"
@@ -177,7 +177,7 @@ async def test_a_base_address_where_there_is_no_api_is_named(tmp_path: Path, rep
     assert f"MAGNIFIC_BASE_URL is {url}: check that it is the address of Magnific's API." in catalog.problem
 
 
-async def test_the_providers_own_address_is_not_doubted(sandbox: SandboxClient, tmp_path: Path) -> None:
+async def test_the_providers_own_address_is_not_uncertain(sandbox: SandboxClient, tmp_path: Path) -> None:
     """Where a person has set none, or the API answers, the address is not what is wrong."""
     async with serving(build_reply(b"{}", status=401)) as server, AsyncExitStack() as stack:
         settings = build_settings(tmp_path / "person", server.origin)

@@ -28,7 +28,7 @@ async def test_a_file_is_written_and_described() -> None:
     assert fetched == Fetched(len(BODY), "image/png", BODY[:HEAD_BYTES], hashlib.sha256(BODY).hexdigest())
 
 
-async def test_an_empty_file_and_one_without_a_type_are_told_as_they_are() -> None:
+async def test_an_empty_file_and_one_without_a_type_are_reported_as_they_are() -> None:
     """What the server does not say is not invented."""
     async with serving({"/": build_answer()}) as server:
         fetched, written = await fetch(server)
@@ -42,14 +42,14 @@ async def test_a_body_without_a_length_ends_with_its_connection() -> None:
 
 
 async def test_path_and_query_arrive_as_they_were_written() -> None:
-    """Signed links break when an escape is written anew."""
+    """Signed links break when an escape is written again."""
     path = "/a%2Fb/%7Ec/ü?token=exp_1~hmac_a+b%3D%3D&x=/%20"
     wire = "/a%2Fb/%7Ec/%C3%BC?token=exp_1~hmac_a+b%3D%3D&x=/%20"
     async with serving({wire: build_answer(b"ok")}) as server:
         assert (await fetch(server, path))[1] == b"ok"
 
 
-async def test_no_key_cookie_or_wish_for_packed_bodies_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_key_cookie_or_want_for_packed_bodies_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only these four headers leave, and a proxy from the environment plays no part."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
@@ -64,7 +64,7 @@ async def test_no_key_cookie_or_wish_for_packed_bodies_is_sent(monkeypatch: pyte
     assert "Accept-Encoding: identity" in server.requests[1]
 
 
-async def send_for_ever(stream: anyio.abc.ByteStream) -> None:
+async def send_forever(stream: anyio.abc.ByteStream) -> None:
     """Answer with a body that has no end."""
     await stream.send(build_answer(length=""))
     while True:
@@ -91,7 +91,7 @@ ODD_ANSWERS: list[tuple[bytes | Speak, str]] = [
     (build_answer(b"four", "X: " + "x" * 200_000), "not valid HTTP"),
     (b"hello\r\n\r\n", "not valid HTTP"),
     (b"", "not valid HTTP"),
-    (send_for_ever, "larger than 1 MB"),
+    (send_forever, "larger than 1 MB"),
     (build_answer(status=204, length=""), "HTTP 204"),
     (build_answer(b"part", status=206), "HTTP 206"),
     (build_answer(status=304), "HTTP 304"),
@@ -112,7 +112,7 @@ async def test_an_answer_that_lies_or_never_ends_is_given_up(answer: bytes | Spe
 
 
 @pytest.mark.parametrize("status", [403, 404, 410])
-async def test_a_dead_link_is_told_from_a_broken_server(status: int) -> None:
+async def test_a_dead_link_is_reported_from_a_broken_server(status: int) -> None:
     """The run can be read again for a fresh link; a broken server can only be waited for."""
     async with serving({"/?token=secret": build_answer(status=status)}) as server:
         with pytest.raises(FetchError) as caught:
@@ -222,7 +222,7 @@ async def test_closing_a_fetcher_that_fetched_nothing_is_harmless() -> None:
 
 
 def test_a_file_fails_for_the_same_reasons_as_a_request_in_words_of_its_own() -> None:
-    """One table of causes serves lists, starts, downloads and uploads; nobody configured the address of a file."""
+    """One table of causes serves lists, starts, downloads and uploads; no one configured the address of a file."""
     assert describe_file_failure(httpx2.ReadTimeout("x")) == "no answer came in time"
     assert describe_file_failure(httpx2.ConnectTimeout("x")) == "the connection took too long to make"
     assert describe_file_failure(httpx2.RemoteProtocolError("x")) == "its server's answer was not valid HTTP"

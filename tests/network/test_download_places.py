@@ -156,7 +156,7 @@ HOSTILE_URLS = [
 
 @pytest.mark.parametrize("url", HOSTILE_URLS, ids=lambda url: ascii(url)[:50])
 async def test_a_hostile_url_is_refused_before_any_connection(url: str) -> None:
-    """Whoever wrote the URL must not be able to send this computer to its own network."""
+    """Anyone who wrote the URL must not be able to send this computer to its own network."""
     problem = await refuse(url)
     assert "secret" not in str(problem)
     assert "meta-data" not in str(problem)
@@ -230,7 +230,7 @@ def test_a_public_address_is_public(address: str) -> None:
 
 @pytest.mark.parametrize("address", CLOSED)
 async def test_a_name_that_leads_to_a_closed_address_is_refused(address: str) -> None:
-    """Anybody can let a name of theirs point anywhere."""
+    """Anyone can let a name of theirs point anywhere."""
     assert not is_public_address(address)
     assert "public internet" in (await refuse("https://cdn.example/", address, "10.0.0.1")).problem
 
@@ -262,7 +262,7 @@ async def test_a_placeholder_is_public_where_the_providers_own_host_has_one(addr
 @pytest.mark.parametrize("address", PLACEHOLDERS)
 @pytest.mark.parametrize("api", [["93.184.216.34"], ["10.0.0.1"], OSError("no such host")])
 async def test_a_placeholder_is_refused_elsewhere_and_said_to_be_one(address: str, api: list[str] | OSError) -> None:
-    """The provider's own host is what tells that it is the whole network's way."""
+    """The provider's own host is what reports that it is the whole network's way."""
 
     async def resolve(host: str, _: int) -> list[str]:
         """Answer for both."""
@@ -341,7 +341,7 @@ async def test_a_redirect_to_a_hostile_place_is_refused(location: str) -> None:
 
 
 async def test_a_redirect_does_not_reach_another_trusted_origin() -> None:
-    """Being trusted for one's own files is no licence to send us to a neighbour."""
+    """Being trusted for one's own files is not a licence to send us to a neighbour."""
     answers: dict[str, bytes | Speak] = {}
     async with serving({"/": build_answer(b"ok")}) as other, serving(answers) as server:
         answers["/"] = build_answer(b"", f"Location: {other.origin}/", status=307)

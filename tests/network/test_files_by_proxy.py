@@ -85,7 +85,7 @@ async def put(url: str = URL) -> None:
 async def test_a_result_is_fetched_through_the_proxy_by_its_name(
     authority: Authority, environment: pytest.MonkeyPatch, way: Way
 ) -> None:
-    """As the list and the start are; here nobody else knows the name."""
+    """As the list and the start are; here no one else knows the name."""
     async with serving_files(authority) as server, way(server) as relay:
         environment.setenv("ALL_PROXY", relay.url)
         assert await fetch() == PNG
@@ -171,7 +171,7 @@ INWARD = [
 async def test_no_address_and_no_local_name_is_asked_of_the_proxy(
     environment: pytest.MonkeyPatch, url: str, way: Way
 ) -> None:
-    """It would look them up in its own network, on behalf of whoever wrote the address."""
+    """It would look them up in its own network, on behalf of anyone who wrote the address."""
     async with serving(build_reply(PNG)) as server, way(server) as relay:
         environment.setenv("ALL_PROXY", relay.url)
         with pytest.raises(FetchError):
@@ -242,12 +242,12 @@ TROUBLES = [_wrong_password, _no_password, _no_proxy, _bad_proxy, _no_authority,
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-async def test_the_cause_is_told_as_for_the_api(
+async def test_the_cause_is_reported_as_for_the_api(
     authority: Authority,
     environment: pytest.MonkeyPatch,
     trouble: Callable[[pytest.MonkeyPatch, Relay], Awaitable[str]],
 ) -> None:
-    """Certificate, proxy and name service are told apart, with the variable."""
+    """Certificate, proxy and name service are distinguished, with the variable."""
     async with serving_files(authority) as server, open_http_proxy(server, credentials="user:right") as relay:
         words = await trouble(environment, relay)
         with pytest.raises(FetchError, match=words) as fetched:
@@ -269,7 +269,7 @@ async def test_a_proxy_that_breaks_off_ends_no_fetch_in_a_traceback(
                 await fetch()
 
 
-async def test_an_unknown_name_is_told_as_one() -> None:
+async def test_an_unknown_name_is_reported_as_one() -> None:
     """Without a proxy the name service decides."""
     outlet = Outlet()
     with pytest.raises(Exception, match="not known to the name service"):

@@ -76,11 +76,11 @@ def test_an_account_climbs_for_half_of_the_time() -> None:
     waiting = note_waiting(NOTHING_LEARNED, now=0.0)
     begins = PATIENCE_SECONDS
     asked = [begins, begins + CLIMB_SECONDS - 1.0, begins + CLIMB_SECONDS, begins + 2 * CLIMB_SECONDS]
-    told = [get_extra_at(waiting, LIMITS, used=50, now=now) for now in asked]
-    assert told == [asked[0], asked[1], asked[3], asked[3]]
+    reported = [get_extra_at(waiting, LIMITS, used=50, now=now) for now in asked]
+    assert reported == [asked[0], asked[1], asked[3], asked[3]]
 
 
-def test_one_probe_at_a_time_and_what_was_accepted_before_is_none() -> None:
+def test_one_probe_at_a_time_and_none_below_what_was_accepted() -> None:
     """A rate that is refused must not be refused ten times."""
     waiting = note_waiting(NOTHING_LEARNED, now=0.0)
     sent = note_extra(waiting, LIMITS, used=50, now=16.0)

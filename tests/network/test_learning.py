@@ -1,4 +1,4 @@
-"""The request limit that learns, against providers whose limit nobody documents; under a clock that nobody waits for."""
+"""The request limit that learns, against providers whose limit no one documents; under a clock that no one waits for."""
 
 import anyio
 import pytest
@@ -12,9 +12,9 @@ BATCH = [*[Priority.START_ROW] * 8, *[Priority.POLL_ROW] * 4]
 """Starts always wait, so that looks only ever get what is sent above the limit, and what starts leave."""
 
 
-def build_world(limiter: Limiter, *, tells_delay: bool = False) -> LimitedWorld:
+def build_world(limiter: Limiter, *, reports_delay: bool = False) -> LimitedWorld:
     """Return programs with a provider of their own."""
-    return LimitedWorld(FakeClock(), limiter, tells_delay)
+    return LimitedWorld(FakeClock(), limiter, reports_delay)
 
 
 async def test_a_limit_of_300_is_found_in_15_minutes() -> None:
@@ -29,11 +29,13 @@ async def test_a_limit_of_300_is_found_in_15_minutes() -> None:
     assert world.sent_starts > 1000
 
 
-@pytest.mark.parametrize("tells_delay", [False, True])
+@pytest.mark.parametrize("reports_delay", [False, True])
 @pytest.mark.parametrize("programs", [1, 2, 4])
-async def test_a_limit_of_50_costs_no_more_than_two_refusals_in_20_minutes(programs: int, *, tells_delay: bool) -> None:
+async def test_a_limit_of_50_costs_no_more_than_two_refusals_in_20_minutes(
+    programs: int, *, reports_delay: bool
+) -> None:
     """However many programs of one home share the key, and whether or not the provider says when to come back."""
-    world = build_world(SlidingWindow(50), tells_delay=tells_delay)
+    world = build_world(SlidingWindow(50), reports_delay=reports_delay)
     limiters = [world.open(str(number)) for number in range(programs)]
     await world.run(20, limiters, lambda _: BATCH)
     assert 1 <= len(world.refused) <= 2
@@ -52,7 +54,7 @@ async def test_a_limit_a_little_above_the_documented_one_is_found(limiter: Limit
 
 
 async def test_a_look_that_comes_while_starts_ask_is_not_overlooked() -> None:
-    """On a disk an exchange takes a moment, in which the next look may come; whoever asks would sleep past it."""
+    """On a disk an exchange takes a moment, in which the next look may come; anyone who asks would sleep past it."""
     world = build_world(SlidingWindow(300))
     world.file, world.latency_seconds = SlowFile(world.clock, 0.05), 0.02
     limiter = world.open("one")
@@ -160,12 +162,12 @@ async def test_other_programs_on_the_same_key_are_made_room_for() -> None:
 
 
 async def test_headers_win() -> None:
-    """Where the provider tells what is left of its minute, nothing is sent that it would refuse."""
+    """Where the provider reports what is left of its minute, nothing is sent that it would refuse."""
     world = build_world(window := SlidingWindow(90))
     limiter = world.open("one", documented=60)
 
     async def work(priority: Priority) -> None:
-        """Send, and tell what the answer's headers say."""
+        """Send, and report what the answer's headers say."""
         while world.clock.monotonic() < 900.0:
             await limiter.take(priority)
             await world.send(limiter, is_start=priority.name.startswith("START"))

@@ -42,7 +42,7 @@ async def test_the_window_is_longer_by_what_an_answer_took() -> None:
 
 
 async def test_a_slow_answer_is_forgotten_with_the_requests_of_its_time() -> None:
-    """One bad minute must not cost throughput for ever."""
+    """One bad minute must not cost throughput forever."""
     programs = Programs(1, 4)
     for seconds, pause in ((1.5, 90.0), (0.25, 90.0), (0.125, 0.0)):
         programs.limiters[0].note_over(programs.clock.monotonic() - seconds)
@@ -51,7 +51,7 @@ async def test_a_slow_answer_is_forgotten_with_the_requests_of_its_time() -> Non
 
 
 async def test_a_lowered_limit_rises_again_while_work_waits_and_not_by_time_alone() -> None:
-    """Whoever else used the key may have stopped; without work nothing shows it."""
+    """Anyone who else used the key may have stopped; without work nothing shows it."""
     programs = Programs(1, 16)
     limiter = programs.limiters[0]
     await programs.take((0.0, 0, Priority.POLL))

@@ -1,4 +1,4 @@
-"""The request budget, under a clock that nobody has to wait for."""
+"""The request budget, under a clock that no one has to wait for."""
 
 import itertools
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ def test_no_minute_ever_holds_more_than_the_limit(limit: int, arrivals: list[Gra
 @given(arrivals=st.lists(st.tuples(st.just(0.0), st.sampled_from(Priority)), max_size=12))
 @settings(deadline=None, max_examples=50)
 def test_the_urgent_go_first_and_equals_in_their_order(arrivals: list[Grant]) -> None:
-    """A person waits for a start; nobody waits for a definition."""
+    """A person waits for a start; no one waits for a definition."""
     granted = anyio.run(take_all, 1, [(0.0, Priority.START), *((1.0, priority) for _, priority in arrivals)])
     assert [priority for _, priority in granted[1:]] == sorted(priority for _, priority in arrivals)
 
@@ -81,8 +81,8 @@ async def test_discovery_that_can_wait_is_served_even_by_the_smallest_limit() ->
     assert len(await take_all(1, [(0.0, Priority.DISCOVER_LATER)] * 2)) == 2
 
 
-async def test_one_who_stops_waiting_blocks_nobody(clock: FakeClock) -> None:
-    """A call that is cancelled while it stands first must not hold its place for ever."""
+async def test_one_who_stops_waiting_blocks_no_one(clock: FakeClock) -> None:
+    """A call that is cancelled while it stands first must not hold its place forever."""
     limiter, granted = RateLimiter(1, clock), list[Grant]()
     await limiter.take(Priority.START)
     async with anyio.create_task_group() as tasks, anyio.create_task_group() as leaving:
@@ -109,7 +109,7 @@ async def test_nothing_is_granted_while_the_provider_is_busy(clock: FakeClock) -
     assert granted == [(100.0, Priority.START)]
 
 
-async def test_a_pause_that_begins_while_somebody_waits_holds_for_him(clock: FakeClock) -> None:
+async def test_a_pause_that_begins_while_someone_waits_holds_for_him(clock: FakeClock) -> None:
     """A 429 comes back while others stand in the queue."""
     limiter, granted = RateLimiter(1, clock), list[Grant]()
     await limiter.take(Priority.POLL)
@@ -151,7 +151,7 @@ async def test_the_last_minute_is_counted(clock: FakeClock) -> None:
     assert limiter.get_used() == 1
 
 
-async def test_rows_leave_a_part_of_the_window_to_whoever_comes() -> None:
+async def test_rows_leave_a_part_of_the_window_to_anyone_who_comes() -> None:
     """A person's start must not wait for a minute because two hundred rows were there first."""
     rows = [(0.0, Priority.START_ROW)] * 60
     granted = await take_all(50, [*rows, (40.0, Priority.START), (50.0, Priority.POLL)])
@@ -163,7 +163,7 @@ async def test_rows_leave_a_part_of_the_window_to_whoever_comes() -> None:
     ]
 
 
-async def test_rows_leave_more_once_somebody_has_come() -> None:
+async def test_rows_leave_more_once_someone_has_come() -> None:
     """A run that is waited for needs more than its start; the nearer the next window, the less of it."""
     granted = await take_all(50, [(0.0, Priority.START), *[(1.0, Priority.START_ROW)] * 60])
     rows = [at for at, priority in granted if priority is Priority.START_ROW]
@@ -172,7 +172,7 @@ async def test_rows_leave_more_once_somebody_has_come() -> None:
     assert 0 < 50 - (1 + sum(at < SPAN for at in rows)) < kept / 2
 
 
-async def test_whoever_waits_finds_a_request_every_so_often_beside_rows_without_end() -> None:
+async def test_anyone_who_waits_finds_a_request_every_so_often_beside_rows_without_end() -> None:
     """A part that is used up in the first seconds would leave a person waiting for the rest of the minute."""
     gap = SPAN / (50 // KEPT_PARTS_URGENT)
     looks = [(n * gap, Priority.POLL) for n in range(60)]
@@ -198,25 +198,25 @@ async def test_who_is_served_along_with_another_does_not_sleep_on() -> None:
     assert granted[place + 1] == (24.0, Priority.START_ROW)
 
 
-async def test_who_stands_in_line_hears_about_how_long(clock: FakeClock) -> None:
+async def test_who_stands_in_line_receives_about_how_long(clock: FakeClock) -> None:
     """Third in the queue, about so many seconds: the first when the window frees a place, the others behind it."""
     limiter = RateLimiter(2, clock)
     assert limiter.get_wait(1) == 0.0
-    told = list[float]()
+    reported = list[float]()
 
     async def demand() -> None:
         """Ask while the first of the line waits."""
         await clock.sleep(1.0)
-        told.extend([limiter.get_wait(1), limiter.get_wait(3)])
+        reported.extend([limiter.get_wait(1), limiter.get_wait(3)])
 
     async with anyio.create_task_group() as tasks:
         for _ in range(3):
             tasks.start_soon(limiter.take, Priority.START)
         tasks.start_soon(demand)
-    assert told == pytest.approx([SPAN - 1.0, SPAN - 1.0 + SPAN])
+    assert reported == pytest.approx([SPAN - 1.0, SPAN - 1.0 + SPAN])
 
 
-async def test_the_wait_that_is_told_knows_of_a_pause(clock: FakeClock) -> None:
+async def test_the_wait_that_is_reported_knows_of_a_pause(clock: FakeClock) -> None:
     """Also where there is no limit."""
     limiter = RateLimiter(0, clock)
     assert limiter.get_wait(9) == 0.0

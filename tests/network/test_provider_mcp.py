@@ -122,7 +122,7 @@ async def test_a_tool_is_called_once_with_what_its_description_asks_for() -> Non
 
 
 async def test_each_request_but_the_first_is_taken_from_the_budget() -> None:
-    """The first was taken by whoever called."""
+    """The first was taken by anyone who called."""
     server, taken = Server(), 0
 
     async def take() -> None:
@@ -155,7 +155,7 @@ async def test_what_a_tool_returns_reads_like_an_answer(result: dict[str, Any], 
 
 
 async def test_a_tool_that_is_not_there_or_must_not_be_called_is_not_called() -> None:
-    """Whoever asked has another way, or says why not."""
+    """Anyone who asked has another way, or says why not."""
     server = Server()
     async with serve(server) as location:
         request = ToolRequest(Operation.DESCRIBE_APP, "upload_file", lambda _: None)
@@ -168,7 +168,7 @@ async def test_a_tool_that_is_not_there_or_must_not_be_called_is_not_called() ->
 
 
 async def test_an_endless_list_of_tools_has_an_end() -> None:
-    """A hostile server must not hold us for ever."""
+    """A hostile server must not hold us forever."""
     server = Server()
     server.tools, server.is_endless = [], True
     async with serve(server) as location:
@@ -201,7 +201,7 @@ async def test_a_server_that_does_not_talk_is_an_answer_with_its_status(
     assert answer.headers.get("retry-after") == ("3" if status == 429 else None)
 
 
-async def test_nobody_there_is_said_so() -> None:
+async def test_no_one_there_is_said_so() -> None:
     """Like any other request without an answer."""
     location = Location("http://127.0.0.1:9/api", {}, KEY, is_loopback=True)
     with pytest.raises(ProviderUnreachable) as caught:
@@ -210,7 +210,7 @@ async def test_nobody_there_is_said_so() -> None:
 
 
 async def test_a_session_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that takes a request and says nothing would hold the app for ever."""
+    """A server that takes a request and says nothing would hold the app forever."""
     monkeypatch.setattr(provider_tools, "CALL_SECONDS", 0.2)
     server = Server()
     server.before_answer = anyio.sleep_forever
@@ -220,7 +220,7 @@ async def test_a_session_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.breakage is Breakage.NO_ANSWER
 
 
-async def test_waiting_for_the_budget_is_no_time_of_the_session() -> None:
+async def test_waiting_for_the_budget_is_not_a_time_of_the_session() -> None:
     """The server is not slow because we are frugal; between the waits its time is limited."""
     waits, works = list[float](), list[float]()
 
@@ -287,7 +287,7 @@ async def test_a_refusal_of_the_budget_comes_out_as_itself_until_the_tool_has_an
 
 
 async def test_a_mistake_of_our_own_is_not_taken_for_the_server_s() -> None:
-    """It has to be heard of."""
+    """It has to be received of."""
 
     def fail(_: ToolOffer) -> None:
         """Be wrong."""

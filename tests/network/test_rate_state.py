@@ -1,4 +1,4 @@
-"""Budgets of several programs over one record, under a clock that nobody has to wait for."""
+"""Budgets of several programs over one record, under a clock that no one has to wait for."""
 
 from collections.abc import Sequence
 from math import ceil
@@ -83,7 +83,7 @@ def test_those_who_leave_neither_take_nor_block_anything(
     arrivals=st.lists(st.tuples(st.floats(0, 150), st.integers(0, 1), st.sampled_from(Priority)), max_size=25),
 )
 @settings(deadline=None, max_examples=100)
-def test_a_file_that_comes_and_goes_stops_nobody(
+def test_a_file_that_comes_and_goes_stops_no_one(
     limit: int, failing: list[tuple[float, bool]], arrivals: list[Arrival]
 ) -> None:
     """Each program then goes by itself, within the limit that the person has set for all."""
@@ -110,7 +110,7 @@ def test_a_file_that_comes_and_goes_stops_nobody(
         assert all(later - earlier > 60.0 for earlier, later in zip(times, times[limit:], strict=False))
 
 
-async def test_one_who_comes_while_another_asks_takes_his_place_and_stops_nobody() -> None:
+async def test_one_who_comes_while_another_asks_takes_his_place_and_stops_no_one() -> None:
     """The answer was meant for one, and a more urgent one has come meanwhile."""
     programs = Programs(1, 1)
     granted = await programs.take_all([(0.0, 0, Priority.POLL), (0.0, 0, Priority.START), (0.0, 0, Priority.POLL)])
@@ -141,7 +141,7 @@ async def test_the_urgent_of_one_program_go_before_the_others_of_another() -> No
 
 
 async def test_who_waited_and_died_holds_up_the_others_for_a_nap_at_most() -> None:
-    """Nobody takes it off the record."""
+    """No one takes it off the record."""
     programs = Programs(2, 1)
     await programs.take((0.0, 0, Priority.POLL))
     dead = Waiter("dead", Priority.START, 1, 0.0, SPAN + 1.0)
@@ -150,7 +150,7 @@ async def test_who_waited_and_died_holds_up_the_others_for_a_nap_at_most() -> No
     assert programs.granted[1] == (SPAN + 1.0, 1)
 
 
-async def test_one_who_leaves_holds_up_nobody() -> None:
+async def test_one_who_leaves_holds_up_no_one() -> None:
     """His client cancelled the call; the place that he had is free at once."""
     programs = Programs(2, 1)
     await programs.take((0.0, 0, Priority.POLL))
@@ -165,7 +165,7 @@ async def test_one_who_leaves_holds_up_nobody() -> None:
 
 
 async def test_one_who_leaves_while_the_file_fails_leaves_nothing_behind() -> None:
-    """There is nobody to tell."""
+    """No process is left to report to."""
     programs = Programs(1, 2)
     programs.file.is_failing = True
     await programs.take((0.0, 0, Priority.POLL))
@@ -186,7 +186,7 @@ async def test_what_a_dead_program_took_runs_out_with_the_window() -> None:
 
 
 async def test_a_file_in_trouble_leaves_each_program_half_of_the_limit(caplog: pytest.LogCaptureFixture) -> None:
-    """What was sent meanwhile is counted for all when the file is back; the trouble is told once."""
+    """What was sent meanwhile is counted for all when the file is back; the trouble is reported once."""
     programs = Programs(2, 10)
     await programs.take((0.0, 0, Priority.POLL))
     programs.file.is_failing = True
@@ -204,7 +204,7 @@ async def test_a_file_in_trouble_leaves_each_program_half_of_the_limit(caplog: p
     ] * 2 + ["the request limit is shared with other programs again"]
 
 
-async def test_the_balance_tells_of_this_program_when_the_file_fails() -> None:
+async def test_the_balance_reports_of_this_program_when_the_file_fails() -> None:
     """It is all that is known then."""
     programs = Programs(1, 10)
     await programs.take((0.0, 0, Priority.POLL))
@@ -245,7 +245,7 @@ def test_a_record_is_read_as_it_was_written() -> None:
 
 
 async def test_a_large_limit_keeps_a_small_record() -> None:
-    """Ten thousand a minute are told to a tenth of a second."""
+    """Ten thousand a minute are asked to a tenth of a second."""
     programs = Programs(1, 10_000)
     await programs.take_all([(n / 100, 0, Priority.POLL) for n in range(1000)])
     record = parse_record(programs.file.texts[KEY])
@@ -264,8 +264,8 @@ async def test_without_a_limit_nothing_is_read_or_written() -> None:
     assert programs.file.changes == 0
 
 
-def test_where_there_is_no_boot_clock_the_monotonic_one_tells_the_time() -> None:
-    """It begins anew with the machine too."""
+def test_where_there_is_not_a_boot_clock_the_monotonic_one_reports_the_time() -> None:
+    """It begins again with the machine too."""
 
     class Bootless(FakeClock):
         """The clock of a system without one."""

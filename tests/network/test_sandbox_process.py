@@ -154,7 +154,7 @@ async def test_an_address_that_leads_nowhere_is_replaced(provider: Magnific, tmp
     assert (status, mode) == (200, 0o600)
 
 
-async def test_a_port_that_another_program_has_taken_meanwhile_misleads_nobody(
+async def test_a_port_that_another_program_has_taken_meanwhile_misleads_no_one(
     provider: Magnific, tmp_path: Path
 ) -> None:
     """It accepts the connection and grants nothing."""

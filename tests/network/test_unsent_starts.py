@@ -188,7 +188,7 @@ async def test_the_proxy_of_another_scheme_is_not_looked_at(
 
 
 async def test_an_empty_variable_in_lower_case_turns_the_proxy_off(environment: pytest.MonkeyPatch) -> None:
-    """That is how programs are told to use none."""
+    """That is how programs are asked to use none."""
     environment.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     environment.setenv("https_proxy", "")
     assert (await fail()).breakage is Breakage.UNKNOWN_HOST
@@ -245,7 +245,7 @@ async def test_a_socks_proxy_that_makes_no_connection_starts_nothing(
 
 
 @pytest.mark.parametrize("reply", [1, 2, 3, 4, 5, 6, 7, 8, 9, 255])
-async def test_what_a_socks_proxy_says_is_told(environment: pytest.MonkeyPatch, reply: int) -> None:
+async def test_what_a_socks_proxy_says_is_reported(environment: pytest.MonkeyPatch, reply: int) -> None:
     """Each of its answers but success is the end of a connection that was never made."""
     async with serving(build_reply()) as server, open_socks_proxy(server, reply=reply) as relay:
         environment.setenv("ALL_PROXY", relay.url)
@@ -282,7 +282,7 @@ async def test_a_proxy_that_is_not_there_is_named(environment: pytest.MonkeyPatc
     assert f"the proxy of ALL_PROXY ({place}) could not be reached (connection refused)" in str(error)
 
 
-async def test_a_proxy_whose_name_nobody_knows_is_named(environment: pytest.MonkeyPatch) -> None:
+async def test_a_proxy_whose_name_no_one_knows_is_named(environment: pytest.MonkeyPatch) -> None:
     """It is not the provider's name that is unknown."""
     environment.setenv("HTTPS_PROXY", "http://proxy.invalid:3128")
     error = await fail()
@@ -339,7 +339,7 @@ FILE_CASES = (
 async def test_a_trust_store_that_cannot_be_used_starts_nothing(
     environment: pytest.MonkeyPatch, tmp_path: Path, case: str
 ) -> None:
-    """Each value of SSL_CERT_FILE that names no certificate is told with the reason."""
+    """Each value of SSL_CERT_FILE that names no certificate is reported with the reason."""
     value, words = write_cases(tmp_path)[case]
     environment.setenv("SSL_CERT_FILE", value or str(tmp_path / case))
     error = await fail()
@@ -369,7 +369,7 @@ async def test_a_folder_without_authorities_starts_nothing(
 async def test_a_log_of_keys_that_cannot_be_written_stops_nothing(
     authority: Authority, environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """It is a help for whoever debugs connections, and no reason to run no app."""
+    """It is a help for anyone who debugs connections, and no reason to run no app."""
     environment.setenv("SSL_CERT_FILE", str(authority.path))
     environment.setenv("SSLKEYLOGFILE", str(tmp_path / "nowhere" / "keys"))
     async with serving_api(authority) as server, open_http_proxy(server) as relay:
@@ -403,7 +403,7 @@ async def test_a_trust_store_that_lacks_the_authority_is_named(
 
 
 @pytest.mark.parametrize("case", ["expired", "another name"])
-async def test_a_certificate_that_does_not_fit_is_told_as_it_is(
+async def test_a_certificate_that_does_not_fit_is_reported_as_it_is(
     authority: Authority, environment: pytest.MonkeyPatch, case: str
 ) -> None:
     """A clock that is wrong and a captive portal look like that."""
@@ -421,7 +421,7 @@ async def test_a_certificate_that_does_not_fit_is_told_as_it_is(
     assert "SSL_CERT_FILE" not in str(error)
 
 
-async def test_a_name_that_nobody_knows_is_told_with_its_variable() -> None:
+async def test_a_name_that_no_one_knows_is_reported_with_its_variable() -> None:
     """A slip in the base address looks like a dead network otherwise."""
     error = await fail(base_url="https://api.magnifik.invalid/x", setting="MAGNIFIC_BASE_URL")
     assert (error.breakage, error.was_sent) == (Breakage.UNKNOWN_HOST, False)
@@ -429,7 +429,7 @@ async def test_a_name_that_nobody_knows_is_told_with_its_variable() -> None:
     assert "Check MAGNIFIC_BASE_URL" in str(error)
 
 
-async def test_nobody_there_is_told_with_the_address_that_was_tried() -> None:
+async def test_no_one_there_is_reported_with_the_address_that_was_tried() -> None:
     """Host and port, because the port may be the slip."""
     origin = await find_closed_origin()
     error = await fail(base_url=origin, setting="MAGNIFIC_BASE_URL")
@@ -470,7 +470,7 @@ async def test_an_entry_of_no_proxy_that_cannot_be_read_excludes_nothing(
     "value", ["*", HOST, f" {HOST} ", "flowport.test", ".flowport.test", f"x {HOST}:443", HOST.upper()]
 )
 async def test_an_excluded_host_is_asked_directly(environment: pytest.MonkeyPatch, variable: str, value: str) -> None:
-    """Here nobody knows the name, so the connection fails; the proxy hears nothing of it."""
+    """Here no one knows the name, so the connection fails; the proxy receives nothing of it."""
     environment.setenv(variable, value)
     async with serving(build_reply()) as server, open_http_proxy(server) as relay:
         environment.setenv("HTTPS_PROXY", relay.url)
@@ -492,7 +492,7 @@ async def test_what_breaks_after_the_request_left_stays_unknown(
 
 
 async def test_a_read_is_explained_alike(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The list of apps is a read, and find_apps tells why it could not be had."""
+    """The list of apps is a read, and find_apps reports why it could not be available."""
     environment.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
     with pytest.raises(ProviderUnreachable, match=r"SSL_CERT_FILE names .*missing\.pem, which does not exist"):
         await send(READ)
@@ -500,7 +500,7 @@ async def test_a_read_is_explained_alike(environment: pytest.MonkeyPatch, tmp_pa
 
 @pytest.mark.parametrize("scheme", ["http", "socks5h"])
 async def test_a_proxy_that_never_answers_starts_nothing(environment: pytest.MonkeyPatch, scheme: str) -> None:
-    """Time runs out, but not for the provider: it has heard nothing."""
+    """Time runs out, but not for the provider: it has received nothing."""
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
         port = listener.extra(anyio.abc.SocketAttribute.local_port)
         environment.setenv("ALL_PROXY", f"{scheme}://127.0.0.1:{port}")
@@ -524,7 +524,7 @@ async def test_a_request_that_cannot_be_written_starts_nothing(value: str) -> No
     assert (caught.value.was_sent, len(server.heads)) == (False, 0)
 
 
-async def test_the_library_tells_when_the_first_byte_leaves() -> None:
+async def test_the_library_reports_when_the_first_byte_leaves() -> None:
     """An upgrade that renames its events must fail here, rather than make a start that was sent look unsent."""
     events: list[str] = []
 

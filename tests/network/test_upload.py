@@ -62,7 +62,7 @@ async def test_a_file_arrives_whole_with_the_headers_that_were_signed() -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308, 400, 401, 403, 404, 412, 500, 503])
-async def test_whatever_is_no_success_is_an_error(status: int) -> None:
+async def test_whatever_is_not_a_success_is_an_error(status: int) -> None:
     """A redirect is one too: the file goes where it was checked to go, and nowhere else."""
     async with open_put_server() as server, open_put_server() as other:
         server.statuses, server.extra_header = [status], f"location: {other.origin}/put\r\n"
@@ -140,7 +140,7 @@ async def test_a_connection_that_breaks_off_is_an_error() -> None:
         assert await refuse(f"{server.origin}/put", server) == "its server's answer was not valid HTTP"
 
 
-async def test_an_address_that_is_none_is_an_error() -> None:
+async def test_a_malformed_address_is_an_error() -> None:
     """The HTTP library has several ways to say so."""
     assert await refuse("https://storage.example:port/") == "its address is malformed"
 
@@ -157,7 +157,7 @@ async def test_a_place_that_is_slow_to_be_reached_is_given_up() -> None:
 
 
 async def test_a_file_that_changed_or_shrank_is_not_what_was_meant() -> None:
-    """What was checked is what is sent; the provider never hears of the asset of anything else."""
+    """What was checked is what is sent; the provider never learns of the asset of anything else."""
     other = Fingerprint("0" * 64, len(DATA))
     longer = Fingerprint(FINGERPRINT.sha256, len(DATA) + 1)
     async with open_put_server() as server:

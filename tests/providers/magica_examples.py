@@ -184,5 +184,5 @@ WEBHOOK: Final[dict[str, Any]] = {
     "createdAt": "2026-08-01T10:00:00.000Z",
 }
 
-# A test double of somebody who uses the API: the page's own table of errors was not to be had whole.
+# A test double of someone who uses the API: the page's own table of errors was not to be available whole.
 ERROR: Final = {"error": "…", "message": "Run not found", "code": "NOT_FOUND", "traceId": "…"}

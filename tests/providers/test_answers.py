@@ -23,8 +23,8 @@ def test_a_status_proves_that_nothing_was_started_only_if_it_is_on_the_list() ->
     assert {status for status in range(100, 600) if is_not_taken(status)} == NOT_TAKEN
 
 
-def test_every_status_that_is_no_success_has_its_error() -> None:
-    """By who must act: the operator, the model, the provider, or nobody."""
+def test_every_status_that_is_not_a_success_has_its_error() -> None:
+    """By who must act: the operator, the model, the provider, or no one."""
     special = {401: ProviderRefused, 402: ProviderRefused, 403: ProviderRefused, 429: ProviderBusy, 503: ProviderBusy}
     for status in (*range(100, 200), *range(300, 600)):
         usual = ProviderRejected if status // 100 == 4 else ProviderBroken
@@ -44,7 +44,7 @@ def test_every_status_that_is_no_success_has_its_error() -> None:
     ],
 )
 def test_a_refusal_carries_what_its_reader_needs(status: int, error: ProviderError) -> None:
-    """The provider's words go where they help, its delay where somebody waits."""
+    """The provider's words go where they help, its delay where someone waits."""
     built = READER.build_refusal(ApiAnswer(status, {"retry-after": "3"}, b""), Operation.LIST_APPS)
     assert (type(built), vars(built)) == (type(error), vars(error))
 
@@ -98,7 +98,7 @@ def test_a_date_is_measured_against_that_of_the_answer(ahead: str, date: str) ->
     ],
 )
 def test_the_longest_of_several_delays_holds(text: str, seconds: float | None) -> None:
-    """And the past is none."""
+    """And the past is not one."""
     found = parse_retry_after({"retry-after": text, "date": DATE})
     assert found == seconds or (seconds is None and found is not None and found <= MAX_RETRY_AFTER_SECONDS)
 

@@ -33,7 +33,7 @@ def refuse(body: Any) -> ProviderRejected:
 )
 @pytest.mark.parametrize("is_nested", [False, True])
 def test_each_reason_comes_with_its_input_by_our_name(key: str, place: str, is_nested: bool) -> None:
-    """ "Validation error is required" helps nobody; the name is in one member or the other."""
+    """ "Validation error is required" helps no one; the name is in one member or the other."""
     flaws = [{key: place, "reason": "is required"}, {key: "inputs.text_prompt", "reason": "Too long"}]
     problem = {"message": "Validation error", "invalid_params": flaws}
     error = refuse({"problem": problem} if is_nested else problem)
@@ -61,7 +61,7 @@ def test_reasons_by_input_are_read_where_frameworks_put_them(table: dict[str, An
         assert name_inputs(magica, NAMES).detail == error.detail
 
 
-def test_a_reason_that_opens_the_answer_too_is_told_once_and_by_our_name() -> None:
+def test_a_reason_that_opens_the_answer_too_is_reported_once_and_by_our_name() -> None:
     """A framework's sentence names the input as it is called in the request."""
     sentence = "The inputs.image field is required."
     error = refuse({"message": sentence, "errors": {"inputs.image": [sentence]}})
@@ -69,7 +69,7 @@ def test_a_reason_that_opens_the_answer_too_is_told_once_and_by_our_name() -> No
     assert error.detail == sentence
 
 
-def test_without_a_name_of_ours_the_provider_s_is_told_without_its_place() -> None:
+def test_without_a_name_of_ours_the_provider_s_is_reported_without_its_place() -> None:
     """It is still more than nothing."""
     error = refuse(
         {"message": "Validation error", "invalid_params": [{"name": "inputs.image", "reason": "is required"}]}

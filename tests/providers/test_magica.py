@@ -95,7 +95,7 @@ def test_the_next_page_is_asked_for_where_there_is_one() -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"items": {}}, "text", 5, None])
-def test_a_list_that_is_none_is_broken(body: Any) -> None:
+def test_a_malformed_list_is_broken(body: Any) -> None:
     """It must not pass for an account without workflows."""
     with pytest.raises(ProviderBroken):
         MAGICA.parse_list(build_answer(body), is_own=True)
@@ -119,7 +119,7 @@ def test_a_start_is_acknowledged_with_a_run_id() -> None:
     ],
 )
 def test_what_is_called_a_run_is_the_run(body: Any) -> None:
-    """The id beside it may be the request's, and nobody could look at that."""
+    """The id beside it may be the request's, and no one could look at that."""
     assert MAGICA.parse_start(build_answer(body, 202)) == Started("r", RunState.QUEUED)
 
 
@@ -132,7 +132,7 @@ def test_every_status_proves_what_it_proves(status: int) -> None:
 
 @pytest.mark.parametrize("body", [{}, [], {"runId": ""}, {"runId": 5}, {"runId": "x" * 201}, b"<html>", b"", b"{"])
 def test_a_start_without_a_run_id_is_uncertain(body: Any) -> None:
-    """The run may be there, and nobody knows by which name."""
+    """The run may be there, and no one knows by which name."""
     outcome = MAGICA.parse_start(build_answer(body, 202))
     assert isinstance(outcome, Uncertain)
     assert isinstance(outcome.error, ProviderBroken)
@@ -159,13 +159,13 @@ def test_the_documented_run_succeeds_without_a_readable_result() -> None:
 
 
 def test_the_detailed_run_hands_over_the_response() -> None:
-    """What other nodes made on the way is no result."""
+    """What other nodes made on the way is not a result."""
     found = look(examples.RUN_DETAILED)
     assert found.state is RunState.SUCCEEDED
     assert found.outputs == (Output(1, OutputKind.FILE, "https://%E2%80%A6png", expires_at=NOW + LINK_SECONDS),)
 
 
-def test_a_model_run_tells_kind_and_cost() -> None:
+def test_a_model_run_reports_kind_and_cost() -> None:
     """As clients read it; microcredits become credits."""
     found = look({**examples.MODEL_RUN, "nodes": [{"type": "x", **examples.MODEL_RUN}]})
     assert [(one.kind, one.url) for one in found.outputs] == [(OutputKind.IMAGE, "https://%E2%80%A6")]
@@ -181,7 +181,7 @@ def test_a_run_that_cannot_be_read_is_broken(body: Any) -> None:
 
 @pytest.mark.parametrize("wrap", ["run", "data"])
 def test_a_run_may_be_wrapped(wrap: str) -> None:
-    """Nobody has published that it is not."""
+    """No one has published that it is not."""
     assert look({wrap: {"status": "RUNNING"}}).state is RunState.RUNNING
 
 
@@ -192,7 +192,7 @@ def test_a_run_of_another_key_is_not_found() -> None:
     assert str(caught.value) == 'Magica knows no such run. Magica says: "Run not found"'
 
 
-def test_the_balance_is_told_in_credits() -> None:
+def test_the_balance_is_reported_in_credits() -> None:
     """API reference, credits/balance."""
     balance, asked = converse(MAGICA.read_balance(), build_answer(examples.BALANCE))
     assert (balance, get_paths(asked)) == (Balance(26.17), ["GET /v1/credits/balance"])
@@ -201,8 +201,8 @@ def test_the_balance_is_told_in_credits() -> None:
 @pytest.mark.parametrize(
     "body", [{}, [], {"availableBalance": "26"}, {"availableBalance": True}, {"availableBalance": -1}]
 )
-def test_a_balance_that_is_none_is_broken(body: Any) -> None:
-    """Nought would be a wrong answer."""
+def test_a_malformed_balance_is_broken(body: Any) -> None:
+    """Zero would be a wrong answer."""
     with pytest.raises(ProviderBroken):
         converse(MAGICA.read_balance(), build_answer(body))
 
@@ -225,7 +225,7 @@ def test_a_path_that_a_person_has_set_is_tried_first(answers: tuple[int, ...], t
 
 @pytest.mark.parametrize("status", [400, 401, 500])
 def test_what_is_not_cancelled_is_said(status: int) -> None:
-    """Else somebody would think that nothing more is charged."""
+    """Else someone would think that nothing more is charged."""
     for provider in (MAGICA, Magica(cancel_path="/c/{run_id}")):
         with pytest.raises(ProviderError):
             converse(provider.cancel_run("r1"), build_answer({"message": "no"}, status))
@@ -247,12 +247,12 @@ def test_a_file_goes_up_through_the_mcp_server() -> None:
 
 
 def test_an_upload_without_an_address_is_broken() -> None:
-    """A run that is started with something else would be paid for in vain."""
+    """A run that is started with something else would be paid for without result."""
     with pytest.raises(ProviderBroken):
         converse(MAGICA.upload_whole("image/png", b"abc"), build_answer({"url": "/relative.png"}))
 
 
-def test_what_magica_does_not_offer_is_none() -> None:
+def test_what_magica_does_not_offer_is_absent() -> None:
     """It takes no files inside a run and no ids of files, and has one path family."""
     provider: Provider = MAGICA
     offered = provider.capabilities
@@ -262,7 +262,7 @@ def test_what_magica_does_not_offer_is_none() -> None:
 
 @given(body=JSON_VALUES, status=st.sampled_from([200, 202, 400, 403, 404, 429, 500]))
 def test_no_answer_brings_anything_but_our_own_errors(body: Any, status: int) -> None:
-    """Whatever a server sends, what comes of it is a value or an error that can be told."""
+    """Whatever a server sends, what comes of it is a value or an error that can be reported."""
     answer = ApiAnswer(status, {}, json.dumps(body).encode("utf-8", "replace"))
     MAGICA.parse_start(answer)
     for work in (

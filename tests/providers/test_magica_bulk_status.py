@@ -21,7 +21,7 @@ GOING = RunStatus(RunState.RUNNING)
 
 
 def read(*runs: Any, ids: tuple[str, ...] = ("a", "b")) -> dict[str, RunStatus]:
-    """Return what an answer with these runs tells of those that were asked for."""
+    """Return what an answer with these runs reports of those that were asked for."""
     return dict(LOOKS.parse(build_answer({"runs": list(runs)}), ids, now=NOW))
 
 
@@ -37,11 +37,11 @@ def test_the_page_s_answer_is_read() -> None:
     assert LOOKS.parse(build_answer(examples.BATCH), ["<string>"], now=NOW) == {}
 
 
-def test_runs_are_told_as_their_own_looks_would_tell_them() -> None:
+def test_runs_are_reported_as_their_own_looks_would_report_them() -> None:
     """In either spelling of the id, results and all."""
     look = Magica().parse_status(build_answer({"id": "a", "status": "COMPLETED", **MADE}), now=NOW)
-    told = read({"id": "a", "status": "COMPLETED", **MADE}, {"runId": "b", "status": "queued"})
-    assert told == {"a": look, "b": RunStatus(RunState.QUEUED)}
+    reported = read({"id": "a", "status": "COMPLETED", **MADE}, {"runId": "b", "status": "queued"})
+    assert reported == {"a": look, "b": RunStatus(RunState.QUEUED)}
     assert look.outputs[0].url == "https://cdn.x/a.png"
 
 
@@ -58,7 +58,7 @@ def test_runs_are_told_as_their_own_looks_would_tell_them() -> None:
     ids=str,
 )
 def test_an_end_without_results_and_an_unheard_of_state_are_left_to_a_look_of_their_own(run: dict[str, Any]) -> None:
-    """An end is written down for good, and this answer may tell less of it than the run's own address."""
+    """An end is written down for good, and this answer may report less of it than the run's own address."""
     assert read({"id": "a", **run}) == {}
 
 
@@ -69,8 +69,8 @@ def test_an_end_without_results_and_an_unheard_of_state_are_left_to_a_look_of_th
         [{"id": "a", "status": "RUNNING"}, {"runId": "a", "status": "RUNNING"}, {"id": "a", "status": "RUNNING"}],
     ],
 )
-def test_a_run_that_is_told_twice_is_not_believed(runs: list[dict[str, Any]]) -> None:
-    """Nobody can say which account of it holds; the others are."""
+def test_a_run_that_is_reported_twice_is_not_believed(runs: list[dict[str, Any]]) -> None:
+    """No one can say which account of it holds; the others are."""
     assert read(*runs, {"id": "b", "status": "RUNNING"}) == {"b": GOING}
 
 
@@ -81,8 +81,8 @@ def test_a_run_with_two_ids_is_not_believed(ids: dict[str, str]) -> None:
     assert read({**ids, "status": "COMPLETED", **MADE}, going, ids=("a", "b", "c")) == {"c": GOING}
 
 
-def test_nothing_is_told_of_runs_that_nobody_asked_for() -> None:
-    """Their ends would be written to whoever has that id."""
+def test_nothing_is_reported_of_runs_that_no_one_asked_for() -> None:
+    """Their ends would be written to anyone who has that id."""
     assert read({"id": "x", "status": "COMPLETED", **MADE}, {"id": "b", "status": "RUNNING"}) == {"b": GOING}
 
 
@@ -121,8 +121,8 @@ def test_one_odd_run_costs_no_other() -> None:
     ],
     ids=lambda body: str(body)[:40],
 )
-def test_an_answer_that_tells_of_none_of_them_is_broken(body: Any) -> None:
-    """Then each is read by itself, and nobody asks like this again for a while."""
+def test_an_answer_that_reports_of_none_of_them_is_broken(body: Any) -> None:
+    """Then each is read by itself, and no one asks like this again for a while."""
     with pytest.raises(ProviderBroken) as caught:
         LOOKS.parse(build_answer(body), ["a", "b"], now=NOW)
     assert (caught.value.operation, caught.value.status) == (Operation.READ_RUNS, 200)
@@ -154,9 +154,9 @@ JSON = st.recursive(
 
 @given(st.lists(JSON, max_size=6))
 def test_whatever_comes_is_read_or_one_kind_of_error(runs: list[Any]) -> None:
-    """And never tells of another run."""
+    """And never reports of another run."""
     try:
-        told = read(*runs)
+        reported = read(*runs)
     except ProviderError:
         return
-    assert set(told) <= {"a", "b"}
+    assert set(reported) <= {"a", "b"}

@@ -13,7 +13,7 @@ FIELD: dict[str, Any] = {"node": "n", "field": "f", "type": "text"}
 
 
 def test_the_example_of_the_module_declares_one_workflow() -> None:
-    """Whoever copies it gets what it shows."""
+    """Anyone who copies it gets what it shows."""
     text = (declarations.__doc__ or "").split("\n\n", 1)[1].rpartition("Pure.")[0]
     table = tomllib.loads("\n".join(line.strip() for line in text.splitlines()))
     definition = {"required": False, "type": "text", "label": "Prompt", "default": "a llama on a bike"}

@@ -1,4 +1,4 @@
-"""What a workflow takes and costs: from its graph, from the MCP server, from a person's declaration, or from nobody."""
+"""What a workflow takes and costs: from its graph, from the MCP server, from a person's declaration, or from no one."""
 
 from typing import Any, Final
 
@@ -31,12 +31,12 @@ CALLED: Final = build_answer({"message": "it must not be called"}, 405)
 
 
 def describe(body: Any, *more: ApiAnswer | ProviderError, app: App = SHOT, provider: Magica = MAGICA) -> App:
-    """Return the app that a graph makes of it, whose price cannot be had unless told."""
+    """Return the app that a graph makes of it, whose price is not available by default."""
     answers = more or (build_answer({}, 500),)
     return converse(provider.describe_app(app, read_at=NOW), build_answer(body), *answers)[0]
 
 
-def test_a_graph_tells_inputs_and_nodes_that_cost() -> None:
+def test_a_graph_reports_inputs_and_nodes_that_cost() -> None:
     """The inferred graph of a workflow, with an estimate as its page shows one."""
     app, asked = converse(
         MAGICA.describe_app(SHOT, read_at=NOW), build_answer(examples.GRAPH), build_answer(examples.ESTIMATE)
@@ -64,8 +64,8 @@ def test_a_system_workflow_is_read_under_its_slug() -> None:
 
 
 @pytest.mark.parametrize("estimate", [build_answer({}, 500), build_answer({}), build_answer([]), build_answer(b"<p>")])
-def test_an_app_whose_price_cannot_be_had_is_an_app_all_the_same(estimate: ApiAnswer) -> None:
-    """A price that nobody knows has rules of its own."""
+def test_an_app_whose_price_cannot_be_fetched_is_an_app_all_the_same(estimate: ApiAnswer) -> None:
+    """A price that no one knows has rules of its own."""
     app = describe(examples.GRAPH, estimate)
     assert app.price_credits is None
     assert len(app.inputs or ()) == 2
@@ -96,8 +96,8 @@ def test_the_live_client_s_request_is_built_letter_by_letter() -> None:
 
 def test_without_a_graph_the_mcp_server_is_asked() -> None:
     """`start_run` without values returns the fields, and says that it starts nothing (MCP server: tools)."""
-    told = build_answer({"fields": {"node_1": {"text_field": examples.REQUEST_FIELD}}})
-    app, asked = converse(MAGICA.describe_app(SHOT, read_at=NOW), GONE, told)
+    reported = build_answer({"fields": {"node_1": {"text_field": examples.REQUEST_FIELD}}})
+    app, asked = converse(MAGICA.describe_app(SHOT, read_at=NOW), GONE, reported)
     assert get_paths(asked) == ["GET /v1/workflows/wf_abc123", "tool start_run"]
     assert fill_in(asked[1], build_offer("start_run", DRY_RUN, "workflow", "values")) == {"workflow": "wf_abc123"}
     (item,) = app.inputs or ()
@@ -130,7 +130,7 @@ def _leave_out(*answers: ApiAnswer | ProviderError, provider: Magica = MAGICA) -
 
 @pytest.mark.parametrize("graph", [GONE, build_answer({"nodes": []}), build_answer({}), build_answer({}, 405)])
 @pytest.mark.parametrize("tool", [GONE, CALLED, build_answer({}), build_answer({}, 401), build_answer({}, 500)])
-def test_a_workflow_whose_inputs_nobody_tells_is_left_out_with_three_ways(graph: ApiAnswer, tool: ApiAnswer) -> None:
+def test_a_workflow_whose_inputs_no_one_reports_is_left_out_with_three_ways(graph: ApiAnswer, tool: ApiAnswer) -> None:
     """Guessing would pay for a run of something else."""
     reason, _ = _leave_out(graph, tool)
     assert reason == HOW_TO_DECLARE
@@ -138,7 +138,7 @@ def test_a_workflow_whose_inputs_nobody_tells_is_left_out_with_three_ways(graph:
 
 
 def test_a_person_s_declaration_is_the_last_word() -> None:
-    """It is for workflows of which nobody else tells."""
+    """It is for workflows of which no one else reports."""
     field = DeclaredInput("node_1", "text_field", {"type": "text", "label": "Prompt", "required": False})
     provider = Magica(declared=(DeclaredWorkflow("wf_abc123", (field,)),))
     app, _ = converse(provider.describe_app(SHOT, read_at=NOW), GONE, GONE)
@@ -152,12 +152,12 @@ def test_a_person_s_declaration_is_the_last_word() -> None:
 
 
 @pytest.mark.parametrize("status", [500, 502])
-def test_a_graph_that_is_broken_today_is_read_another_day_unless_somebody_else_tells(status: int) -> None:
+def test_a_graph_that_is_broken_today_is_read_another_day_unless_someone_else_reports(status: int) -> None:
     """Leaving the app out would take a tool away for one bad minute."""
     with pytest.raises(ProviderBroken):
         converse(MAGICA.describe_app(SHOT, read_at=NOW), build_answer({}, status), GONE)
-    told = build_answer({"fields": {"n": {"f": {"type": "text"}}}})
-    app, _ = converse(MAGICA.describe_app(SHOT, read_at=NOW), build_answer({}, status), told)
+    reported = build_answer({"fields": {"n": {"f": {"type": "text"}}}})
+    app, _ = converse(MAGICA.describe_app(SHOT, read_at=NOW), build_answer({}, status), reported)
     assert len(app.inputs or ()) == 1
 
 
@@ -170,7 +170,7 @@ def test_a_graph_that_is_broken_today_is_read_another_day_unless_somebody_else_t
     ],
 )
 def test_a_refusal_says_nothing_about_the_inputs(answer: ApiAnswer | ProviderError, error: type[ProviderError]) -> None:
-    """The key or the network is to be mended, and then the app is there."""
+    """The key or the network is to be repaired, and then the app is there."""
     with pytest.raises(error):
         converse(MAGICA.describe_app(SHOT, read_at=NOW), answer)
 
@@ -183,20 +183,20 @@ def test_a_workflow_may_take_nothing() -> None:
     )
 
 
-def test_a_price_is_estimated_anew_before_a_run() -> None:
-    """Somebody may have put a dearer node in since."""
+def test_a_price_is_estimated_again_before_a_run() -> None:
+    """Someone may have put a dearer node in since."""
     estimate = {"estimates": [{"microcredits": 1_000_000}, {"microcredits": 500_000}]}
     price, asked = converse(MAGICA.estimate_price(SHOT), build_answer(examples.GRAPH), build_answer(estimate))
     assert (price, len(asked)) == (1.5, 2)
 
 
 @pytest.mark.parametrize("graph", [GONE, build_answer({"nodes": []})])
-def test_what_has_no_nodes_to_be_told_has_no_price(graph: ApiAnswer) -> None:
-    """Nobody knows it, which is something else than free."""
+def test_what_has_no_nodes_to_be_reported_has_no_price(graph: ApiAnswer) -> None:
+    """No one knows it, which is something else than free."""
     assert converse(MAGICA.estimate_price(SHOT), graph)[0] is None
 
 
 def test_a_failed_estimate_is_a_refusal_like_any_other() -> None:
-    """Whoever asks decides what an unknown price means."""
+    """Anyone who asks decides what an unknown price means."""
     with pytest.raises(ProviderBroken):
         converse(MAGICA.estimate_price(SHOT), build_answer(examples.GRAPH), build_answer({}, 500))

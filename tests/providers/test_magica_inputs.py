@@ -62,12 +62,12 @@ def test_fields_may_stand_under_their_ids() -> None:
         {"nodes": [{"id": True, "type": "request", "data": {"fields": []}}]},
     ],
 )
-def test_a_graph_that_does_not_tell_is_told_from_one_without_fields(body: Any) -> None:
+def test_a_graph_that_does_not_report_is_reported_from_one_without_fields(body: Any) -> None:
     """The first leads on to the next source."""
     assert find_graph_fields(body) is None
 
 
-def test_the_more_telling_word_for_a_node_counts() -> None:
+def test_the_more_reporting_word_for_a_node_counts() -> None:
     """Drawing libraries have a `type` of their own."""
     assert get_node_type({"type": "custom", "data": {"nodeType": "request"}}) == "request"
     assert get_node_type({"type": "custom", "data": {"nodeType": "flux_2_pro"}}) == "flux_2_pro"
@@ -161,7 +161,7 @@ def test_a_custom_field_that_cannot_be_read_leaves_the_app_out(custom: Any) -> N
 
 
 def test_an_open_choice_a_bound_of_items_and_options_in_config_are_read() -> None:
-    """Nobody has published them for workflows."""
+    """No one has published them for workflows."""
     item = read(type="text", config={"choices": ["a", "b"]}, allowCustom=True, multiple=True, maxImages=3)
     assert (item.kind, item.is_open, item.is_list, item.max_items) == (InputKind.SELECT, True, True, 3)
 

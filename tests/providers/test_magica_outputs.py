@@ -52,7 +52,7 @@ def test_an_unheard_of_state_counts_as_running() -> None:
 
 @pytest.mark.parametrize("key", ["completedAt", "finishedAt", "completed_at"])
 def test_an_unlisted_word_is_an_end_when_a_response_or_an_instant_comes_with_it(key: str) -> None:
-    """What single nodes have made is no end: the others may go on."""
+    """What single nodes have made is not an end: the others may go on."""
     made_one = [{"nodeType": "flux", "status": "COMPLETED", "output": {"result": A}}]
     assert read("ARCHIVED", nodeRuns=made_one).state is RunState.RUNNING
     ended = read("ARCHIVED", nodeRuns=made_one, **{key: "2026-02-25T12:02:00Z"})
@@ -111,7 +111,7 @@ def test_an_address_inside_a_text_is_text_and_nothing_to_fetch(text: str) -> Non
     assert (output.kind, output.url, output.text) == (OutputKind.TEXT, None, text)
 
 
-def test_what_is_about_a_result_is_none() -> None:
+def test_what_is_about_a_result_is_not_a_result() -> None:
     """Ids, types and reasons stand beside it."""
     body = {
         "type": "image",
@@ -163,7 +163,7 @@ def test_a_file_inside_the_answer_is_an_output(response: object) -> None:
 
 
 def test_a_failed_run_names_its_failed_nodes() -> None:
-    """Somebody has to find the node in the editor."""
+    """Someone has to find the node in the editor."""
     runs = [
         {"type": "flux", "status": "COMPLETED", "output": {"result": A}},
         {"type": "gpt_5", "status": "ERROR", "error": "no such model"},
@@ -190,7 +190,7 @@ def test_many_failed_nodes_are_counted() -> None:
 
 
 def test_a_completed_run_with_a_failed_node_is_partial() -> None:
-    """What it made is here, and what it did not is told."""
+    """What it made is here, and what it did not is reported."""
     runs = [{"type": "flux", "status": "COMPLETED", "output": A}, {"type": "veo", "status": "FAILED", "error": "busy"}]
     look = read(nodes=runs)
     assert (look.state, len(look.outputs), look.detail) == (RunState.PARTIAL, 1, "node veo failed: busy")
@@ -202,15 +202,15 @@ def test_a_failed_run_that_answers_all_the_same_is_partial() -> None:
     assert read("FAILED", response={"x": A}).state is RunState.PARTIAL
 
 
-def test_what_a_run_used_is_told_in_credits() -> None:
-    """By the run, else by its nodes together; else nobody knows."""
+def test_what_a_run_used_is_reported_in_credits() -> None:
+    """By the run, else by its nodes together; else no one knows."""
     assert read(creditUsed=61520).cost_credits == 0.06152
     nodes = [{"type": "a", "creditUsed": 500_000}, {"type": "b", "output": {"creditUsed": 250_000}}, {"type": "c"}]
     assert read("CANCELED", nodes=nodes).cost_credits == 0.75
     assert read(nodes=[{"type": "c"}]).cost_credits is None
 
 
-def test_a_cost_of_0_is_told_only_by_the_run_or_by_every_node() -> None:
+def test_a_cost_of_0_is_reported_only_by_the_run_or_by_every_node() -> None:
     """A node that says nothing may have cost something."""
     ends = [{"type": "request"}, {"nodeType": "RESPONSE", "output": {}}]
     free: dict[str, Any] = {"type": "a", "output": {"creditUsed": 0}}
@@ -224,8 +224,8 @@ def test_a_cost_of_0_is_told_only_by_the_run_or_by_every_node() -> None:
 
 
 @pytest.mark.parametrize("value", [None, True, "5", -1, 1e30, [], float("inf")])
-def test_what_is_no_amount_is_none(value: Any) -> None:
-    """A purse must not be filled with nonsense."""
+def test_what_is_not_an_amount_is_ignored(value: Any) -> None:
+    """A spending limit must not be filled with nonsense."""
     assert read_microcredits(value) is None
 
 

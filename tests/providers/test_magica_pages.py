@@ -26,7 +26,7 @@ def test_the_items_are_found(body: Any) -> None:
 
 
 @pytest.mark.parametrize("body", [None, 5, "x", {}, {"items": {}}, {"data": {"data": 5}}])
-def test_what_is_no_list_is_none(body: Any) -> None:
+def test_what_is_not_a_list_is_refused(body: Any) -> None:
     """An empty list would say that there are no workflows."""
     assert find_items(body) is None
 

@@ -64,7 +64,7 @@ def test_too_few_credits_are_no_refused_key(body: Any) -> None:
 
 
 @pytest.mark.parametrize("body", [{"message": "Forbidden"}, {"message": "This key may not read the balance"}, {}, b""])
-def test_a_key_without_the_right_is_no_lack_of_credits(body: Any) -> None:
+def test_a_key_without_the_right_is_not_a_lack_of_credits(body: Any) -> None:
     """The word alone says nothing."""
     assert refuse(403, body).status == 403
 
@@ -83,5 +83,5 @@ def test_a_busy_key_says_how_long() -> None:
 
 
 def test_a_long_answer_is_cut() -> None:
-    """It is a stranger's."""
+    """It is untrusted."""
     assert len(format_flaws(*parse_words(ApiAnswer(400, {}, json.dumps({"message": "x" * 10**6}).encode())))) <= 300

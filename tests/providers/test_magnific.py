@@ -124,7 +124,7 @@ def test_the_older_family_starts_an_app_without_inputs_too(inputs: tuple[Input, 
 
 
 def test_a_provider_speaks_one_family_and_knows_the_others() -> None:
-    """The newer one is tried first; whoever has found the older puts it first and can come back."""
+    """The newer one is tried first; anyone who has found the older puts it first and can come back."""
     (older,) = Magnific("The sandbox").alternatives
     assert (MAGNIFIC.style, MAGNIFIC.styles) == ("flows", ("flows", "apps"))
     assert (older.title, older.style, older.styles) == ("The sandbox", "apps", ("apps", "flows"))
@@ -214,7 +214,7 @@ def test_an_item_without_a_usable_id_is_left_out_by_itself(item: object) -> None
 
 
 @pytest.mark.parametrize("body", ["", "[]", "5", "null", '{"items": []}', '{"data": {}}', '{"data": null}', "<html>"])
-def test_a_list_that_is_none_is_the_providers_fault(body: str) -> None:
+def test_a_malformed_list_is_the_providers_fault(body: str) -> None:
     """The last known catalogue stays; an empty one must not take its place."""
     with pytest.raises(ProviderBroken) as caught:
         MAGNIFIC.parse_list(answer(body), is_own=False)

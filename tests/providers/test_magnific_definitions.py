@@ -88,7 +88,7 @@ def test_a_run_uses_a_key_that_is_documented(keys: dict[str, object], run_key: s
     ],
 )
 def test_an_input_is_of_the_kind_that_its_type_says(fields: dict[str, Any], kind: InputKind) -> None:
-    """`config` decides for creations only; a type that nobody has heard of takes anything."""
+    """`config` decides for creations only; an unknown type takes anything."""
     found = read_input(**fields)
     assert (found.kind, found.is_list) == (kind, fields["type"] == "list")
 

@@ -74,7 +74,7 @@ def test_a_run_with_failed_steps_that_made_nothing_has_failed(result: object) ->
     assert look(status="completed_with_errors", result=result).state is RunState.FAILED
 
 
-def test_a_status_that_nobody_documented_counts_as_running_while_nothing_came_with_it() -> None:
+def test_a_status_that_no_one_documented_counts_as_running_while_nothing_came_with_it() -> None:
     """A paid run must not be given up for a new word, which is named."""
     found = look(status="Dream\u202eing\n" + "x" * 10**6, result={"images": []}, completed_at=None)
     assert (found.state, found.outputs) == (RunState.RUNNING, ())
@@ -114,13 +114,13 @@ def test_outputs_are_believed_only_at_the_end() -> None:
 
 @pytest.mark.parametrize("result", [{"images": {}}, None, [], "x", 7])
 def test_a_run_without_a_readable_result_is_over_all_the_same(result: object) -> None:
-    """Looking at it for ever would bring nothing."""
+    """Looking at it forever would bring nothing."""
     assert look(result=result) == RunStatus(RunState.SUCCEEDED)
 
 
 @pytest.mark.parametrize("data", [None, [], "x", {}, {"status": None}, {"status": 5}])
 def test_an_account_of_a_run_that_cannot_be_read_is_the_providers_fault(data: object) -> None:
-    """The run goes on; only this look was in vain."""
+    """The run goes on; only this look was without result."""
     with pytest.raises(ProviderBroken) as caught:
         MAGNIFIC.parse_status(answer({"data": data}), now=NOW)
     assert caught.value.problem == "its description of the run cannot be read"
@@ -128,6 +128,6 @@ def test_an_account_of_a_run_that_cannot_be_read_is_the_providers_fault(data: ob
 
 @pytest.mark.parametrize("message", [None, 5, [], "", "\ud83d"])
 def test_an_odd_reason_does_not_keep_a_run_alive(message: object) -> None:
-    """A failed run whose reason cannot be read would be looked at for ever."""
+    """A failed run whose reason cannot be read would be looked at forever."""
     found = look(status="failed", error_message=message)
     assert (found.state, found.detail) == (RunState.FAILED, "?" if message == "\ud83d" else "")

@@ -6,7 +6,7 @@ from typing import Any, Final
 import pytest
 
 from flowport.domain.models import Output
-from flowport.providers.magnific.files import LINK_SECONDS, Parsed, parse_outputs
+from flowport.providers.magnific.files import LINK_SECONDS, parse_outputs
 from flowport.providers.result_items import MAX_KEPT, MAX_OUTPUTS
 
 NOW = 1_772_020_920.0  # 2026-02-25T12:02:00Z
@@ -16,13 +16,13 @@ RENDER: Final = "https://pikaso.cdnpk.net/private/production/1234567890/render.p
 
 def read_outputs(*images: object, **result: object) -> tuple[Output, ...]:
     """Return the outputs of a result."""
-    return parse_outputs({"images": list(images), **result}, now=NOW).outputs
+    return parse_outputs({"images": list(images), **result}, now=NOW)[0]
 
 
 def test_outputs_are_numbered_through_their_kinds() -> None:
     """Pictures, films, sounds, whatever order the provider's JSON has."""
     kinds = {"audios": "a.mp3", "videos": "v.mp4", "images": "i.png"}
-    found = parse_outputs({key: [{"url": f"https://x/{name}"}] for key, name in kinds.items()}, now=NOW).outputs
+    found = parse_outputs({key: [{"url": f"https://x/{name}"}] for key, name in kinds.items()}, now=NOW)[0]
     assert [(o.n, o.kind.value, o.mime_type) for o in found] == [
         (1, "image", "image/png"),
         (2, "video", "video/mp4"),
@@ -54,17 +54,17 @@ def test_outputs_are_numbered_through_their_kinds() -> None:
 )
 def test_an_item_without_a_usable_link_is_counted_and_kept(item: object) -> None:
     """Its link must not be fetched, its neighbours keep their numbers without a gap, and it was paid for."""
-    found = parse_outputs({"images": [item, {"url": "https://x/a.png"}]}, now=NOW)
-    assert [(output.n, output.url) for output in found.outputs] == [(1, "https://x/a.png")]
-    (kept,) = found.unread
+    outputs, unread = parse_outputs({"images": [item, {"url": "https://x/a.png"}]}, now=NOW)
+    assert [(output.n, output.url) for output in outputs] == [(1, "https://x/a.png")]
+    (kept,) = unread
     assert 0 < len(kept) <= MAX_KEPT
     assert json.dumps(item, ensure_ascii=False, separators=(",", ":")).startswith(kept)
 
 
 @pytest.mark.parametrize("images", [None, [], {}, "", [None], [{}], [[], "", None]])
-def test_what_is_empty_is_no_item(images: object) -> None:
+def test_what_is_empty_is_not_an_item(images: object) -> None:
     """Services list what an app could have made."""
-    assert parse_outputs({"images": images, "seed": 7, "videos": []}, now=NOW) == Parsed()
+    assert parse_outputs({"images": images, "seed": 7, "videos": []}, now=NOW) == ((), ())
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_links_own_word_on_its_end_is_taken_when_it_can_be_true(token: str, ex
 )
 def test_a_result_of_another_shape_holds_no_outputs(result: object) -> None:
     """The run is over all the same."""
-    assert parse_outputs(result, now=NOW) == Parsed()
+    assert parse_outputs(result, now=NOW) == ((), ())
 
 
 def test_what_an_item_says_of_its_file_is_kept_with_it() -> None:
@@ -130,7 +130,7 @@ def test_what_an_item_says_of_its_file_is_kept_with_it() -> None:
 
 
 def test_a_file_inside_the_answer_has_no_link_that_could_expire() -> None:
-    """Its data is kept until it is saved, and is no address."""
+    """Its data is kept until it is saved, and is not an address."""
     (output,) = read_outputs({"url": DATA, "id": "c1"})
     assert (output.url, output.link, output.expires_at, output.mime_type) == (DATA, None, None, "")
 

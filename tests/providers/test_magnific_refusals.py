@@ -1,4 +1,4 @@
-"""Magnific's errors: the published bodies word for word, and a stranger's words in them."""
+"""Magnific's errors: the published bodies word for word, and untrusted words in them."""
 
 import pytest
 
@@ -52,7 +52,7 @@ def test_an_error_is_read_as_the_example_shows_it(body: object, status: int, err
 
 
 @pytest.mark.parametrize("body", [examples.PROBLEM, {"problem": examples.PROBLEM}])
-def test_the_parameters_at_fault_are_told_in_both_shapes(body: object) -> None:
+def test_the_parameters_at_fault_are_reported_in_both_shapes(body: object) -> None:
     """The published example is flat, the published schema nests it under `problem`."""
     detail = "Your request parameters didn't validate. Parameter 'page' must be greater than 0"
     assert _get_detail(body) == detail
@@ -76,7 +76,7 @@ def test_the_parameters_at_fault_are_told_in_both_shapes(body: object) -> None:
         ({"message": "cut \ud83d"}, "cut ?"),
     ],
 )
-def test_a_strangers_words_are_cleaned_and_capped(body: object, detail: str) -> None:
+def test_a_others_words_are_cleaned_and_capped(body: object, detail: str) -> None:
     """They end in a model's context, between quotation marks that they must not close."""
     assert _get_detail(body) == detail
 

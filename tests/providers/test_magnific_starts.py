@@ -116,7 +116,7 @@ def test_a_refusal_that_broke_off_is_a_refusal() -> None:
 
 
 def test_an_endless_answer_is_kept_in_part() -> None:
-    """The store is no dump."""
+    """The store is not a dump."""
     outcome = MAGNIFIC.parse_start(answer("x" * 10**6, 500))
     assert isinstance(outcome, Uncertain)
     assert len(outcome.answer) == MAX_ANSWER_KEPT

@@ -83,12 +83,12 @@ def test_a_header_with_a_line_break_is_left_out() -> None:
     ],
 )
 def test_an_answer_without_a_usable_place_breaks_the_contract(body: Any) -> None:
-    """Nothing is sent to a place that nobody understood."""
+    """Nothing is sent to a place that no one understood."""
     with pytest.raises(ProviderBroken):
         Magnific().parse_upload(build_answer(body))
 
 
-def test_a_refusal_is_told_as_one() -> None:
+def test_a_refusal_is_reported_as_one() -> None:
     """With the provider's words."""
     with pytest.raises(ProviderRejected) as caught:
         Magnific().parse_upload(build_answer({"message": "no"}, 404))
@@ -137,13 +137,13 @@ def test_a_refusal_is_told_as_one() -> None:
         ("", False),
     ],
 )
-def test_an_id_is_told_from_a_name_that_somebody_made_up(text: str, is_id: bool) -> None:
+def test_an_id_is_reported_from_a_name_that_someone_made_up(text: str, is_id: bool) -> None:
     """A made-up name gets a sentence; an id goes to the provider."""
     assert is_creation_id(text) is is_id
 
 
 def test_random_ids_are_ids_unless_their_case_is_that_of_a_word() -> None:
-    """A sixth of them holds no digit; those in one case, or with a few digits at the end alone, cannot be told from words."""
+    """A sixth of them holds no digit; those in one case, or with a few digits at the end alone, cannot be reported from words."""
     choose = random.Random(14)
     ids = ["".join(choose.choices(string.ascii_letters + string.digits, k=10)) for _ in range(5000)]
     usual = re.compile(r"[A-Za-z][a-z]*[0-9]{0,4}|[A-Z]+|[0-9]+")

@@ -1,4 +1,4 @@
-"""The choices of a select input, in whatever shape a builder tells them."""
+"""The choices of a select input, in whatever shape a builder reports them."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ PLAIN = (Option("a", "a"), Option("b", "b"), Option("c", "c"))
 
 
 @pytest.mark.parametrize(
-    ("told", "options"),
+    ("reported", "options"),
     [
         (GROUPS, ABC),
         (NESTED, PLAIN),
@@ -58,24 +58,26 @@ PLAIN = (Option("a", "a"), Option("b", "b"), Option("c", "c"))
         ([["a", "b"], ["c", "d"]], ()),
     ],
 )
-def test_what_lies_below_a_heading_is_the_choice_and_never_the_heading(told: Any, options: tuple[Option, ...]) -> None:
-    """Groups come in as many shapes as there are builders (ToolJet/ToolJet#17196); of two texts nobody can tell which is the value."""
-    assert parse_options("app", told) == options
+def test_what_lies_below_a_heading_is_the_choice_and_never_the_heading(
+    reported: Any, options: tuple[Option, ...]
+) -> None:
+    """Groups come in as many shapes as there are builders (ToolJet/ToolJet#17196); of two texts no one can know which is the value."""
+    assert parse_options("app", reported) == options
 
 
 def test_labels_that_several_choices_share_carry_their_headings() -> None:
-    """Two called Small could not be told apart."""
-    told = {
+    """Two called Small could not be distinguished."""
+    reported = {
         "Cup": [{"value": 1, "label": "Small"}, {"value": 2, "label": "Large"}],
         "Pot": [{"value": 3, "label": "Small"}],
     }
-    assert parse_options("app", told) == (Option(1, "Cup: Small"), Option(2, "Large"), Option(3, "Pot: Small"))
+    assert parse_options("app", reported) == (Option(1, "Cup: Small"), Option(2, "Large"), Option(3, "Pot: Small"))
 
 
 def test_truth_and_one_are_two_choices() -> None:
     """Python holds them to be the same; the first label of a repeated value stays."""
-    told = [{"value": 1, "label": "One"}, {"value": True, "label": "Yes"}, {"value": 1, "label": "Uno"}]
-    assert parse_options("app", told) == (Option(1, "One"), Option(value=True, label="Yes"))
+    reported = [{"value": 1, "label": "One"}, {"value": True, "label": "Yes"}, {"value": 1, "label": "Uno"}]
+    assert parse_options("app", reported) == (Option(1, "One"), Option(value=True, label="Yes"))
 
 
 @pytest.mark.parametrize("key", ["options", "choices", "enum", "items", "children", "values"])
@@ -86,30 +88,30 @@ def test_both_providers_read_groups_wherever_they_stand(key: str) -> None:
     assert read_magica(type="dropdown", config={key: GROUPS}, options=[]).options == ABC
 
 
-def test_a_text_with_items_is_no_select() -> None:
+def test_a_text_with_items_is_not_a_select() -> None:
     """Only words that mean choices alone make one."""
     assert read_magica(type="text", items=["a"]).options == ()
     assert find_options({"options": "a,b", "config": {"choices": ["a"]}}) == ["a"]
 
 
 @pytest.mark.parametrize(
-    ("told", "reason"),
+    ("reported", "reason"),
     [
         ([{"label": str(n), "options": list(range(n * 1000, n * 1000 + 1000))} for n in range(3)], "has 3000 options"),
         ([{"label": "x", "options": ["y" * (MAX_TEXT_LENGTH + 1)]}], "one of its options is too long"),
     ],
 )
-def test_bounds_hold_below_headings_too(told: Any, reason: str) -> None:
+def test_bounds_hold_below_headings_too(reported: Any, reason: str) -> None:
     """A heading must not hide what is too much."""
     assert MAX_OPTIONS < 3000
     with pytest.raises(AppUnsupported, match=reason):
-        parse_options("app", told)
+        parse_options("app", reported)
 
 
 def test_headings_without_end_make_their_app_unsupported() -> None:
-    """The depth of a stranger's object must not end in ours."""
-    told: Any = ["a"]
+    """The depth of untrusted object must not end in ours."""
+    reported: Any = ["a"]
     for _ in range(400):
-        told = [{"label": "x" * 100, "options": told}]
+        reported = [{"label": "x" * 100, "options": reported}]
     with pytest.raises(AppUnsupported, match="lie too deep under headings"):
-        parse_options("app", told)
+        parse_options("app", reported)

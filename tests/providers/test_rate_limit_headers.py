@@ -1,4 +1,4 @@
-"""The limits that an answer's headers tell: milliseconds or seconds, a wrong clock of ours, and nonsense."""
+"""The limits that an answer's headers report: milliseconds or seconds, a wrong clock of ours, and nonsense."""
 
 import pytest
 from hypothesis import given
@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from flowport.providers.answers import MAX_RESET_SECONDS, RateLimits, parse_rate_limits
 
 DATE = "Fri, 15 Jan 2027 08:00:00 GMT"
-TOLD_AT = 1_800_000_000.0
-NOW = TOLD_AT
+REPORTED_AT = 1_800_000_000.0
+NOW = REPORTED_AT
 
 
 def build_headers(reset: str, **others: str) -> dict[str, str]:
@@ -47,7 +47,7 @@ def test_the_reset_is_read_in_every_unit_and_believed_within_a_day(reset: str, s
 
 @pytest.mark.parametrize("wrong", [-86_400.0, 0.0, 86_400.0 * 365])
 def test_a_wrong_clock_of_ours_moves_no_reset(wrong: float) -> None:
-    """The answer tells the provider's own time beside the reset."""
+    """The answer reports the provider's own time beside the reset."""
     limits = parse_rate_limits(build_headers("1800000037500", date=DATE))
     assert limits is not None
     assert limits.get_reset_seconds(NOW + wrong) == 37.5
@@ -67,7 +67,7 @@ def test_without_a_usable_date_our_own_clock_decides(date: str) -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, {"x-ratelimit-reset": "37"}, {"x-ratelimit-remaining": "many"}])
-def test_no_count_is_no_word_on_limits(headers: dict[str, str]) -> None:
+def test_no_count_is_not_a_word_on_limits(headers: dict[str, str]) -> None:
     """A reset by itself says nothing."""
     assert parse_rate_limits(headers) is None
 
@@ -79,7 +79,7 @@ def test_a_rest_without_a_reset_is_kept_without_one() -> None:
 
 @given(st.dictionaries(st.sampled_from(["x-ratelimit-remaining", "x-ratelimit-reset", "date"]), st.text()))
 def test_no_header_breaks_the_parser(headers: dict[str, str]) -> None:
-    """They are written by strangers; an answer must not be lost over them."""
+    """They are written by others; an answer must not be lost over them."""
     limits = parse_rate_limits(headers)
     seconds = limits.get_reset_seconds(NOW) if limits else None
     assert seconds is None or 0.0 <= seconds <= MAX_RESET_SECONDS

@@ -120,7 +120,7 @@ def test_an_unknown_word_with_an_end_is_one(at: Any) -> None:
 @pytest.mark.parametrize(
     "at", [None, "", " ", 0, False, "0001-01-01T00:00:00Z", "1970-01-01T00:00:00.000Z", "null", "none", "-"]
 )
-def test_an_instant_that_stands_for_none_is_no_end(at: Any) -> None:
+def test_an_instant_that_stands_for_none_is_not_an_end(at: Any) -> None:
     """Some services write their zero there; the run would be given up while it goes on."""
     body = {"data": {"run_id": "r", "status": "upscaling", "completed_at": at}}
     magnific = MAGNIFIC.parse_status(answer(body), now=NOW)
@@ -138,7 +138,7 @@ def test_both_providers_read_the_same_table_and_keep_what_was_made(word: str, st
     magica = parse_run({"status": word, "response": {"result": OUTPUT}}, now=NOW)
     assert magica is not None
     assert magnific.state is state
-    # Magica's failed runs that hand something over were always told as partial.
+    # Magica's failed runs that hand something over were always reported as partial.
     assert magica.state is (RunState.PARTIAL if state is RunState.FAILED else state)
     assert bool(magnific.outputs) is bool(magica.outputs) is state.is_final
     assert magnific.unknown_status == magica.unknown_status == ""

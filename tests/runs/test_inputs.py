@@ -15,7 +15,7 @@ from flowport.domain.models import InputKind, JsonValue, Output, OutputKind, Run
 from flowport.media.input_files import FileMedia, UrlMedia, examine
 from flowport.media.sources import DiskSource, HeldSource, Source
 from flowport.network.file_transfer import Fetcher, Uploader
-from flowport.providers.interface import InlineFiles
+from flowport.providers.interface import FileLimits
 from flowport.providers.magnific.api import Magnific
 from flowport.runs.downloads import LinkRefresher
 from flowport.runs.inputs import InputPreparer, PreparedInputs
@@ -272,7 +272,7 @@ async def test_a_large_file_that_cannot_go_up_fails_the_run_or_is_made_smaller(
 ) -> None:
     """A picture can be; a video cannot, and the sentence says why it did not go up."""
     provider = Magnific()
-    inline = InlineFiles(frozenset({"image/png", "image/jpeg"}), 1500)
+    inline = FileLimits(frozenset({"image/png", "image/jpeg"}), 1500)
     provider.capabilities = replace(provider.capabilities, inline=inline)
     async with open_bench(store, tmp_path, *[build_answer({}, 500)] * 6, provider=provider) as bench:
         video = await bench.hold(VIDEO + bytes(2000))

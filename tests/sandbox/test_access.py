@@ -27,7 +27,7 @@ async def test_the_older_header_is_accepted(sandbox: Client) -> None:
 
 @pytest.mark.parametrize("path", ["me/flows", "flows/x", "flows/runs/x"])
 async def test_every_reading_operation_asks_for_the_key(sandbox: Client, path: str) -> None:
-    """Whether something exists is nobody's business without a key."""
+    """Whether something exists is not an one's business without a key."""
     assert (await sandbox.http.get(f"/v1/ai/{path}", headers={"x-magnific-api-key": "no"})).status_code == 401
 
 

@@ -19,7 +19,7 @@ class Clock:
     now = 1000.0
 
     def __call__(self) -> float:
-        """Tell the time."""
+        """Return the time."""
         return self.now
 
 
@@ -37,7 +37,7 @@ async def test_a_file_comes_with_its_type_and_length(sandbox: Client) -> None:
     assert (answer.headers["content-type"], answer.headers["content-length"]) == ("image/png", str(len(answer.content)))
 
 
-async def test_head_tells_the_length_alone(sandbox: Client) -> None:
+async def test_head_reports_the_length_alone(sandbox: Client) -> None:
     """Some clients ask before they fetch."""
     url = await make_link(sandbox)
     head, full = await sandbox.http.head(url), await sandbox.http.get(url)
@@ -101,6 +101,6 @@ def test_a_link_opens_its_own_path_only() -> None:
 
 
 @pytest.mark.parametrize("value", ["none", "aGVsbG8=", "data:image/png;base64,aGVsbG8="])
-def test_what_is_neither_an_id_nor_a_link_is_no_file(value: str) -> None:
+def test_what_is_neither_an_id_nor_a_link_is_not_a_file(value: str) -> None:
     """It may be base64."""
     assert build_files(Clock()).find(value) is None

@@ -144,7 +144,7 @@ async def test_an_earlier_result_can_be_an_input(sandbox: Client, field: str) ->
     assert (second["status"], second["result"]["images"][0]["width"]) == ("completed", 768)
 
 
-async def test_an_expired_link_is_no_input() -> None:
+async def test_an_expired_link_is_not_an_input() -> None:
     """It is the caller's input that is wrong, so the status is 422."""
     async with open_sandbox(link_seconds=-1) as sandbox:
         url = (await sandbox.finish("Text to Picture", prompt="hills"))["result"]["images"][0]["url"]
@@ -152,7 +152,7 @@ async def test_an_expired_link_is_no_input() -> None:
     assert (answer.status_code, answer.json()["message"]) == (422, "The link has expired or its token is wrong")
 
 
-async def test_a_video_is_no_photo(sandbox: Client) -> None:
+async def test_a_video_is_not_a_photo(sandbox: Client) -> None:
     """The id exists, the kind is wrong."""
     clip = (await sandbox.finish("Clip and Jingle", mood="merry"))["result"]["videos"][0]
     answer = await sandbox.run(SKETCH, photo=clip["id"])
@@ -167,14 +167,14 @@ JSON = st.recursive(
 @settings(max_examples=200, deadline=None, database=None)
 @given(st.sampled_from(APPS), st.data())
 def test_any_json_is_taken_or_refused(app: SandboxApp, data: st.DataObject) -> None:
-    """No value of a stranger gets anything but an answer."""
+    """No value of a other person gets anything but an answer."""
     keys = st.sampled_from([entry.key for entry in app.inputs])
     inputs = data.draw(st.dictionaries(keys, JSON | st.dictionaries(st.text(), JSON, max_size=2), max_size=3))
     assert get_status(app, json.loads(json.dumps(inputs))) in {202, 422}
 
 
 def test_a_film_or_a_sound_is_taken_as_it_is() -> None:
-    """No recipe looks into it; but the id of a picture is no film."""
+    """No recipe looks into it; but the id of a picture is not a film."""
     entries = (AppInput("clip", InputType.CREATION, "Clip", media_type="video"),)
     app = replace(APPS[0], inputs=entries)
     assert parse_inputs(app, {"clip": "AAAA"}, FILES.find) == {"clip": bytes(3)}

@@ -39,9 +39,11 @@ async def test_the_lists_are_as_documented(sandbox: Client, path: str, schema: d
 async def test_each_definition_is_as_documented(sandbox: Client, app: Any) -> None:
     """get-flow. Lists of texts were seen live and are not in the document; `key` is, and is no longer sent."""
     body = (await sandbox.http.get(f"/v1/ai/flows/{app.id}")).json()
-    for entry, told in zip(app.inputs, body["data"]["inputs"], strict=True):
-        assert (told["type"] in INPUT_DEFINITION["properties"]["type"]["enum"]) is (entry.type is not InputType.LIST)
-    body["data"]["inputs"] = [told for told in body["data"]["inputs"] if told["type"] != "list"]
+    for entry, reported in zip(app.inputs, body["data"]["inputs"], strict=True):
+        assert (reported["type"] in INPUT_DEFINITION["properties"]["type"]["enum"]) is (
+            entry.type is not InputType.LIST
+        )
+    body["data"]["inputs"] = [reported for reported in body["data"]["inputs"] if reported["type"] != "list"]
     check(body, GET_FLOW_200)
 
 

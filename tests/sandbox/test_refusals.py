@@ -6,7 +6,7 @@ from flowport.sandbox.web import answer_refused, get_message
 
 
 async def test_a_bug_is_a_500_without_its_text() -> None:
-    """As every server's: what broke is nobody's business."""
+    """As every server's: what broke is not an one's business."""
     answer = await answer_refused(Request({"type": "http"}), RuntimeError("secret"))
     assert (answer.status_code, answer.body) == (500, b'{"message":"Internal Server Error"}')
 

@@ -123,7 +123,7 @@ async def test_the_ports_are_taken_again(tmp_path: Path) -> None:
 
 
 async def test_links_of_a_port_that_is_taken_are_known_by_their_signature(tmp_path: Path) -> None:
-    """Another program may have the port the next day; where files were served before is told."""
+    """Another program may have the port the next day; where files were served before is reported."""
     async with open_sandbox(Storage(tmp_path)) as first:
         place = await upload(first, write(build_photo()))
         url = (await first.finish("Text to Picture", prompt="hills"))["result"]["images"][0]["url"]
@@ -234,8 +234,8 @@ async def test_other_types_are_refused(sandbox: Client, content_type: object) ->
     assert answer.status_code == 400
 
 
-async def test_a_picture_and_a_video_are_told_apart(sandbox: Client) -> None:
-    """An uploaded film is no picture."""
+async def test_a_picture_and_a_video_are_reported_apart(sandbox: Client) -> None:
+    """An uploaded film is not a picture."""
     place = await upload(sandbox, b"film", "video/mp4")
     answer = await sandbox.run("Photo to Pencil Sketch", photo=place["asset_url"])
     assert (answer.status_code, answer.json()["message"]) == (422, "Input 'photo' must be an image")

@@ -65,7 +65,7 @@ async def test_signals_are_left_to_the_command_line() -> None:
 
 
 async def test_a_taken_port_is_an_error_of_the_system() -> None:
-    """Whoever asked for the port can say so."""
+    """Anyone who asked for the port can say so."""
     called: list[object] = []
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
         await serve(SandboxOptions(key=KEY, port=taken.getsockname()[1]), lambda *given: called.append(given))

@@ -9,7 +9,7 @@ from flowport.sandbox.storage import DATABASE_NAME, VERSION, Storage
 
 
 def test_settings_and_the_secret_outlive_the_process(tmp_path: Path) -> None:
-    """Links of yesterday are told by their signature."""
+    """Links of yesterday are reported by their signature."""
     first = Storage(tmp_path)
     first.set_setting("ports", "1")
     signature = first.sign("text")
@@ -70,7 +70,7 @@ def test_a_folder_that_cannot_be_used_is_an_error_of_the_system(tmp_path: Path) 
         Storage(tmp_path / "file" / "sandbox")
 
 
-def test_a_change_that_the_disk_does_not_take_is_no_change(tmp_path: Path) -> None:
+def test_a_change_that_the_disk_does_not_take_is_not_a_change(tmp_path: Path) -> None:
     """It is an error of the system, and what was there stays."""
     storage = Storage(tmp_path)
     storage.set_setting("name", "before")

@@ -2,47 +2,29 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import anyio
 
 from flowport.actions.tool import PROVIDER_NAMES, Arguments, BuiltInTool, build_input
-from flowport.actions.views.view import MAX_RUN_BYTES, UNKNOWN_COST, Facts, View, count_twice, plain
+from flowport.actions.views.app import KnownApp, build_app_row, build_options
+from flowport.actions.views.view import MAX_RUN_BYTES, Facts, View, count_twice
 from flowport.actions.workspace import OpenCatalog, Workspace
-from flowport.catalog.listing import Listing
-from flowport.catalog.readings import build_choices, describe_choice
 from flowport.catalog.search import Candidate, Search, is_provider, search_apps
 from flowport.domain.errors import StoreError
 from flowport.domain.models import InputKind, JsonValue, OutputKind, Source
-from flowport.domain.text import clean_line, count_bytes, format_duration
-from flowport.domain.uris import format_app_uri
+from flowport.domain.text import clean_line, format_duration
 from flowport.providers.registry import get_key_advice
 from flowport.runs.calls import Caller
-from flowport.store.records import AppHistory, get_usual_seconds
+from flowport.store.records import AppHistory
 
 logger = logging.getLogger(__name__)
 
 MAX_ROWS: Final = 25
 """Apps that one answer lists, and apps whose reasons it tells."""
 
-_OPTIONS_HEAD_BYTES: Final = 400
-"""What is told around the options: names of inputs, and how many more there are."""
-
 REFRESH_SECONDS: Final = 20.0
 """How long `refresh` waits for the providers."""
-
-UNKNOWN_KINDS: Final = "unknown until it is run"
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """An app and what is known of its runs."""
-
-    listing: Listing
-    history: AppHistory
-    provider: str
-    """As people write it."""
 
 
 async def find_apps(workspace: Workspace, _: Caller, arguments: Arguments) -> View:
@@ -51,10 +33,10 @@ async def find_apps(workspace: Workspace, _: Caller, arguments: Arguments) -> Vi
     given = FIND_APPS.parse({name: value for name, value in arguments.items() if value not in ("", 0, None)})
     await workspace.wait_for_catalogues()
     if given.get("refresh"):
-        await _refresh_catalogues(workspace)
+        await refresh_catalogues(workspace)
     makes = OutputKind(str(given["makes"])) if "makes" in given else None
     asked = [one for one in workspace.catalogs if is_provider(one.provider_names, str(given.get("provider", "")))]
-    apps = [item for one in asked or workspace.catalogs for item in await _get_known(workspace, one)]
+    apps = [item for one in asked or workspace.catalogs for item in await get_known_apps(workspace, one)]
     able = [item for item in apps if makes is None or not item.history.kinds or makes in item.history.kinds]
     found = search_apps([Candidate(item.listing, item.history.kinds) for item in able or apps], _parse_search(given))
     is_exact = bool(asked and able) and found.is_exact
@@ -64,7 +46,7 @@ async def find_apps(workspace: Workspace, _: Caller, arguments: Arguments) -> Vi
         shown.sort(key=lambda item: not item.history.kinds)
     listed = {tool["name"] for tool in workspace.get_tools()}
     rows = [
-        _build_row(
+        build_app_row(
             item,
             provider=item.provider if len(workspace.catalogs) > 1 else "",
             is_listed=item.listing.tool_name in listed,
@@ -94,7 +76,7 @@ def _format_nearest(shown: int, total: int) -> str:
     return f"No app has all of that; the nearest {shown} of {_count(total)} {'is' if shown == 1 else 'are'} shown, the best first."
 
 
-async def _refresh_catalogues(workspace: Workspace) -> None:
+async def refresh_catalogues(workspace: Workspace) -> None:
     """Ask the providers again, all at once; what takes too long is left as it is."""
     with anyio.move_on_after(REFRESH_SECONDS):
         async with anyio.create_task_group() as group:
@@ -102,7 +84,7 @@ async def _refresh_catalogues(workspace: Workspace) -> None:
                 group.start_soon(one.catalog.refresh)
 
 
-def _find_meant(found: Sequence[_Known], words: str) -> int | None:
+def _find_meant(found: Sequence[KnownApp], words: str) -> int | None:
     """Return the place of the one app that a search is about; None when it is about several."""
     wanted = words.strip().casefold()
     exact = [
@@ -116,38 +98,6 @@ def _find_meant(found: Sequence[_Known], words: str) -> int | None:
     return 0 if len(found) == 1 else None
 
 
-def build_options(listing: Listing, *, words: str = "", room_bytes: int | None = None) -> Facts:
-    """Return what each input of an app offers to choose from, with the labels, as far as there is room.
-
-    Args:
-        words: Only options that hold them; all when empty.
-        room_bytes: What the facts may take of an answer; None for no bound.
-    """
-    options: dict[str, list[str]] = {}
-    unshown = 0
-    left = float("inf") if room_bytes is None else room_bytes - _OPTIONS_HEAD_BYTES
-    for item in listing.app.inputs or ():
-        if item.kind is not InputKind.SELECT or not item.options:
-            continue
-        shown = options.setdefault(listing.property_names.get(item.id, "?"), [])
-        described = dict.fromkeys(map(describe_choice, build_choices(item)))
-        for text in (text for text in described if words.casefold() in text.casefold()):
-            # In the structured content and in the text, with quotes and commas.
-            left -= count_bytes(text) * 2 + 4
-            if left < 0:
-                unshown += 1
-            else:
-                shown.append(text)
-    facts: Facts = {"options": {name: texts for name, texts in options.items() if texts}}
-    if unshown:
-        facts |= {"options_not_shown": unshown, "all_options": _format_rest(listing)}
-    return facts if facts["options"] or unshown else {}
-
-
-def _format_rest(listing: Listing) -> str:
-    return f"find_apps with option shows those that hold a text; {format_app_uri(listing.tool_name)} has all."
-
-
 def _parse_search(given: Mapping[str, JsonValue]) -> Search:
     takes, price = given.get("takes"), given.get("max_credits")
     return Search(
@@ -157,7 +107,8 @@ def _parse_search(given: Mapping[str, JsonValue]) -> Search:
     )
 
 
-async def _get_known(workspace: Workspace, one: OpenCatalog) -> list[_Known]:
+async def get_known_apps(workspace: Workspace, one: OpenCatalog) -> list[KnownApp]:
+    """Return the apps of a catalogue with what is known of their runs."""
     listings = one.catalog.current.listings
     app_ids = [listing.app.id for listing in listings]
     histories: Mapping[str, AppHistory] = {}
@@ -167,10 +118,10 @@ async def _get_known(workspace: Workspace, one: OpenCatalog) -> list[_Known]:
         # Apps are found without it; only what is known of earlier runs is missing.
         logger.warning("apps are shown without their history: %s", exc)
     title = one.account.provider.title
-    return [_Known(listing, histories.get(listing.app.id, AppHistory()), title) for listing in listings]
+    return [KnownApp(listing, histories.get(listing.app.id, AppHistory()), title) for listing in listings]
 
 
-def _format_unknown(found: Sequence[_Known], makes: OutputKind) -> str:
+def _format_unknown(found: Sequence[KnownApp], makes: OutputKind) -> str:
     unknown = sum(not item.history.kinds for item in found)
     if not unknown:
         return ""
@@ -179,34 +130,6 @@ def _format_unknown(found: Sequence[_Known], makes: OutputKind) -> str:
         f"{known or 'None'} of them {'has' if known <= 1 else 'have'} made {makes} here before; what the other {unknown} "
         "make is not told before they are run."
     )
-
-
-def _build_row(found: _Known, *, provider: str, is_listed: bool, is_kind_wanted: bool) -> Facts:
-    listing, history = found.listing, found.history
-    usual = get_usual_seconds(history.durations)
-    row: Facts = {
-        "tool": listing.tool_name,
-        "app": clean_line(listing.app.name),
-        "id": clean_line(listing.app.id),
-        "provider": provider,
-        "price_credits": UNKNOWN_COST if listing.app.price_credits is None else plain(listing.app.price_credits),
-        "usual_seconds": None if usual is None else max(round(usual), 1),
-        "call_it_by": "" if listing.left_out else listing.tool_name if is_listed else "run_app",
-        "inputs": _format_inputs(listing),
-        "makes": ", ".join(sorted(history.kinds)) or (UNKNOWN_KINDS if is_kind_wanted else ""),
-        "left_out_because": listing.left_out,
-    }
-    return {key: value for key, value in row.items() if value not in ("", None)}
-
-
-def _format_inputs(listing: Listing) -> str:
-    if listing.app.inputs is None:
-        return "" if listing.left_out else "read when the app is first run"
-    names = [
-        f"{listing.property_names.get(item.id, '?')} ({item.kind.value}{', required' if item.is_required else ''})"
-        for item in listing.app.inputs
-    ]
-    return ", ".join(names) or "none"
 
 
 def _build_catalogue_facts(workspace: Workspace, one: OpenCatalog) -> Facts:

@@ -19,7 +19,7 @@ from flowport.domain.spending import find_price_question
 from flowport.runs.batch.prepare import BatchRequest, InputRow
 from flowport.runs.calls import Caller, RunRequest
 from flowport.runs.prepare import PreparedCall, price_call
-from flowport.runs.submit import Offer
+from flowport.runs.submit import UNWATCHED, Offer, Watcher
 from flowport.runs.waiting import report_while
 
 _MAX_READ_NAMES: Final = 500
@@ -48,12 +48,14 @@ async def run_app(
     arguments: Arguments,
     *,
     is_new_wanted: bool = False,
+    watcher: Watcher = UNWATCHED,
 ) -> View:
     """Start a run, or join the one that the call repeats, and return its answer."""
     arguments, is_asked_for = _take_new_run(listing, arguments)
     request = workspace.build_request(caller, is_new_wanted=is_new_wanted or is_asked_for)
-    preparation = _Preparation(workspace, home, listing, arguments)
+    preparation = _Preparation(workspace, home, listing, arguments, watcher)
     async with workspace.run_submitter.submit(preparation, request, caller) as submission:
+        watcher.note_run(submission.run, is_joined=submission.is_joined)
         if submission.is_joined:
             await workspace.recovery.resume(submission.run)
         view = await workspace.waiter.wait_for_run(submission.run, caller)
@@ -68,6 +70,7 @@ class _Preparation:
     home: OpenCatalog
     listing: Listing
     arguments: Arguments
+    watcher: Watcher
 
     async def prepare(self, request: RunRequest, caller: Caller) -> Offer[PreparedCall]:
         """Check the arguments and files, and price the run."""
@@ -78,6 +81,7 @@ class _Preparation:
         account = self.home.account
         call = await self.workspace.preparer.prepare(account, self.listing, self.arguments, request)
         call = await price_call(call, account)
+        self.watcher.note_price(call.app.price_credits, 1)
         limits = self.workspace.settings.spending_limits
         return Offer(call, find_price_question(limits, call.app_name, call.app.price_credits))
 

@@ -18,7 +18,7 @@ from flowport.runs.batch.input_rows import CSV, read_rows
 from flowport.runs.batch.prepare import MAX_ROWS, BatchRequest, PreparedBatch, prepare_batch
 from flowport.runs.calls import Caller, RunRequest
 from flowport.runs.prepare import price_call
-from flowport.runs.submit import Offer
+from flowport.runs.submit import UNWATCHED, Offer, Watcher
 from flowport.runs.waiting import report_while
 
 VARIATIONS: Final = replace(
@@ -63,11 +63,13 @@ async def start_batch(
     *,
     is_new_wanted: bool,
     should_wait: bool = True,
+    watcher: Watcher = UNWATCHED,
 ) -> View:
     """Start a batch, or join the one that the call repeats, and return its answer."""
     request = workspace.build_request(caller, is_new_wanted=is_new_wanted)
-    preparation = _Preparation(workspace, home, listing, order)
+    preparation = _Preparation(workspace, home, listing, order, watcher)
     async with workspace.batch_submitter.submit(preparation, request, caller) as submission:
+        watcher.note_run(submission.run, is_joined=submission.is_joined)
         if submission.is_joined:
             await workspace.recovery.resume(submission.run)
         view = await get_batch_view(workspace, caller, submission.run, wait=should_wait)
@@ -82,6 +84,7 @@ class _Preparation:
     home: OpenCatalog
     listing: Listing
     order: BatchRequest
+    watcher: Watcher
 
     async def prepare(self, request: RunRequest, caller: Caller) -> Offer[PreparedBatch]:
         """Check and price all rows, and report meanwhile: thousands of files take their time."""
@@ -98,6 +101,7 @@ class _Preparation:
         call = await report_while(pricing, caller, workspace.clock, "asking what a run costs")
         runs = len(batch.rows)
         total = None if call.app.price_credits is None else call.app.price_credits * runs
+        self.watcher.note_price(total, runs)
         question = find_price_question(workspace.settings.spending_limits, call.app_name, total, runs=runs)
         return Offer(replace(batch, call=call), question)
 

@@ -1,12 +1,11 @@
-"""Read a provider's lists in the path family in which it answers, and narrow a catalogue to a source."""
+"""Read a provider's lists in the path family in which it answers."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import anyio
 
-from flowport.catalog.listing import Catalogue
 from flowport.domain.errors import ProviderError, ProviderRejected
 from flowport.domain.models import Source
 from flowport.network.account import OpenAccount
@@ -49,14 +48,6 @@ async def fetch_lists(account: OpenAccount, source: Source) -> FetchedLists:
     if not found.lists:
         raise found.failures[0]
     return found
-
-
-def narrow_catalogue(catalogue: Catalogue, source: Source) -> Catalogue:
-    """Return the catalogue with only the apps of a source."""
-    if catalogue.source is source:
-        return catalogue
-    kept = tuple(item for item in catalogue.listings if source.includes(is_own=item.app.is_own))
-    return replace(catalogue, listings=kept)
 
 
 async def _read(account: OpenAccount, provider: Provider, source: Source) -> FetchedLists:

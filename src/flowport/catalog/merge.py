@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from flowport.catalog.listing import Catalogue, Listing
-from flowport.domain.models import App
+from flowport.domain.models import App, Source
 
 STALE_AFTER_SECONDS: Final = 24 * 3600.0
 """After this long a definition is read again without a sign of a change."""
@@ -101,3 +101,11 @@ def _update_definitions(catalogue: Catalogue, other: Catalogue) -> Catalogue:
 def _get_age_rank(at: float | None) -> float:
     """Return a comparable instant; None is older than everything."""
     return float("-inf") if at is None else at
+
+
+def narrow_catalogue(catalogue: Catalogue, source: Source) -> Catalogue:
+    """Return the catalogue with only the apps of a source."""
+    if catalogue.source is source:
+        return catalogue
+    kept = tuple(item for item in catalogue.listings if source.includes(is_own=item.app.is_own))
+    return replace(catalogue, listings=kept)

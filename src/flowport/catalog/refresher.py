@@ -12,17 +12,19 @@ from typing import Any, Final
 import anyio
 
 from flowport.catalog.cache import get_stamp, load_catalogue, save_catalogue
-from flowport.catalog.fetch import fetch_lists, narrow_catalogue
-from flowport.catalog.listing import Catalogue, Listing, NameBook
+from flowport.catalog.fetch import fetch_lists
+from flowport.catalog.listing import Catalogue, Listing
 from flowport.catalog.merge import (
     carry_over,
     choose_to_reread,
     get_unread,
     is_outdated,
     merge_catalogues,
+    narrow_catalogue,
     replace_listings,
     unite_apps,
 )
+from flowport.catalog.name_book import NameBook
 from flowport.catalog.ranking import Places, RankedTool, index_tools, order_listings, rank_tools
 from flowport.catalog.search import get_listing
 from flowport.domain.backoff import Backoff

@@ -1,8 +1,9 @@
 """Commands that accept no abbreviation, since it could mean another flag in the next version, and suggest the nearest flag."""
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import click
 
@@ -89,6 +90,12 @@ def define_command(name: str, **options: Any) -> Callable[[Callable[..., Any]], 
     return click.command(name, cls=Command, **options)
 
 
+def call(module: str, name: str, given: dict[str, Any]) -> int:
+    """Import what a command does, which its help and its completion need not, and return its exit code."""
+    code: int = getattr(importlib.import_module(module), name)(given)
+    return code
+
+
 def _format_hint(name: str, known: Sequence[str]) -> str:
     """Return a suggestion for a flag, which may be spelt like its variable; may be empty."""
     plain = "-".join(filter(None, name.replace("_", "-").lower().split("-")))
@@ -112,5 +119,33 @@ def add_config_flag(function: _Function) -> _Function:
 
 def add_record_flags(function: _Function) -> _Function:
     """Add the flags that select the store."""
-    home = click.option("--home", metavar="FOLDER", help="The folder of the record.")
+    home = click.option("--home", metavar="FOLDER", help="The folder of the record, instead of FLOWPORT_HOME.")
     return home(add_config_flag(function))
+
+
+def add_json_flag(function: _Function) -> _Function:
+    """Add the flag that prints one JSON document."""
+    return click.option("--json", "is_json", is_flag=True, help="Print one JSON document.")(function)
+
+
+def add_yes_flag(function: _Function) -> _Function:
+    """Add the flag that answers the questions of a command."""
+    return click.option("--yes", "-y", "is_agreed", is_flag=True, help="Answer every question with yes.")(function)
+
+
+def add_common_flags(function: _Function) -> _Function:
+    """Add the flags that every command about apps and runs has."""
+    return add_json_flag(add_record_flags(function))
+
+
+KEY_VARIABLES: Final = {
+    "MAGNIFIC_API_KEY": "Key of Magnific; without any key the built-in demo apps are used.",
+    "MAGICA_API_KEY": "Key of Magica.",
+    "FLOWPORT_HOME": "Folder of the record and the catalogue.",
+}
+MONEY_VARIABLES: Final = {
+    "FLOWPORT_MAX_CREDITS_PER_RUN": "No run above this price.",
+    "FLOWPORT_MAX_CREDITS_PER_DAY": "No more than this in 24 hours.",
+    "FLOWPORT_CONFIRM_ABOVE_CREDITS": "Ask before each run above this price.",
+    "FLOWPORT_OUTPUT_DIR": "Where results are saved.",
+}

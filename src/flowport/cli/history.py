@@ -1,25 +1,31 @@
 """`flowport history`: print how many runs are in the store and how much space they take."""
 
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-from flowport.cli.flags import add_record_flags, define_command
+from flowport.cli.console import ExitCode, print_json
+from flowport.cli.flags import add_common_flags, define_command
 from flowport.cli.run_records import format_bytes, format_count, run_on_record
 from flowport.domain.models import LOCAL_OWNER
 from flowport.store.interface import Store
 
 
 @define_command("history", examples=("flowport history", "flowport history --home /mnt/work/flowport"))
-@add_record_flags
-def command(config: Path | None, home: str | None) -> int:
+@add_common_flags
+def command(config: Path | None, home: str | None, *, is_json: bool) -> int:
     """Print how many runs are on record and how much space they take."""
-    return run_on_record(config, home, print_history)
+    return run_on_record(config, home, partial(print_history, is_json=is_json), is_json=is_json)
 
 
-async def print_history(store: Store) -> None:
+async def print_history(store: Store, *, is_json: bool) -> ExitCode:
     """Write one line for each number."""
     history = await store.get_history(owner=LOCAL_OWNER)
+    if is_json:
+        print_json({**asdict(history), "record_bytes": await store.get_disk_use()})
+        return ExitCode.DONE
     oldest = "none" if history.oldest_at is None else _format_day(history.oldest_at)
     disk = await store.get_disk_use()
     saved = f"{format_bytes(history.saved_bytes)} in {format_count(history.saved_outputs, 'file')}"
@@ -32,6 +38,7 @@ async def print_history(store: Store) -> None:
         f"record on disk  {format_bytes(disk)}\n"
         f"saved outputs   {saved}\n"
     )
+    return ExitCode.DONE
 
 
 def _format_day(instant: float) -> str:

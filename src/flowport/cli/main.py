@@ -25,11 +25,20 @@ class Entry:
 
 
 COMMANDS: Final = {
-    "serve": Entry("flowport.cli.serve", "speak MCP on standard input and output (the default), or over HTTP"),
+    "apps": Entry("flowport.cli.apps", "list apps with their prices, durations and inputs"),
+    "show": Entry("flowport.cli.show", "show an app, or a run with its files"),
+    "run": Entry("flowport.cli.run", "run an app and wait for its files"),
+    "batch": Entry("flowport.cli.batch", "run an app for each row of a table"),
+    "runs": Entry("flowport.cli.runs", "list the newest runs"),
+    "open": Entry("flowport.cli.open", "open the files of a run"),
+    "cancel": Entry("flowport.cli.cancel", "cancel a run or a batch"),
+    "balance": Entry("flowport.cli.balance", "show what is left, and what was spent"),
     "gallery": Entry("flowport.cli.gallery", "show runs and their results in a browser of this computer"),
     "history": Entry("flowport.cli.history", "print how many runs are on record, and how much space they take"),
     "erase": Entry("flowport.cli.erase", "remove runs from the record"),
+    "serve": Entry("flowport.cli.serve", "speak MCP on standard input and output (the default), or over HTTP"),
     "sandbox": Entry("flowport.cli.sandbox", "serve the demo provider alone, for development and tests"),
+    "completion": Entry("flowport.cli.completion", "print the completion script of a shell"),
 }
 """Every command, in the order of the help."""
 
@@ -38,12 +47,14 @@ HELP_FLAGS: Final = ("-h", "--help")
 CONTEXT: Final[dict[str, Any]] = {"help_option_names": list(HELP_FLAGS), "max_content_width": 100}
 
 INTRODUCTION: Final = f"""\
-Flowport {__version__}: visual AI apps as MCP tools.
+Flowport {__version__} runs the visual AI apps of your account, here or through an assistant.
 
-An assistant starts this command and speaks MCP with it over a pipe. In a terminal, name a command:
-  flowport --help         lists the commands
-  flowport serve --help   lists the settings of the server
-Without a key of a provider, the built-in demo apps are used.
+Type next:
+  flowport apps                     what you can run, and what it costs
+  flowport run APP prompt="a lake"  run one and get its files
+  flowport --help                   all commands
+
+An assistant starts this same command and speaks MCP with it over a pipe. Without a provider's key, demo apps are used.
 """
 
 

@@ -7,18 +7,20 @@ from typing import Final
 
 import anyio
 
-from flowport.bootstrap import find_store
+from flowport.cli.console import ExitCode, print_json, report_error, word_for_terminal
 from flowport.domain.call_errors import RunNotOver
 from flowport.domain.errors import ConfigurationError, FlowportError, RunNotFound
 from flowport.domain.text import clean_line
 from flowport.settings.settings import get_environment, load_home
 from flowport.store.interface import Store
+from flowport.store.opening import find_store
 
-USAGE_ERROR: Final = 2
 _THOUSAND: Final = 1000
 
 
-def run_on_record(config: Path | None, home: str | None, work: Callable[[Store], Awaitable[None]]) -> int:
+def run_on_record(
+    config: Path | None, home: str | None, work: Callable[[Store], Awaitable[ExitCode]], *, is_json: bool = False
+) -> int:
     """Run a command on the store that its flags select, and return the exit code.
 
     A missing store is not created.
@@ -27,15 +29,16 @@ def run_on_record(config: Path | None, home: str | None, work: Callable[[Store],
     try:
         folder = load_home(given, get_environment(), config_path=config)
     except ConfigurationError as exc:
-        sys.stderr.write(f"{exc}\n")
-        return USAGE_ERROR
+        return report_error(exc, is_json=is_json)
     try:
-        if not anyio.run(_work_on, folder, work):
-            sys.stdout.write(f"There is no record of runs in {folder}.\n")
+        code = anyio.run(_work_on, folder, work)
     except FlowportError as exc:
-        sys.stderr.write(f"{format_for_terminal(exc, folder)}\n")
-        return 1
-    return 0
+        return report_error(exc, is_json=is_json, text=format_for_terminal(exc, folder))
+    if code is None and is_json:
+        print_json({"runs": []})
+    elif code is None:
+        sys.stdout.write(f"There is no record of runs in {folder}.\n")
+    return code or ExitCode.DONE
 
 
 def format_for_terminal(error: FlowportError, home: Path) -> str:
@@ -46,18 +49,17 @@ def format_for_terminal(error: FlowportError, home: Path) -> str:
         case RunNotOver(run_id):
             return f"The run {clean_line(run_id)!r} is not over, and its result may still come. Erase it when it is."
         case _:
-            return str(error)
+            return word_for_terminal(str(error))
 
 
-async def _work_on(home: Path, work: Callable[[Store], Awaitable[None]]) -> bool:
+async def _work_on(home: Path, work: Callable[[Store], Awaitable[ExitCode]]) -> ExitCode | None:
     store = find_store(home)
     if store is None:
-        return False
+        return None
     try:
-        await work(store)
+        return await work(store)
     finally:
         await store.close()
-    return True
 
 
 def format_count(number: int, what: str) -> str:

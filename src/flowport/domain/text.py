@@ -61,6 +61,8 @@ def format_quoted(text: str, *, limit: int = MAX_LABEL_LENGTH) -> str:
 
 def drop_invisible(text: str) -> str:
     """Return the text without invisible characters; spaces stay."""
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(c for c in _INVISIBLE.sub("", text) if unicodedata.category(c) not in _DROPPED_CATEGORIES)
 
 
@@ -70,6 +72,8 @@ def _take_start(text: str, limit: int) -> str:
 
 
 def _fold(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return " ".join(text.split())
     # White space first: line feeds and tabs are controls too, and must separate words.
     spaced = " ".join(text.split())
     visible = drop_invisible(spaced)

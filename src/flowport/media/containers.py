@@ -156,7 +156,7 @@ class Walker:
         return read_at(self._file, part.start, min(count, part.end - part.start))
 
     def read_first(self, parent: Part, *path: bytes, count: int = 8) -> bytes:
-        """Return the beginning of the first part under these names; empty when there is none."""
+        """Return the beginning of the first part under these names; empty when it does not exist."""
         return next((self.read(part, count) for part in self.find_all(parent, *path)), b"")
 
 
@@ -180,7 +180,7 @@ EBML_CLUSTER: Final = b"\x1f\x43\xb6\x75"
 
 
 def _parse_element(header: bytes) -> tuple[bytes, int, int | None] | None:
-    # Both numbers tell their own size by their first byte; a name keeps the bits that do.
+    # The first byte of each number holds its size; a name keeps those bits.
     name_bytes = 9 - header[0].bit_length()
     length_field = header[name_bytes : name_bytes + 8]
     length_bytes = 9 - length_field[0].bit_length() if length_field else 9

@@ -86,7 +86,7 @@ class Converted:
 
 
 def is_odd_picture_url(url: str) -> bool:
-    """Tell whether a URL ends like a picture in a format that providers do not accept."""
+    """Check whether a URL ends like a picture in a format that providers do not accept."""
     return PurePosixPath(urlsplit(url).path).suffix.lower() in _ENDINGS
 
 
@@ -131,7 +131,9 @@ def convert_picture(file: BinaryIO, sniffed: FileFormat, wanted: Wanted, *, argu
     size_bytes = count_file_bytes(file)
     with _open(file, sniffed, argument) as image:
         if _is_taken(image, sniffed, size_bytes, wanted):
-            return _end(file, sniffed) if image.format == "JPEG" else None
+            # A JPEG may lack its end mark alone.
+            view = view_jpeg(file) if image.format == "JPEG" else file
+            return None if view is file else Converted(sniffed.mime_type, view.read(), "")
         _check_depth(image, argument)
         width, height, has_more = image.width, image.height, _has_more_pictures(image, file)
         reduction, is_lossless = _reduce(image, argument), image.format in _LOSSLESS
@@ -150,14 +152,8 @@ def convert_picture(file: BinaryIO, sniffed: FileFormat, wanted: Wanted, *, argu
 
 
 def _is_taken(image: "Image.Image", sniffed: FileFormat, size_bytes: int, wanted: Wanted) -> bool:
-    """Tell whether the file is sent as it is: accepted type and size, upright, in RGB or grey."""
+    """Check whether the file is sent as it is: accepted type and size, upright, in RGB or grey."""
     return sniffed.mime_type in wanted.types and size_bytes <= wanted.max_bytes and _is_plain(image)
-
-
-def _end(file: BinaryIO, sniffed: FileFormat) -> Converted | None:
-    """Return a JPEG completed with its end mark if only that is missing; None when it is whole."""
-    view = view_jpeg(file)
-    return None if view is file else Converted(sniffed.mime_type, view.read(), "")
 
 
 @contextmanager
@@ -262,7 +258,7 @@ def _reduce(image: "Image.Image", argument: str) -> int:
 
 
 def _is_plain(image: "Image.Image") -> bool:
-    """Tell whether every reader shows the file the same way: upright and not in CMYK."""
+    """Check whether every reader shows the file the same way: upright and not in CMYK."""
     return image.mode != "CMYK" and get_orientation(image) == 1
 
 
@@ -331,7 +327,7 @@ def _write(picture: "Image.Image", kind: str) -> bytes:
 
 
 def _has_more_pictures(image: "Image.Image", file: BinaryIO) -> bool:
-    """Tell whether there are other pictures beside the one that goes, and not just copies of it."""
+    """Check whether there are other pictures beside the one that goes, and not just copies of it."""
     if image.format != "TIFF":
         return bool(getattr(image, "is_animated", False))
     place = file.tell()

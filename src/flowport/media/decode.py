@@ -81,7 +81,7 @@ def find_scan(file: BinaryIO) -> Scan | None:
 
 
 def has_end_mark(file: BinaryIO) -> bool:
-    """Tell whether the pixels are followed by an end mark, without decoding them."""
+    """Check whether the pixels are followed by an end mark, without decoding them."""
     scan = find_scan(file)
     return scan is not None and _find_mark(file, _END, scan.end, count_file_bytes(file)) >= 0
 
@@ -112,7 +112,7 @@ def view_jpeg(file: BinaryIO) -> BinaryIO | View:
 
 
 def _has_all_scans(file: BinaryIO, scan: Scan, end: int) -> bool:
-    """Tell whether all pixels are there: then it makes no difference what follows them."""
+    """Check whether all pixels are there: then it makes no difference what follows them."""
     if scan.is_progressive and not _has_last_scans(file, scan, end):
         return False
     part = Span(0, end)
@@ -133,7 +133,7 @@ def _decode_small(file: View) -> bytes:
 
 
 def _has_last_scans(file: BinaryIO, first: Scan, end: int) -> bool:
-    """Tell whether the scans of a progressive JPEG have refined every component to its last bit."""
+    """Check whether the scans of a progressive JPEG have refined every component to its last bit."""
     fine: dict[int, set[str]] = {}
     place = first.start
     while place > 1:
@@ -150,7 +150,7 @@ def _has_last_scans(file: BinaryIO, first: Scan, end: int) -> bool:
 
 
 def has_one_scan(image: "Image.Image") -> bool:
-    """Tell whether all components of a JPEG come together; False where that is unknown."""
+    """Check whether all components of a JPEG come together; False where that is unknown."""
     file = getattr(image, "fp", None)
     if image.info.get("progressive") or file is None:
         return False
@@ -196,7 +196,7 @@ _M_MMAP_THRESHOLD: Final = -3  # mallopt(3)
 
 @cache
 def trim_after_large_image() -> bool:
-    """Make glibc return large freed blocks to the system from the first call on; tell whether the C library can do so.
+    """Make glibc return large freed blocks to the system from the first call on; say whether the C library can do so.
 
     It raises its limit for that with every large block that is freed, up to 32 MB: after the first picture the memory of
     the next ones would stay with the process, in addition to whatever is large next.
@@ -286,7 +286,7 @@ def get_orientation(image: "Image.Image") -> int:
 
 
 def is_deep_grey(image: "Image.Image") -> bool:
-    """Tell whether a picture is grey of more than eight bits with a known black and white."""
+    """Check whether a picture is grey of more than eight bits with a known black and white."""
     return image.mode.startswith("I;16")
 
 

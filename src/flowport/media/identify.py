@@ -40,7 +40,7 @@ def identify(file: BinaryIO) -> FileFormat | None:
 
 
 def has_tracks(file: BinaryIO, found: FileFormat) -> bool:
-    """Tell whether a format was read from tracks, or needs none: a sound that is no container."""
+    """Check whether a format was read from tracks, or needs none: a sound without a container."""
     return found.structure not in _TRACK_READERS or _read_tracks(view_untagged(file), found.structure) is not None
 
 
@@ -214,7 +214,7 @@ def find_fault(file: BinaryIO, found: FileFormat) -> str:
 
 
 def _find_box_fault(file: BinaryIO) -> str:
-    """Check the outermost boxes. What follows the index and is no known box was appended by cameras and editors."""
+    """Check the outermost boxes. An unknown box after the index was appended by cameras and editors."""
     boxes = walk_boxes(file)
     names: set[bytes] = set()
     for box in boxes.iterate(boxes.whole):

@@ -141,7 +141,7 @@ def unwrap(value: str, rules: MediaRules) -> str:
 
 
 def _is_there(text: str, rules: MediaRules) -> bool:
-    """Tell whether a file under the roots has this name or a similar one."""
+    """Check whether a file under the roots has this name or a similar one."""
     try:
         path = _locate(text, "", rules)
     except ArgumentsInvalid:

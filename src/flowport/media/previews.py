@@ -77,7 +77,7 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class NoPreview:
-    """Why there is none."""
+    """Why a picture has no preview."""
 
     reason: str
     """Ends a sentence; holds nothing from the file."""
@@ -133,7 +133,7 @@ def _open(source: Path | bytes | BinaryIO) -> AbstractContextManager[BinaryIO]:
 
 
 def _is_plain(image: "Image.Image") -> bool:
-    """Tell whether every client shows the file as it is: a common format and colours, upright, without movement."""
+    """Check whether every client shows the file as it is: a common format and colours, upright, without movement."""
     is_common = image.format in {"PNG", "JPEG"} and image.mode in {"L", "P", "RGB", "RGBA"}
     is_upright = "exif" not in image.info and "xmp" not in image.info
     return is_common and is_upright and not getattr(image, "is_animated", False)

@@ -208,7 +208,7 @@ def _claim_name(partial: Path, requested: Path, *, can_resume: bool = False) -> 
 
 
 def _has_same_bytes(partial: Path, path: Path) -> bool:
-    """Tell whether a file stands there that holds what the partial one does; links, folders and pipes are no files."""
+    """Check whether a file stands there that holds what the partial one does; links, folders and pipes do not count."""
     try:
         # Without waiting, which the opening of a pipe would be.
         descriptor = os.open(path, os.O_RDONLY | _FOUND_FLAGS)
@@ -243,7 +243,7 @@ def sweep_partials(folder: Path, *, has_died: Callable[[str], bool], before: flo
     """Remove the partial files whose writer has died, or that are older than an instant; return how many.
 
     Args:
-        has_died: Tells of a writer's process id whether it is known to have died. A writer of another home is not
+        has_died: Checks whether the writer with a process id is known to have died. A writer of another home is not
             known, and may be alive.
         before: Seconds since the epoch; applies to files whose writer is not known to have died.
     """

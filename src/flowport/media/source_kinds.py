@@ -219,12 +219,12 @@ def _is_unseen(letter: str) -> bool:
 
 
 def is_of_this_computer(text: str) -> bool:
-    """Tell whether a text names a drive of this computer in the form of a share."""
+    """Check whether a text names a drive of this computer in the form of a share."""
     return _DEVICE.match(text.strip()) is not None or _LOCAL_SHARE.match(text.strip()) is not None
 
 
 def is_share_of_linux(text: str, linux_name: str) -> bool:
-    """Tell whether a text is what Windows calls a file of this Linux."""
+    """Check whether a text is what Windows calls a file of this Linux."""
     found = _SHARE_OF_THIS_LINUX.fullmatch(text.strip()) if len(text) <= _MAX_CHARACTERS else None
     return found is not None and bool(linux_name) and found[1].casefold() == linux_name.casefold()
 

@@ -155,12 +155,13 @@ class OpenAccount:
 
     async def localize(self, url: str) -> str:
         """Return a link as it leads to its file now: that of a built-in sandbox may name an earlier process's port."""
-        origin = _get_loopback_origin(url) if self.is_sandbox else None
-        if origin is None:
+        link = url.strip()
+        found = _LOOPBACK_ORIGIN.match(link) if self.is_sandbox else None
+        if found is None:
             return url
         present = await self.fetch_file_origins()
-        is_former = self._location is not None and origin in self._location.former_file_origins and len(present) == 1
-        return next(iter(present)) + url.strip()[len(origin) :] if is_former else url
+        is_former = self._location is not None and found[0] in self._location.former_file_origins
+        return next(iter(present)) + link[found.end() :] if is_former and len(present) == 1 else url
 
     async def has_upload(self, upload_id: str) -> bool:
         """Check whether the provider still has a file that was uploaded; only the built-in sandbox is asked.
@@ -201,12 +202,6 @@ def _looks_elsewhere(error: FlowportError) -> bool:
     if isinstance(error, ProviderBroken):
         return error.status < _SERVER_ERROR or error.status in _GATEWAY_ERRORS
     return isinstance(error, ProviderUnreachable) and error.breakage in _NO_HTTP
-
-
-def _get_loopback_origin(url: str) -> str | None:
-    """Return the origin of a link to this machine as the sandbox writes it, None for another link."""
-    found = _LOOPBACK_ORIGIN.match(url.strip())
-    return None if found is None else found[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,7 @@ def _describe(exc: OSError | ValueError) -> str:
 
 
 def _log_keys(context: ssl.SSLContext) -> None:
-    """Honour the variable that debuggers of connections set; a file that cannot be written is no reason to stop."""
+    """Honour the variable that debuggers of connections set; one that cannot be written is ignored."""
     if name := os.environ.get("SSLKEYLOGFILE"):
         try:
             context.keylog_filename = name

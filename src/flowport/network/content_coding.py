@@ -23,7 +23,7 @@ _UNREADABLE: Final = frozenset({"br", "zstd", "compress", "x-compress", "dcb", "
 def find_unreadable_coding(header: str) -> str:
     """Return a coding that cannot be unpacked here; empty when all can.
 
-    A name that is no registered coding counts as none: stores write `aws-chunked` or a character set there, over plain bytes.
+    An unregistered name does not count: stores write `aws-chunked` or a character set there, over plain bytes.
     """
     codings = _parse(header)
     known = [coding for coding in codings if coding in _GZIP or coding == "deflate"]

@@ -170,7 +170,8 @@ def build_request(
     """Return a request that connects to an address, or to the name where a proxy resolves it, with the name as its host."""
     return httpx2.Request(
         "GET" if body is None else "PUT",
-        url.copy_with(host=host),
+        # Another host makes the library parse the whole address again.
+        url if host == url.raw_host.decode("ascii") else url.copy_with(host=host),
         headers={**headers, "Host": url.netloc.decode("ascii"), "User-Agent": "flowport"},
         content=body,
         extensions={"timeout": {"connect": _CONNECT_SECONDS, "read": seconds, "write": seconds, "pool": seconds}},
@@ -269,7 +270,7 @@ class Outlet:
 
         Raises:
             NotConnected: There was none.
-            httpx2.HTTPError: The connection broke off, or what came is no HTTP.
+            httpx2.HTTPError: The connection broke off, or the answer is not HTTP.
         """
         for place, host in enumerate(way.hosts, 1):
             progress = RequestProgress(way.proxy)

@@ -143,7 +143,7 @@ def _explain(error: Exception, session: _Session, location: Location, *, title: 
         raise error
     logger.info("%s did not answer as an MCP server (%s)", title, type(first).__name__)
     is_refused = session.last.status >= _FAILED
-    return session.last if is_refused else _build_answer(_GARBLED, {"message": "it is no MCP server"})
+    return session.last if is_refused else _build_answer(_GARBLED, {"message": "it is not an MCP server"})
 
 
 @asynccontextmanager
@@ -187,15 +187,11 @@ def _read_result(result: "CallToolResult") -> Any:
     """Return what a tool returned: its structured content, else its text as JSON, else the text."""
     if result.structured_content is not None:
         return result.structured_content
-    text = _format_texts(result)
+    text = "\n".join(block.text for block in result.content if block.type == "text")
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         return {"message" if result.is_error else "text": text}
-
-
-def _format_texts(result: "CallToolResult") -> str:
-    return "\n".join(block.text for block in result.content if block.type == "text")
 
 
 def _build_answer(status: int, body: Any) -> ApiAnswer:

@@ -53,6 +53,10 @@ _TIDY_REPLY_SECONDS: Final = 20.0
 _GRANTED: Final = b"ok\n"
 _LOOPBACK_URL: Final = re.compile(r"http://127\.0\.0\.1:[0-9]{1,5}")
 
+_OWN_SESSION: dict[str, Any] = {"start_new_session": True}
+if sys.platform == "win32":
+    _OWN_SESSION = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
+
 _left_running: list["subprocess.Popen[bytes]"] = []
 """Children that other programs still use when we have let go: the system collects them when we end."""
 
@@ -92,7 +96,7 @@ class BuiltInSandbox:
         self._location: Location | None = None
         self._about: _About | None = None
         self._lock = anyio.Lock()
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     async def locate(self) -> Location:
         """Return where the sandbox listens, finding or starting it if need be.
@@ -168,11 +172,11 @@ class BuiltInSandbox:
         if self._folder is None:
             return None
         try:
-            told = json.loads((self._folder / ADDRESS_NAME).read_bytes())
+            report = json.loads((self._folder / ADDRESS_NAME).read_bytes())
         except (OSError, ValueError):
             return None
-        is_ours = isinstance(told, dict) and told.get("version") == ADDRESS_VERSION
-        return _parse_about(told, told.get("key")) if is_ours else None
+        is_ours = isinstance(report, dict) and report.get("version") == ADDRESS_VERSION
+        return _parse_about(report, report.get("key")) if is_ours else None
 
     async def _join(self, about: _About) -> Location | None:
         """Take a share in a sandbox that runs; None when it does not, or is ending."""
@@ -196,8 +200,8 @@ class BuiltInSandbox:
         key = secrets.token_urlsafe(24)
         process = _spawn(self._command, folder)
         try:
-            told = await anyio.to_thread.run_sync(_introduce, process, key, abandon_on_cancel=True)
-            about = _parse_about(told, key)
+            report = await anyio.to_thread.run_sync(_introduce, process, key, abandon_on_cancel=True)
+            about = _parse_about(report, key)
             location = None if about is None else await self._join(about)
         except BaseException:
             # A caller that is cancelled meanwhile too must leave no process behind.
@@ -209,9 +213,9 @@ class BuiltInSandbox:
             await anyio.to_thread.run_sync(_collect, process)
             return None
         self._process = process
-        problem = told.get("problem")
-        if isinstance(problem, str) and problem and problem not in self._told:
-            self._told.add(problem)
+        problem = report.get("problem")
+        if isinstance(problem, str) and problem and problem not in self._reported:
+            self._reported.add(problem)
             logger.warning("%s", problem)
         return location
 
@@ -254,13 +258,8 @@ def _spawn(command: Sequence[str], folder: Path | None) -> "subprocess.Popen[byt
     # It may outlive us, and must not hold our standard error open.
     errors = subprocess.DEVNULL if log is None else log
     try:
-        if sys.platform == "win32":
-            flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
-            return subprocess.Popen(  # noqa: S603 - our own program
-                arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, creationflags=flags
-            )
         return subprocess.Popen(  # noqa: S603 - our own program
-            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
+            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, **_OWN_SESSION
         )
     finally:
         if log is not None:
@@ -279,24 +278,24 @@ def _open_log(folder: Path) -> BinaryIO | None:
 
 
 def _introduce(process: "subprocess.Popen[bytes]", key: str) -> dict[str, Any]:
-    """Tell a process its key and return what it says of itself; raises `OSError` or `_SandboxFailed`."""
+    """Send a process its key and return what it says of itself; raises `OSError` or `_SandboxFailed`."""
     if process.stdin is None or process.stdout is None:
         raise AssertionError("both pipes were asked for")
     with suppress(BrokenPipeError):
         process.stdin.write(f"{key}\n".encode())
         process.stdin.flush()
     try:
-        told = json.loads(process.stdout.readline())
+        report = json.loads(process.stdout.readline())
     except ValueError as exc:
         raise _SandboxFailed("its process ended, or speaks nonsense") from exc
-    if isinstance(told, dict) and (_parse_about(told, key) or told.get("is_taken")):
-        return told
+    if isinstance(report, dict) and (_parse_about(report, key) or report.get("is_taken")):
+        return report
     raise _SandboxFailed("its process does not say where it listens")
 
 
-def _parse_about(told: Any, key: Any) -> _About | None:
+def _parse_about(report: Any, key: Any) -> _About | None:
     """Return what a process says of itself; None when it is not enough, or leads away from this computer."""
-    match told:
+    match report:
         case {
             "api_url": str(api_url),
             "files_url": str(files_url),
@@ -309,7 +308,7 @@ def _parse_about(told: Any, key: Any) -> _About | None:
 
 
 def _connect(about: _About) -> socket.socket | None:
-    """Take a share in a sandbox; None when there is none, or it is ending."""
+    """Take a share in a sandbox; None when it does not exist, or is ending."""
     lease: socket.socket | None = None
     try:
         lease = socket.create_connection(("127.0.0.1", about.lease_port), timeout=_CONNECT_SECONDS)
@@ -342,7 +341,7 @@ def _send_line(about: _About, line: bytes) -> bool:
 
 
 def _is_open(lease: socket.socket) -> bool:
-    """Tell whether the other end still holds the connection."""
+    """Check whether the other end still holds the connection."""
     try:
         return bool(lease.recv(1, socket.MSG_PEEK))
     except BlockingIOError:

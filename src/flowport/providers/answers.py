@@ -90,15 +90,11 @@ class RateLimits:
 
 def parse_rate_limits(headers: Mapping[str, str]) -> RateLimits | None:
     """Return what the headers, named in lower case, say of the limits; None when they say nothing."""
-    remaining = _parse_count(headers.get("x-ratelimit-remaining", ""))
-    if remaining is None:
+    remaining = headers.get("x-ratelimit-remaining", "").strip()
+    if not _DIGITS.fullmatch(remaining):
         return None
     reset_at, reset_seconds = _parse_reset(headers.get("x-ratelimit-reset", ""))
-    return RateLimits(remaining, reset_at, reset_seconds, _parse_date(headers.get("date", "")))
-
-
-def _parse_count(text: str) -> int | None:
-    return int(text) if _DIGITS.fullmatch(text.strip()) else None
+    return RateLimits(int(remaining), reset_at, reset_seconds, _parse_date(headers.get("date", "")))
 
 
 def _parse_reset(text: str) -> tuple[float | None, float | None]:
@@ -125,7 +121,7 @@ def _parse_iso_instant(text: str) -> float | None:
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the delay that the provider asked for, or None.
 
-    Of several values the longest holds, and what has passed is no delay. Without any, the reset of a limit of which nothing
+    Of several values the longest holds, and a past instant is no delay. Without any, the reset of a limit of which nothing
     remains counts.
 
     Args:
@@ -250,7 +246,7 @@ def _format_flaw(flaw: InputFlaw, names: Mapping[str, str]) -> str:
 
 
 def find_name(place: str, names: Mapping[str, str]) -> str:
-    """Return our name of the input that a place in the request is; empty when it is none that we know."""
+    """Return our name of the input that a place in the request is; empty for an unknown one."""
     segments = _split(place)
     for key, name in names.items():
         parts = _split(key)

@@ -186,8 +186,8 @@ class UploadedFile:
 
 
 @dataclass(frozen=True, slots=True)
-class InlineFiles:
-    """Capability: a run takes pictures inside its request."""
+class FileLimits:
+    """What files a capability takes."""
 
     types: frozenset[str]
     """MIME types."""
@@ -196,25 +196,17 @@ class InlineFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class PlacedUploads:
+class PlacedUploads(FileLimits):
     """Capability: a file is put at an address that the provider names for it."""
 
-    types: frozenset[str]
-    """MIME types."""
-    max_bytes: int
-    """Of one file."""
     request_place: Callable[[str], Conversation[UploadPlace]]
     """Returns a place for one file of a MIME type."""
 
 
 @dataclass(frozen=True, slots=True)
-class WholeUploads:
+class WholeUploads(FileLimits):
     """Capability: a file goes up inside one request."""
 
-    types: frozenset[str]
-    """MIME types."""
-    max_bytes: int
-    """Of one file."""
     send: Callable[[str, bytes], Conversation[UploadedFile]]
     """Uploads a file of a MIME type."""
 
@@ -292,7 +284,8 @@ class Webhooks(Protocol):
 class Capabilities:
     """What a provider offers beside runs; None for what it does not offer."""
 
-    inline: InlineFiles | None = None
+    inline: FileLimits | None = None
+    """Of pictures inside the request of a run."""
     upload: PlacedUploads | WholeUploads | None = None
     is_output_id: Callable[[str], bool] | None = None
     """Checks whether a text is certainly the id of an earlier output, which a run takes in place of a file."""

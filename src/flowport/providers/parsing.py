@@ -68,7 +68,7 @@ LenientList: TypeAlias = Annotated[list[Any] | None, _drop_unless(list)]
 def read_run_id(*values: object) -> str:
     """Return the first id that an answer names for its run, as text; empty when it names none.
 
-    Anything that is there counts, also what is no id: it is not the id of the run that was asked for.
+    Any value counts, a malformed one too: it is not the id of the requested run.
     """
     texts = (str(value).strip() for value in values if value is not None)
     return next(filter(None, texts), "")

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import flowport.providers
 from flowport.domain.errors import ConfigurationError
+from flowport.domain.models import SANDBOX_HOST, Account
 from flowport.domain.text import clean_line
 from flowport.providers.interface import Provider
 from flowport.settings.values import LOOPBACK_HOSTS, Variable
@@ -66,8 +67,13 @@ class ProviderSettings:
         return "" if row is None or row.usual == self.base_url else row.name
 
     @property
+    def account(self) -> Account:
+        """The account that its key opens."""
+        return Account(self.provider, urlsplit(self.base_url).netloc, self.fingerprint)
+
+    @property
     def fingerprint(self) -> str:
-        """A digest of the key, short enough to show and long enough to tell keys apart."""
+        """A digest of the key, short enough to show and long enough to distinguish keys."""
         return hashlib.sha256(self.api_key.encode()).hexdigest()[:12]
 
 
@@ -115,6 +121,16 @@ class ProviderPlugin:
         return ProviderSettings(self.name, url or "", key or "", options) if is_on else None
 
 
+def get_demo_plugin() -> ProviderPlugin:
+    """Return the provider that the built-in sandbox imitates."""
+    return next(plugin for plugin in get_plugins() if plugin.build_demo)
+
+
+def build_demo_account(plugin: ProviderPlugin) -> Account:
+    """Return the account of the built-in sandbox: always the same, although port and key change."""
+    return Account(plugin.name, SANDBOX_HOST, "builtin")
+
+
 @cache
 def get_plugins() -> tuple[ProviderPlugin, ...]:
     """Return every provider that can be used, in order. They are looked for once in a process."""
@@ -137,7 +153,7 @@ def get_plugin(name: str) -> ProviderPlugin:
     """Return the provider of this name.
 
     Raises:
-        ConfigurationError: There is none.
+        ConfigurationError: It does not exist.
     """
     plugin = next((plugin for plugin in get_plugins() if plugin.name == name), None)
     if plugin is None:

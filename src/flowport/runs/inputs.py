@@ -10,6 +10,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -47,6 +48,9 @@ SANDBOX_NOTE: Final = "The sandbox draws and generates nothing: a text gets a la
 
 FOLDER_SECONDS: Final = 5.0
 """How long the check of the folder for results may take; an unreachable share must not delay a start."""
+
+FOLDER_RECHECK_SECONDS: Final = 2.0
+"""How long the folder for results counts as usable after a check: many runs may start at once."""
 
 LINK_MARGIN_SECONDS: Final = 900.0
 """How long a link must still live to be passed on."""
@@ -100,6 +104,8 @@ class InputPreparer:
             results: Where the run's outputs will be saved; None skips the check of that folder.
         """
         self._results = results
+        self._folder_usable_at = -inf
+        """When the folder for results was last found to take files."""
         self._store = store
         self._clock = clock
         self._uploads = uploads
@@ -133,11 +139,15 @@ class InputPreparer:
         """Return why the outputs could not be saved, as a sentence; empty when they can."""
         if self._results is None or not self._results.is_wanted:
             return []
-        folder, reason = self._results.folder, ""
+        folder, reason, now = self._results.folder, "", self._clock.monotonic()
+        if now - self._folder_usable_at < FOLDER_RECHECK_SECONDS:
+            return []
         with anyio.move_on_after(FOLDER_SECONDS):
             reason = await anyio.to_thread.run_sync(
                 find_folder_problem, folder, limiter=self._threads, abandon_on_cancel=True
             )
+            if not reason:
+                self._folder_usable_at = now
         return [build_folder_warning(folder, reason)] if reason else []
 
     async def forget(self, prepared: PreparedInputs, account: OpenAccount) -> None:

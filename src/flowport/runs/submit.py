@@ -49,6 +49,31 @@ class Offer(Generic[P]):
     """What the person is to be asked about its price; None for nothing."""
 
 
+class Watcher(Protocol):
+    """Follows a call as it is submitted, for a person who looks on."""
+
+    def note_price(self, price_credits: float | None, runs: int) -> None:
+        """The call is checked and priced, and not submitted yet; None for an unknown price of all its runs together."""
+        ...
+
+    def note_run(self, run: Run, *, is_joined: bool) -> None:
+        """The call has its run or batch."""
+        ...
+
+
+class NoWatcher:
+    """Ignores it: the client of a protocol learns of it by the answer."""
+
+    def note_price(self, price_credits: float | None, runs: int) -> None:
+        """Ignore the price."""
+
+    def note_run(self, run: Run, *, is_joined: bool) -> None:
+        """Ignore the run."""
+
+
+UNWATCHED: Final = NoWatcher()
+
+
 class Preparation(Protocol[P]):
     """What can be prepared: the app and the arguments of a call."""
 

@@ -87,11 +87,11 @@ class AppInput:
     type: InputType
     label: str
     is_required: bool = True
-    default: str | float | None = None  # used when the input is left out; None: there is none
+    default: str | float | None = None  # used when the input is left out; None: no default
     options: tuple[tuple[str, str], ...] = ()  # value and label of each choice of a select; empty for other types
     option_shape: OptionShape = OptionShape.STRINGS
     bounds: tuple[float, float] = (0, 0)
-    """Lowest and highest number accepted. As with the real provider, no definition tells them."""
+    """Lowest and highest number accepted. As with the real provider, no definition states them."""
     is_long: bool = False  # whether a text is shown as a text area
     media_type: str = "image"  # what a creation takes: `image`, `video` or `audio`
 

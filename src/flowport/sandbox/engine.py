@@ -103,7 +103,7 @@ def storyboard(values: Values) -> Outcome:
 
 
 def build_drawing(tool: str, picture: Any, kind: str = "png", **options: Any) -> Product:
-    """Encode a picture, without loss unless told otherwise."""
+    """Encode a picture, without loss by default."""
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
     return Product(ProductKind.IMAGES, tool, f"image/{kind}", buffer.getvalue(), *picture.size)

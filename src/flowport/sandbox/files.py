@@ -58,7 +58,7 @@ class Files:
         return found
 
     def find(self, value: str) -> Product | None:
-        """Return the file that an id or a link names, else None; raises `Refused` with 422 for a link that is no good."""
+        """Return the file that an id or a link names, else None; raises `Refused` with 422 for an unusable link."""
         if (row := self._get(value)) is not None and row["content"] is not None:
             return _build_product(row)
         if not _URL.match(value):
@@ -164,8 +164,8 @@ class Files:
 
 def _describe_upload(row: Any) -> dict[str, Any]:
     instants = {"created_at": row["created_at"], "expires_at": row["created_at"] + FILE_SECONDS}
-    told = {"file_id": row["id"], "content_type": row["mime_type"], "size_bytes": len(row["content"])}
-    return told | {name: format_instant(instant) for name, instant in instants.items()}
+    described = {"file_id": row["id"], "content_type": row["mime_type"], "size_bytes": len(row["content"])}
+    return described | {name: format_instant(instant) for name, instant in instants.items()}
 
 
 def _build_path(row: Any) -> str:

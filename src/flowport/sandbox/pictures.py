@@ -35,7 +35,7 @@ class UndecodableError(Exception):
 
 def decode_photo(data: bytes) -> Image.Image:
     """Decode a picture completely, upright, on white where it was transparent; raises `UndecodableError`."""
-    # What decoders raise on broken files is no closed set; these are what Pillow's own plug-ins are known to raise.
+    # What decoders raise on broken files is not a closed set; these are what Pillow's own plug-ins are known to raise.
     broken = (OSError, ValueError, TypeError, SyntaxError, IndexError, KeyError, EOFError, struct.error, zlib.error)
     try:
         photo = Image.open(io.BytesIO(data), formats=_FORMATS)

@@ -220,6 +220,6 @@ def _build_server(app: ASGIApp, protocol: type[H11Protocol]) -> HttpServer:
 
 
 async def _serve_to_the_end(server: HttpServer, listener: socket.socket) -> None:
-    """Serve until told to exit; a cancellation alone would leave uvicorn's connections open."""
+    """Serve until it should exit; a cancellation alone would leave uvicorn's connections open."""
     with anyio.CancelScope(shield=True):
         await server.serve(sockets=[listener])

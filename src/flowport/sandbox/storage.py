@@ -63,7 +63,7 @@ class Storage:
             raise OSError(0, str(exc)) from exc
 
     def get_setting(self, name: str) -> str:
-        """Return a setting; empty when there is none."""
+        """Return a setting; empty when it does not exist."""
         rows = self.read("SELECT value FROM settings WHERE name = ?", name)
         return str(rows[0][0]) if rows else ""
 

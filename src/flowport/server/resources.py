@@ -17,7 +17,7 @@ import anyio
 import anyio.to_thread
 import mcp.types as t
 
-from flowport.actions.find_apps import build_options
+from flowport.actions.views.app import build_options
 from flowport.actions.views.batch import build_batch_facts, build_batch_page
 from flowport.actions.views.run import build_output_facts, build_record, build_run_facts
 from flowport.actions.views.view import UNKNOWN_COST, Facts, format_instant, plain

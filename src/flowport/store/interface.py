@@ -350,8 +350,12 @@ class RecordKeeping(Protocol):
             RunNotOver: It is not over.
         """
 
-    async def erase_owner(self, owner: str) -> Erasure:
-        """Remove all of an owner's runs that are over, delivered or not, so that no trace of them remains in the file."""
+    async def erase_owner(self, owner: str, *, before: float | None = None) -> Erasure:
+        """Remove all of an owner's runs that are over, delivered or not, so that no trace of them remains in the file.
+
+        Args:
+            before: Only runs that ended before this instant; None for all.
+        """
 
     async def get_history(self, *, owner: str) -> History:
         """Return the numbers of an owner's runs and outputs."""

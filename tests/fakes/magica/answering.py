@@ -30,7 +30,7 @@ class Call:
     """None for no body or one that is not JSON."""
 
     def get_object(self) -> dict[str, Any]:
-        """Return the body; raises `Denied` with 400 when it is no JSON object."""
+        """Return the body; raises `Denied` with 400 when it is not a JSON object."""
         if not isinstance(self.body, dict):
             raise Denied(400, "The request body must be a JSON object", "VALIDATION_ERROR")
         return self.body

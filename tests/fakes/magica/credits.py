@@ -62,5 +62,5 @@ def _estimate_node(node: Any, path: list[str], shelf: Shelf) -> int:
         return PLAIN_NODE_MICROCREDITS
     kinds = PROCESSING[app.recipe]
     share = get_price(app) // len(kinds)
-    # The first node bears what cannot be divided, so that the parts add up to the price.
+    # The first node carries what cannot be divided, so that the parts add up to the price.
     return get_price(app) - share * (len(kinds) - 1) if kind == kinds[0] else share

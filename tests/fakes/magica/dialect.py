@@ -12,7 +12,7 @@ class GraphShape(StrEnum):
     DATA_REQUEST_FIELDS = "data.requestFields"
     FIELDS = "fields"
     NO_FIELDS = "none"
-    """The graph is served and tells no field."""
+    """The graph is served and reports no field."""
     MISSING = "missing"
     """The graph is not served: 404."""
 
@@ -115,7 +115,7 @@ class MagicaDialect:
     field_key: FieldKey = FieldKey.ID
     default_key: DefaultKey = DefaultKey.VALUE
     has_details: bool = False
-    """Whether fields tell `required`, `min` and `max`, which nobody has seen on a workflow's fields."""
+    """Whether fields report `required`, `min` and `max`, which no one has seen on a workflow's fields."""
     has_all_types: bool = False
     """Whether every request node also has a field of each type of the documentation, all of them optional."""
     lists: ListShape = ListShape.PAGED
@@ -126,7 +126,7 @@ class MagicaDialect:
     queued: str = "QUEUED"
     output_key: OutputKey = OutputKey.RESULT
     has_response: bool = True
-    """Whether a run tells its response, in either shape."""
+    """Whether a run reports its response, in either shape."""
     is_text: bool = False
     """Whether every run answers with a text and no file."""
     node_error: NodeError = NodeError.STRING

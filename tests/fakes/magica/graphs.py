@@ -78,7 +78,7 @@ def _build_options(field: Field) -> dict[str, Any]:
 
 
 def _build_details(field: Field) -> dict[str, Any]:
-    """Tell bounds in the words of the models' fields, where `max` of a text is its length."""
+    """Return bounds in the words of the models' fields, where `max` of a text is its length."""
     entry = field.entry
     bounds = {} if entry is None else _build_bounds(entry)
     return {"required": field.is_required, **bounds}

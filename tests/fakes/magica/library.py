@@ -30,7 +30,7 @@ class Library:
 
     def add(self, data: bytes) -> str:
         """Keep bytes and return their URL."""
-        mime_type, kind = _tell_type(data)
+        mime_type, kind = _report_type(data)
         file_id = secrets.token_hex(16)
         self._files[file_id] = Product(kind, "upload", mime_type, data)
         return f"{self._origin}{LIBRARY_PREFIX}{file_id}"
@@ -56,7 +56,7 @@ class Library:
         self._files.clear()
 
 
-def _tell_type(data: bytes) -> tuple[str, ProductKind]:
+def _report_type(data: bytes) -> tuple[str, ProductKind]:
     if data[4:8] == b"ftyp":
         return "video/mp4", ProductKind.VIDEOS
     if data[:4] == b"RIFF" and data[8:_MAX_SIGNATURE] == b"WAVE":

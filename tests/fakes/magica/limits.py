@@ -1,4 +1,4 @@
-"""The limits of each key: so many requests a minute and so many a day, told with every answer."""
+"""The limits of each key: so many requests a minute and so many a day, reported with every answer."""
 
 import math
 import time
@@ -13,7 +13,7 @@ DAY_SECONDS: Final = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What a request is told of its key's limits."""
+    """What a request is reported its key's limits."""
 
     is_allowed: bool
     remaining: int
@@ -26,11 +26,11 @@ class Allowance:
     @property
     def headers(self) -> dict[str, str]:
         """What is sent with the answer: the reset in milliseconds, the delay, with a refusal, in seconds."""
-        told = {
+        reported = {
             "x-ratelimit-remaining": str(self.remaining),
             "x-ratelimit-reset": str(math.ceil(self.reset_at * 1000)),
         }
-        return told if self.is_allowed else {**told, "retry-after": str(self.delay_seconds)}
+        return reported if self.is_allowed else {**reported, "retry-after": str(self.delay_seconds)}
 
 
 class KeyLimits:
@@ -64,9 +64,9 @@ class KeyLimits:
         if is_allowed:
             recent.append(now)
         return min(
-            (_tell(recent, limit, seconds, now, is_allowed=is_allowed) for limit, seconds in windows),
+            (_report(recent, limit, seconds, now, is_allowed=is_allowed) for limit, seconds in windows),
             # Of two that are used up, the one that lasts longer is the one to wait for.
-            key=lambda told: (told.remaining, -told.reset_at),
+            key=lambda reported: (reported.remaining, -reported.reset_at),
         )
 
     def reset(self) -> None:
@@ -79,7 +79,7 @@ def _count_since(recent: deque[float], since: float) -> int:
     return sum(at > since for at in recent)
 
 
-def _tell(recent: deque[float], limit: int, seconds: float, now: float, *, is_allowed: bool) -> Allowance:
+def _report(recent: deque[float], limit: int, seconds: float, now: float, *, is_allowed: bool) -> Allowance:
     inside = [at for at in recent if at > now - seconds]
     remaining = max(0, limit - len(inside))
     # Room comes when the request leaves that is `limit` back; before a window is full, when its oldest does.

@@ -42,7 +42,7 @@ def build_mcp_routes(state: SandboxState) -> list[Route]:
 
 
 def _get_operation(state: SandboxState, message: Any) -> Operation:
-    """Tell what a message asks for, so that starts are counted and broken as starts, whatever way they come."""
+    """Return what a message asks for, so that starts are counted and broken as starts, whatever way they come."""
     name, arguments = _read_tool_call(message)
     operation = OPERATIONS.get(name, Operation.MCP)
     is_dry = operation is Operation.RUN and state.magica.dialect.has_dry_run and arguments.get("values") is None
@@ -105,13 +105,13 @@ async def _call(state: SandboxState, call: Call, message: dict[str, Any]) -> Res
     if name not in OPERATIONS or name in state.magica.dialect.missing_tools:
         return _build_error(message["id"], _INVALID_PARAMS, f"Unknown tool: {ascii(name)[:80]}")
     try:
-        told, is_error = await call_tool(state, call.key, name, arguments), False
+        reported, is_error = await call_tool(state, call.key, name, arguments), False
     except Denied as denied:
-        told, is_error = {"error": denied.message, "code": denied.code}, True
+        reported, is_error = {"error": denied.message, "code": denied.code}, True
     except Refused as refused:
-        told, is_error = {"error": refused.message}, True
-    content = [{"type": "text", "text": json.dumps(told)}]
-    return _build_result(message, {"content": content, "structuredContent": told, "isError": is_error})
+        reported, is_error = {"error": refused.message}, True
+    content = [{"type": "text", "text": json.dumps(reported)}]
+    return _build_result(message, {"content": content, "structuredContent": reported, "isError": is_error})
 
 
 def _build_result(message: dict[str, Any], result: dict[str, Any]) -> Response:

@@ -21,13 +21,13 @@ class NodeState:
 
 
 def find_node_states(workflow: Workflow, run: Run) -> list[NodeState]:
-    """Tell how every node of a run is doing; a node that was never reached is cancelled with the run."""
+    """Return how every node of a run is doing; a node that was never reached is cancelled with the run."""
     failed, reason = _find_failure(workflow, run)
     return [_find_state(workflow, run, node, failed, reason) for node in workflow.nodes]
 
 
 def is_good(status: RunStatus) -> bool:
-    """Tell whether a run has something to show."""
+    """Check whether a run has something to show."""
     return status in {RunStatus.COMPLETED, RunStatus.COMPLETED_WITH_ERRORS}
 
 

@@ -11,7 +11,7 @@ MAX_PAGE_SIZE: Final = 100
 
 
 def build_page(items: list[dict[str, Any]], query: Mapping[str, str], shape: ListShape) -> Any:
-    """Build the part of a list that a request asks for; raises `Denied` with 400 for what is no number."""
+    """Build the part of a list that a request asks for; raises `Denied` with 400 for what is not a number."""
     match shape:
         case ListShape.PAGED:
             return _build_numbered(items, query)

@@ -18,7 +18,7 @@ class RunRecord:
 
     run_id: str
     key: str
-    """The account's; nobody else sees the run."""
+    """The account's; no one else sees the run."""
     app: SandboxApp
     workflow: Workflow | None
     """None for the run of a model."""

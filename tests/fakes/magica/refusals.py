@@ -34,7 +34,7 @@ class Denied(Exception):
     code: str = ""
     """Empty: the status's own."""
     details: list[dict[str, Any]] = field(default_factory=list)
-    """What is wrong with which part of a request, as zod tells it."""
+    """What is wrong with which part of a request, as zod reports it."""
 
 
 def build_issue(path: list[str], code: str, message: str, **more: Any) -> dict[str, Any]:

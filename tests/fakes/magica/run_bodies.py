@@ -17,13 +17,13 @@ def build_run(
     record: RunRecord, workflow: Workflow, run: Run, files: FileStore, dialect: MagicaDialect, *, wants_details: bool
 ) -> dict[str, Any]:
     """Describe the run of a workflow."""
-    telling = _Telling(record, workflow, run, files, dialect)
+    reporting = _Reporting(record, workflow, run, files, dialect)
     is_detailed = wants_details if dialect.runs is RunShape.AUTO else dialect.runs is RunShape.DETAILED
-    return telling.build_detailed() if is_detailed else telling.build_documented()
+    return reporting.build_detailed() if is_detailed else reporting.build_documented()
 
 
 def format_status(status: RunStatus, dialect: MagicaDialect) -> str:
-    """Write a status as the present form does. A run of which a part failed is completed; its nodes tell which."""
+    """Write a status as the present form does. A run of which a part failed is completed; its nodes report which."""
     word = _choose_word(status, dialect)
     match dialect.case:
         case Case.UPPER:
@@ -55,7 +55,7 @@ def get_links(made: Sequence[StoredFile], files: FileStore) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Telling:
+class _Reporting:
     """Everything that one description of a run is made from."""
 
     record: RunRecord
@@ -66,7 +66,7 @@ class _Telling:
 
     def build_documented(self) -> dict[str, Any]:
         """Build the shape of the documentation."""
-        nodes = [self._build_node(told, self.dialect.type_key) for told in self._find_states()]
+        nodes = [self._build_node(reported, self.dialect.type_key) for reported in self._find_states()]
         response = {"response": self._build_response() if is_good(self.run.status) else {}}
         return {
             "runId": self.run.id,
@@ -87,21 +87,21 @@ class _Telling:
             "completedAt": format_instant(self.run.completed_at),
             "creditUsed": self.record.used_microcredits if self.run.status.is_over else 0,
             "error": None if message is None else build_error(message, self.dialect),
-            "nodeRuns": [self._build_node(told, "nodeType") for told in self._find_states()],
+            "nodeRuns": [self._build_node(reported, "nodeType") for reported in self._find_states()],
         }
 
     def _find_states(self) -> list[NodeState]:
         states = find_node_states(self.workflow, self.run)
-        return [told for told in states if self.dialect.has_response or told.node.type != RESPONSE]
+        return [reported for reported in states if self.dialect.has_response or reported.node.type != RESPONSE]
 
-    def _build_node(self, told: NodeState, type_key: str) -> dict[str, Any]:
-        is_done, has_failed = told.status is RunStatus.COMPLETED, told.status is RunStatus.FAILED
+    def _build_node(self, reported: NodeState, type_key: str) -> dict[str, Any]:
+        is_done, has_failed = reported.status is RunStatus.COMPLETED, reported.status is RunStatus.FAILED
         return {
-            "nodeId": told.node.id,
-            str(type_key): told.node.type,
-            "status": format_status(told.status, self.dialect),
-            "output": self._build_output(told.node) if is_done else {},
-            **({"error": build_error(told.error, self.dialect)} if has_failed else {}),
+            "nodeId": reported.node.id,
+            str(type_key): reported.node.type,
+            "status": format_status(reported.status, self.dialect),
+            "output": self._build_output(reported.node) if is_done else {},
+            **({"error": build_error(reported.error, self.dialect)} if has_failed else {}),
         }
 
     def _build_output(self, node: Node) -> dict[str, Any]:

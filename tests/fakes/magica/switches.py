@@ -72,7 +72,7 @@ def build_magica_switch_routes(state: SandboxState) -> list[Route]:
 
 
 async def _show(state: SandboxState, request: Request) -> Response:
-    """Tell the form that is spoken now."""
+    """Return the form that is spoken now."""
     check_either_key(request, state.options.key, state.options.magica_key)
     return JSONResponse(asdict(state.magica.dialect))
 
@@ -81,9 +81,9 @@ async def _change(state: SandboxState, request: Request) -> Response:
     """Change what is named and leave the rest."""
     check_either_key(request, state.options.key, state.options.magica_key)
     switch = await read_switch(request, _MagicaSwitch)
-    told = {field.name: getattr(switch, field.name) for field in fields(MagicaDialect)}
+    reported = {field.name: getattr(switch, field.name) for field in fields(MagicaDialect)}
     magica = state.magica
-    magica.dialect = replace(magica.dialect, **{name: value for name, value in told.items() if value is not None})
+    magica.dialect = replace(magica.dialect, **{name: value for name, value in reported.items() if value is not None})
     magica.accounts.add(switch.keys)
     if switch.balance is not None:
         magica.set_balance(switch.balance)

@@ -26,11 +26,11 @@ async def test_a_mistake_of_ours_says_nothing_of_itself(error: Exception, status
     """Anything not raised on purpose is a 500 in the face's own shape."""
     state: SandboxState = State()  # type: ignore[assignment]  # one attribute is enough
     answer = await build_exception_handlers(state)[Exception](Request({"type": "http"}), error)
-    told = json.loads(bytes(answer.body))
-    assert (answer.status_code, told["code"], "secret" in str(told)) == (status, "INTERNAL_SERVER_ERROR", False)
+    reported = json.loads(bytes(answer.body))
+    assert (answer.status_code, reported["code"], "secret" in str(reported)) == (status, "INTERNAL_SERVER_ERROR", False)
 
 
-async def test_a_key_of_the_other_provider_is_no_key_here(magica: MagicaClient) -> None:
+async def test_a_key_of_the_other_provider_is_not_a_key_here(magica: MagicaClient) -> None:
     """Each face has its own way of being asked."""
     answer = await magica.sandbox.http.get("/magica/v1/workflows", headers={"authorization": f"Bearer {KEY}"})
     assert answer.status_code == 401

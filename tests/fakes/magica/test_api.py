@@ -134,9 +134,9 @@ async def test_a_run_beyond_the_balance_is_refused(magica: MagicaClient, status:
 async def test_a_malformed_start_is_a_400(magica: MagicaClient, body: bytes, path: list[str] | None) -> None:
     """With zod's details where a part of it is wrong."""
     answer = await magica.ask("POST", "/v1/runs", content=body)
-    told: dict[str, Any] = answer.json()
-    assert (answer.status_code, told["code"]) == (400, "VALIDATION_ERROR")
-    assert [issue["path"] for issue in told.get("details", [])] == ([] if path is None else [path])
+    reported: dict[str, Any] = answer.json()
+    assert (answer.status_code, reported["code"]) == (400, "VALIDATION_ERROR")
+    assert [issue["path"] for issue in reported.get("details", [])] == ([] if path is None else [path])
 
 
 async def test_an_unknown_workflow_cannot_be_run(magica: MagicaClient) -> None:

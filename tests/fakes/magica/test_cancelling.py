@@ -33,7 +33,7 @@ async def test_a_cancelled_run_refunds_what_it_had_not_used(
 
 
 async def test_a_run_that_is_over_cannot_be_cancelled(magica: MagicaClient) -> None:
-    """Nor one that is not there, nor somebody else's."""
+    """Nor one that is not there, nor someone else's."""
     await magica.switch(has_cancel=True, keys=["gx_other"])
     run_id = await magica.start(PICTURE, prompt="hills")
     await magica.sandbox.end(run_id)

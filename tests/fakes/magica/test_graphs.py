@@ -64,8 +64,8 @@ async def test_fields_lie_where_the_switch_says(magica: MagicaClient, graph: str
     assert found[2] == PALETTE
 
 
-async def test_a_graph_may_tell_no_fields(magica: MagicaClient) -> None:
-    """Then it tells the request node's id alone."""
+async def test_a_graph_may_report_no_fields(magica: MagicaClient) -> None:
+    """Then it reports the request node's id alone."""
     await magica.switch(graph="none")
     node = (await magica.find("Retro Poster"))["nodes"][0]
     assert (node["type"], node["data"]) == ("request", {})
@@ -112,7 +112,7 @@ async def test_nodes_may_have_a_node_type(magica: MagicaClient) -> None:
     assert [node["nodeType"] for node in nodes] == ["request", "image_to_video", "music", "response"]
 
 
-def test_details_tell_the_bounds_of_numbers() -> None:
+def test_details_report_the_bounds_of_numbers() -> None:
     """In the words of the models' fields."""
     graph = build_graph(build_workflow(APPS[0]), MagicaDialect(has_details=True))
     field = read_fields(graph["nodes"][0], "data", "fields")[2]

@@ -21,7 +21,7 @@ ORIGIN = "http://127.0.0.1:1"
         (b"%PDF-1.7", "application/octet-stream", ProductKind.IMAGES),
     ],
 )
-def test_types_are_told_by_bytes(data: bytes, mime_type: str, kind: ProductKind) -> None:
+def test_types_are_reported_by_bytes(data: bytes, mime_type: str, kind: ProductKind) -> None:
     """An upload says nothing of its type."""
     library = Library(ORIGIN)
     found = library.open_url(library.add(data))

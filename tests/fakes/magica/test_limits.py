@@ -15,7 +15,7 @@ class Clock:
     now = 1000.0
 
     def __call__(self) -> float:
-        """Tell the time."""
+        """Return the time."""
         return self.now
 
 
@@ -31,7 +31,7 @@ def test_a_minute_s_limit_slides() -> None:
     assert limits.take("a") == Allowance(is_allowed=True, remaining=0, reset_at=1070.5, delay_seconds=11)
 
 
-def test_the_day_s_limit_is_told_when_it_is_the_narrower() -> None:
+def test_the_day_s_limit_is_reported_when_it_is_the_narrower() -> None:
     """A key that has used up its day waits for hours, whatever its minute says."""
     clock = Clock()
     limits = KeyLimits(2, 3, clock)
@@ -47,7 +47,7 @@ def test_the_day_s_limit_is_told_when_it_is_the_narrower() -> None:
     }
 
 
-def test_of_two_full_windows_the_longer_is_told() -> None:
+def test_of_two_full_windows_the_longer_is_reported() -> None:
     """Waiting for the shorter one would lead to another refusal."""
     limits = KeyLimits(1, 1, Clock())
     limits.take("a")
@@ -73,7 +73,7 @@ def test_a_limit_that_was_lowered_waits_for_as_many_as_are_too_many() -> None:
     assert limits.take("a") == Allowance(is_allowed=False, remaining=0, reset_at=1062, delay_seconds=59)
 
 
-def test_no_limit_tells_nothing() -> None:
+def test_no_limit_reports_nothing() -> None:
     """Then there are no headers either."""
     limits = KeyLimits(0, 0)
     assert limits.take("a") is None
@@ -83,7 +83,7 @@ def test_no_limit_tells_nothing() -> None:
     assert limits.take("a") is None
 
 
-async def test_answers_tell_the_limits_in_their_headers() -> None:
+async def test_answers_report_the_limits_in_their_headers() -> None:
     """Magica's page on authentication: the reset in milliseconds, the delay in seconds and with a 429 alone."""
     async with open_sandbox(magica_requests_per_minute=2, magica_requests_per_day=1000) as client:
         magica = MagicaClient(client)

@@ -31,12 +31,12 @@ async def connect(magica: MagicaClient, mode: Any = "auto") -> AsyncIterator[Mcp
 
 
 async def call(client: McpClient, name: str, **arguments: Any) -> dict[str, Any]:
-    """Call a tool and return what it told, which the text repeats."""
+    """Call a tool and return what it reported, which the text repeats."""
     result = await client.call_tool(name, arguments)
     assert not result.is_error, result.content
-    told: dict[str, Any] = result.structured_content or {}
-    assert [json.loads(part.model_dump()["text"]) for part in result.content] == [told]
-    return told
+    reported: dict[str, Any] = result.structured_content or {}
+    assert [json.loads(part.model_dump()["text"]) for part in result.content] == [reported]
+    return reported
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -49,13 +49,13 @@ async def test_the_sdk_s_client_finds_the_tools(magica: MagicaClient, mode: str)
     assert (await magica.count())["families"]["magica_mcp"] >= 3
 
 
-async def test_a_call_without_values_tells_the_fields_and_starts_nothing(magica: MagicaClient) -> None:
+async def test_a_call_without_values_reports_the_fields_and_starts_nothing(magica: MagicaClient) -> None:
     """The only documented way to a workflow's inputs; keyed node id, then field id."""
     graph = await magica.find("Retro Poster")
     async with connect(magica) as client:
-        told = await call(client, "start_run", workflow="retro-poster")
+        reported = await call(client, "start_run", workflow="retro-poster")
     fields = {field["id"]: field for field in graph["nodes"][0]["data"]["fields"]}
-    assert told == {
+    assert reported == {
         "workflowId": "retro-poster",
         "name": "Retro Poster",
         "fields": {graph["nodes"][0]["id"]: fields},
@@ -71,9 +71,9 @@ async def test_a_call_with_values_starts_once(magica: MagicaClient) -> None:
         values = {graph["nodes"][0]["id"]: {"prompt": "hills"}}
         run_id = (await call(client, "start_run", workflow="text to pic", values=values))["runId"]
         await magica.sandbox.end(run_id)
-        told = await call(client, "get_run_status", runId=run_id, runType="workflow")
+        reported = await call(client, "get_run_status", runId=run_id, runType="workflow")
     run = await magica.get(f"/v1/runs/{run_id}")
-    assert (told["status"], told["assets"]) == ("COMPLETED", [{"url": run["response"]["result"][0]}])
+    assert (reported["status"], reported["assets"]) == ("COMPLETED", [{"url": run["response"]["result"][0]}])
     counts = await magica.count()
     assert (counts["run"], counts["runs_accepted"]) == (1, 1)
 
@@ -83,8 +83,8 @@ async def test_without_its_sentence_start_run_starts(magica: MagicaClient) -> No
     await magica.switch(has_dry_run=False)
     async with connect(magica) as client:
         assert DRY_RUN not in ((await client.list_tools()).tools[0].description or "")
-        told = await call(client, "start_run", workflow="Always Fails")
-    assert told["status"] == "QUEUED"
+        reported = await call(client, "start_run", workflow="Always Fails")
+    assert reported["status"] == "QUEUED"
     counts = await magica.count()
     assert (counts["run"], counts["runs_accepted"]) == (1, 1)
 
@@ -161,7 +161,7 @@ async def test_lists_and_graphs_are_those_of_the_api(magica: MagicaClient, lists
 
 
 async def test_a_graph_that_is_not_served_is_not_served_here(magica: MagicaClient) -> None:
-    """Then the fields are told by `start_run` alone."""
+    """Then the fields are reported by `start_run` alone."""
     own = (await magica.find("Always Fails"))["id"]
     await magica.switch(graph="missing", is_text=True)
     run_id = str((await magica.post("/v1/runs", {"workflowId": own}))["runId"])
@@ -228,7 +228,7 @@ async def test_the_endpoint_wants_the_key(magica: MagicaClient, key: str) -> Non
         ({"id": 1, "method": "tools/call", "params": {"name": "nosuch", "arguments": 3}}, 200, -32602),
     ],
 )
-async def test_what_is_no_request_is_an_error_of_the_protocol(
+async def test_what_is_not_a_request_is_an_error_of_the_protocol(
     magica: MagicaClient, message: Any, status: int, code: int
 ) -> None:
     """By its numbers."""

@@ -19,14 +19,14 @@ async def run_model(magica: MagicaClient, node_type: str, **given: Any) -> dict[
 async def test_the_catalogue_needs_no_key(sandbox: Client) -> None:
     """As observed; a map whose keys are not the node types."""
     answer = await sandbox.http.get("/magica/v1/models/catalog")
-    told = answer.json()
-    assert (answer.status_code, told["version"]) == (200, "v1")
-    assert {name: model["nodeType"] for name, model in told["models"].items()} == {
+    reported = answer.json()
+    assert (answer.status_code, reported["version"]) == (200, "v1")
+    assert {name: model["nodeType"] for name, model in reported["models"].items()} == {
         "text-to-image": "text_to_image",
         "image-upscaler": "image_upscaler",
         "gpt-5": "gpt_5",
     }
-    assert told["models"]["text-to-image"]["subModels"][0]["inputFieldOptions"][0] == {
+    assert reported["models"]["text-to-image"]["subModels"][0]["inputFieldOptions"][0] == {
         "zodExpectedName": "prompt",
         "type": "textarea",
         "dataType": "string",
@@ -39,9 +39,9 @@ async def test_the_catalogue_needs_no_key(sandbox: Client) -> None:
 
 async def test_a_model_has_a_schema(magica: MagicaClient) -> None:
     """Names, types, options and bounds, in the words that were seen."""
-    told = await magica.get("/v1/models/image-upscaler/schema")
-    assert told["modelId"] == "image-upscaler"
-    assert told["fields"][1:] == [
+    reported = await magica.get("/v1/models/image-upscaler/schema")
+    assert reported["modelId"] == "image-upscaler"
+    assert reported["fields"][1:] == [
         {
             "name": "factor",
             "dataType": "string",

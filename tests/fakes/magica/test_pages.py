@@ -40,7 +40,7 @@ def test_a_list_may_come_whole() -> None:
 
 
 @pytest.mark.parametrize("query", [{"page": "0"}, {"page": "-1"}, {"page": "x"}, {"pageSize": "9" * 11}, {"page": "²"}])
-def test_what_is_no_number_of_a_page_is_a_400(query: dict[str, str]) -> None:
+def test_what_is_not_a_number_of_a_page_is_a_400(query: dict[str, str]) -> None:
     """A client's mistake in paging must not pass."""
     with pytest.raises(Denied) as caught:
         build_page(ITEMS, query, ListShape.PAGED)

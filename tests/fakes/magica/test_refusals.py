@@ -37,8 +37,8 @@ async def test_an_error_may_be_no_json(magica: MagicaClient, shape: str, text: s
 
 async def test_the_fullest_error_names_a_trace(magica: MagicaClient) -> None:
     """As a user's test double has it."""
-    told = (await magica.ask("GET", "/v1/workflows/x")).json()
-    assert told == {"error": "NOT_FOUND", "message": MISSING, "code": "NOT_FOUND", "traceId": told["traceId"]}
+    reported = (await magica.ask("GET", "/v1/workflows/x")).json()
+    assert reported == {"error": "NOT_FOUND", "message": MISSING, "code": "NOT_FOUND", "traceId": reported["traceId"]}
 
 
 async def test_a_wrong_method_is_refused_in_the_face_s_own_words(magica: MagicaClient) -> None:

@@ -1,4 +1,4 @@
-"""How runs are told, in both shapes and in every spelling."""
+"""How runs are reported, in both shapes and in every spelling."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ async def test_a_shape_can_be_forced(magica: MagicaClient, shape: str, key: str)
 
 
 @pytest.mark.parametrize(
-    ("switch", "plan", "told"),
+    ("switch", "plan", "reported"),
     [
         ({}, "completed", "COMPLETED"),
         ({"case": "lower"}, "completed", "completed"),
@@ -51,12 +51,12 @@ async def test_a_shape_can_be_forced(magica: MagicaClient, shape: str, key: str)
     ],
 )
 async def test_an_end_is_spelt_as_the_switch_says(
-    magica: MagicaClient, switch: dict[str, str], plan: str, told: str
+    magica: MagicaClient, switch: dict[str, str], plan: str, reported: str
 ) -> None:
     """All of these spellings were seen or guarded against."""
     await magica.switch(**switch)
     await magica.post("/_sandbox/next_run", {"status": plan})
-    assert (await finish(magica))["status"] == told
+    assert (await finish(magica))["status"] == reported
 
 
 @pytest.mark.parametrize("word", ["QUEUED", "RUNNING"])
@@ -68,7 +68,7 @@ async def test_a_run_that_waits_is_queued_or_already_running(magica: MagicaClien
     assert [run["status"], *(node["status"] for node in run["nodes"])] == [word] * 4
 
 
-async def test_a_running_run_tells_which_nodes_are(magica: MagicaClient) -> None:
+async def test_a_running_run_reports_which_nodes_are(magica: MagicaClient) -> None:
     """The request is filled in, the response has to wait."""
     await magica.post("/_sandbox/next_run", {"hold": True})
     run_id = await magica.start(PICTURE, prompt="hills")
@@ -117,7 +117,7 @@ async def test_a_response_may_be_missing(magica: MagicaClient) -> None:
 
 
 async def test_a_part_of_a_run_may_fail(magica: MagicaClient) -> None:
-    """The run is completed, its nodes tell what is missing."""
+    """The run is completed, its nodes report what is missing."""
     photo = (await magica.finish(PICTURE, prompt="hills"))["response"]["result"][0]
     run = await magica.finish("Product Shots, Half of Them", photo=photo)
     assert (run["status"], len(run["response"]["result"])) == ("COMPLETED", 1)
@@ -131,18 +131,18 @@ async def test_a_part_of_a_run_may_fail(magica: MagicaClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "told"),
+    ("form", "reported"),
     [
         ("string", "input image exceeds maximum resolution"),
         ("object", {"message": "input image exceeds maximum resolution", "code": "PROVIDER_UNAVAILABLE"}),
         ("none", None),
     ],
 )
-async def test_a_failure_is_told_as_the_switch_says(magica: MagicaClient, form: str, told: Any) -> None:
+async def test_a_failure_is_reported_as_the_switch_says(magica: MagicaClient, form: str, reported: Any) -> None:
     """Both forms were seen."""
     await magica.switch(node_error=form)
     run = await finish(magica, BREAKDOWN, note="x")
-    assert run["nodeRuns"][1]["error"] == told
+    assert run["nodeRuns"][1]["error"] == reported
 
 
 async def test_a_failure_that_names_no_node_is_the_last_ones(magica: MagicaClient) -> None:

@@ -16,8 +16,8 @@ async def refuse(magica: MagicaClient, workflow: str, values: Any) -> dict[str, 
     answer = await magica.ask("POST", "/v1/runs", json=body)
     assert answer.status_code == 400, answer.text
     assert (await magica.count())["runs_accepted"] == 0
-    told: dict[str, Any] = answer.json()
-    return told
+    reported: dict[str, Any] = answer.json()
+    return reported
 
 
 async def get_node(magica: MagicaClient, slug: str) -> str:
@@ -34,8 +34,8 @@ async def get_node(magica: MagicaClient, slug: str) -> str:
 )
 async def test_an_unknown_node_is_a_400(magica: MagicaClient, values: Any, issue: dict[str, Any]) -> None:
     """With details like zod's, which were seen on live answers."""
-    told = await refuse(magica, "clip-and-jingle", values)
-    assert {key: value for key, value in told["details"][0].items() if key != "message"} == issue
+    reported = await refuse(magica, "clip-and-jingle", values)
+    assert {key: value for key, value in reported["details"][0].items() if key != "message"} == issue
 
 
 @pytest.mark.parametrize(
@@ -58,8 +58,8 @@ async def test_an_unknown_node_is_a_400(magica: MagicaClient, values: Any, issue
 async def test_an_unknown_or_wrong_field_is_a_400(magica: MagicaClient, fields: Any, code: str, words: str) -> None:
     """Nothing is started for it."""
     await magica.switch(has_all_types=True)
-    told = await refuse(magica, "clip-and-jingle", {await get_node(magica, "clip-and-jingle"): fields})
-    assert (told["details"][0]["code"], words in told["message"]) == (code, True)
+    reported = await refuse(magica, "clip-and-jingle", {await get_node(magica, "clip-and-jingle"): fields})
+    assert (reported["details"][0]["code"], words in reported["message"]) == (code, True)
 
 
 @pytest.mark.parametrize(
@@ -80,17 +80,17 @@ async def test_an_unknown_or_wrong_field_is_a_400(magica: MagicaClient, fields: 
 async def test_media_must_be_public_urls(magica: MagicaClient, value: str) -> None:
     """Data URIs and base64 were seen refused with these words."""
     node = await get_node(magica, "retro-poster")
-    told = await refuse(magica, "retro-poster", {node: {"photo": value, "title": "Hello"}})
-    assert told["code"] == "HTTP_URL_REQUIRED"
-    assert "HTTP_URL_REQUIRED" in told["message"]
+    reported = await refuse(magica, "retro-poster", {node: {"photo": value, "title": "Hello"}})
+    assert reported["code"] == "HTTP_URL_REQUIRED"
+    assert "HTTP_URL_REQUIRED" in reported["message"]
 
 
 @pytest.mark.parametrize("value", [URL, "https://93.184.216.34/cup.png"])
 async def test_the_sandbox_fetches_nothing_from_elsewhere(magica: MagicaClient, value: str) -> None:
-    """A public URL is of the right kind, and is told apart from what is not."""
+    """A public URL is of the right kind, and is distinguished from what is not."""
     node = await get_node(magica, "retro-poster")
-    told = await refuse(magica, "retro-poster", {node: {"photo": value, "title": "Hello"}})
-    assert (told["code"], "nothing but its own files" in told["message"]) == ("VALIDATION_ERROR", True)
+    reported = await refuse(magica, "retro-poster", {node: {"photo": value, "title": "Hello"}})
+    assert (reported["code"], "nothing but its own files" in reported["message"]) == ("VALIDATION_ERROR", True)
 
 
 async def test_a_result_of_either_face_may_be_an_input(magica: MagicaClient) -> None:
@@ -101,7 +101,7 @@ async def test_a_result_of_either_face_may_be_an_input(magica: MagicaClient) -> 
         assert (await magica.finish("Retro Poster", photo=url, title="Hello"))["status"] == "COMPLETED"
 
 
-async def test_an_expired_link_is_no_input(magica: MagicaClient) -> None:
+async def test_an_expired_link_is_not_an_input(magica: MagicaClient) -> None:
     """Nothing is started for it."""
     run_id = await magica.start("Text to Picture", prompt="hills")
     await magica.sandbox.end(run_id)

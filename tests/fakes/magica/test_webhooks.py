@@ -18,13 +18,13 @@ METADATA = {"myJob": "42"}
 
 
 async def start(magica: MagicaClient, name: str, webhook: Any, **values: Any) -> httpx2.Response:
-    """Ask for a run that tells a receiver."""
+    """Ask for a run that reports a receiver."""
     graph = await magica.find(name)
     body = {"workflowId": graph.get("id") or graph["slug"], "values": {graph["nodes"][0]["id"]: values}}
     return await magica.ask("POST", "/v1/runs", json={**body, "webhook": webhook})
 
 
-async def test_a_receiver_hears_of_every_step_and_of_no_url(magica: MagicaClient, receiver: Receiver) -> None:
+async def test_a_receiver_receives_of_every_step_and_of_no_url(magica: MagicaClient, receiver: Receiver) -> None:
     """Magica's page on webhooks: the body has the documented fields, and results are to be read."""
     answer = await start(magica, "Clip and Jingle", {"url": receiver.url, "metadata": METADATA}, mood="merry")
     bodies = await receiver.wait_for(4)
@@ -58,7 +58,9 @@ async def test_events_are_signed_as_svix_signs(magica: MagicaClient, receiver: R
     assert body["error"] == "Node 'image-upscaler' failed: input image exceeds maximum resolution"
 
 
-async def test_events_come_twice_and_in_the_wrong_order_when_told_to(magica: MagicaClient, receiver: Receiver) -> None:
+async def test_events_come_twice_and_in_the_wrong_order_when_reported_to(
+    magica: MagicaClient, receiver: Receiver
+) -> None:
     """Svix delivers at least once; copies of an event share its id."""
     await magica.post("/_sandbox/webhooks", {"copies": 2, "out_of_order": True})
     await start(magica, "Always Fails", {"url": receiver.url, "events": ["run.started", "run.failed"]})
@@ -68,7 +70,7 @@ async def test_events_come_twice_and_in_the_wrong_order_when_told_to(magica: Mag
     assert (ids[0] == ids[1], ids[2] == ids[3], ids[0] == ids[2]) == (True, True, False)
 
 
-async def test_a_node_that_failed_is_told(magica: MagicaClient, receiver: Receiver) -> None:
+async def test_a_node_that_failed_is_reported(magica: MagicaClient, receiver: Receiver) -> None:
     """Although the run is completed."""
     photo = magica.sandbox.addresses.files_url
     url = await upload(magica)
@@ -82,24 +84,24 @@ async def upload(magica: MagicaClient) -> str:
     """Put a photograph into the library."""
     data = base64.b64encode(write(build_photo())).decode()
     params = {"name": "upload_file", "arguments": {"base64": data}}
-    told = await magica.post("/mcp", {"id": 1, "method": "tools/call", "params": params})
-    return str(told["result"]["structuredContent"]["url"])
+    reported = await magica.post("/mcp", {"id": 1, "method": "tools/call", "params": params})
+    return str(reported["result"]["structuredContent"]["url"])
 
 
 @pytest.mark.parametrize(("path", "event"), [("runs", "run.canceled"), ("nodes/gpt_5/run", "run.failed")])
-async def test_a_cancelled_run_is_told(magica: MagicaClient, receiver: Receiver, path: str, event: str) -> None:
+async def test_a_cancelled_run_is_reported(magica: MagicaClient, receiver: Receiver, path: str, event: str) -> None:
     """Runs of models have no event of their own for it."""
     await magica.post("/_sandbox/next_run", {"status": "cancelled"})
     found = (await magica.find("Always Fails"))["id"]
     body = {"workflowId": found, "input": {"prompt": "x"}, "webhook": {"url": receiver.url}}
     await magica.post(f"/v1/{path}", body)
     bodies = await receiver.wait_for(2)
-    assert [told["type"] for told in bodies] == ["run.started", event]
+    assert [reported["type"] for reported in bodies] == ["run.started", event]
     assert bodies[1]["workflowId"] == (found if path == "runs" else "gpt_5")
 
 
 async def test_a_reset_ends_the_watch_over_a_run(magica: MagicaClient, receiver: Receiver) -> None:
-    """What is forgotten is not told of; the next test's receiver must not hear of it."""
+    """What is forgotten is not reported; the next test's receiver must not learn of it."""
     for plan in ({"pending_seconds": 3000}, {"hold": True}):
         await magica.post("/_sandbox/next_run", plan)
         await start(magica, "Always Fails", {"url": receiver.url, "events": ["run.started", "run.failed"]})

@@ -1,4 +1,4 @@
-"""Magica's webhooks: what happens to a run is told to a receiver on this machine, signed as Svix signs.
+"""Magica's webhooks: what happens to a run is asked to a receiver on this machine, signed as Svix signs.
 
 Results are not in them; the receiver reads the run. Retries, which Svix makes over hours, are left out.
 """
@@ -38,12 +38,12 @@ EVENTS: Final = frozenset({STARTED, *ENDS.values(), *NODE_ENDS.values()})
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """Who wants to hear of a run."""
+    """Who wants to learn of a run."""
 
     url: str
     events: frozenset[str]
     metadata: dict[str, Any] | None = field(repr=False)
-    """Told again with every event."""
+    """Reported again with every event."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Sent with every event."""
 
@@ -85,7 +85,7 @@ def _parse_headers(value: Any) -> dict[str, str]:
 
 
 def watch(state: SandboxState, record: RunRecord, receiver: Receiver) -> None:
-    """Tell this receiver what happens to a run."""
+    """Return this receiver what happens to a run."""
     state.webhooks.start_soon(partial(_follow, state, record, receiver))
 
 
@@ -95,23 +95,23 @@ async def _follow(state: SandboxState, record: RunRecord, receiver: Receiver) ->
     await state.runs.wait_until_started(record.run_id)
     begun = [(STARTED, _build_data("RUNNING", ()), None)]
     if not rules.is_reversed:
-        await _tell(state, record, receiver, begun, rules)
+        await _report(state, record, receiver, begun, rules)
     await state.runs.wait_until_over(record.run_id)
     run = state.runs.get(record.run_id)
     if run is None:
         return  # a reset has forgotten it
-    await _tell(state, record, receiver, _build_ends(record, run), rules)
+    await _report(state, record, receiver, _build_ends(record, run), rules)
     if rules.is_reversed:
-        await _tell(state, record, receiver, begun, rules)
+        await _report(state, record, receiver, begun, rules)
 
 
 def _build_ends(record: RunRecord, run: Run) -> list[tuple[str, dict[str, Any], str | None]]:
     """Build the events of a run that is over: each node's, then its own."""
     states = [] if record.workflow is None else find_node_states(record.workflow, run)
     nodes = [
-        (NODE_ENDS[told.status], _build_node_data(told), told.error or None)
-        for told in states
-        if told.status in NODE_ENDS and told.node.type not in {REQUEST, RESPONSE}
+        (NODE_ENDS[reported.status], _build_node_data(reported), reported.error or None)
+        for reported in states
+        if reported.status in NODE_ENDS and reported.node.type not in {REQUEST, RESPONSE}
     ]
     event = ENDS[run.status]
     if record.workflow is None and run.status is RunStatus.CANCELLED:
@@ -120,7 +120,7 @@ def _build_ends(record: RunRecord, run: Run) -> list[tuple[str, dict[str, Any], 
     return [*nodes, (event, _build_data(word, states), run.error_message if event == "run.failed" else None)]
 
 
-async def _tell(
+async def _report(
     state: SandboxState,
     record: RunRecord,
     receiver: Receiver,
@@ -149,11 +149,11 @@ async def _tell(
 def _build_data(status: str, states: Sequence[NodeState]) -> dict[str, Any]:
     return {
         "status": status,
-        "completedNodes": sum(told.status is RunStatus.COMPLETED for told in states),
-        "failedNodes": sum(told.status is RunStatus.FAILED for told in states),
+        "completedNodes": sum(reported.status is RunStatus.COMPLETED for reported in states),
+        "failedNodes": sum(reported.status is RunStatus.FAILED for reported in states),
     }
 
 
-def _build_node_data(told: NodeState) -> dict[str, Any]:
-    """Build what a node's event tells; only the event's name is documented."""
-    return {"nodeId": told.node.id, "nodeType": told.node.type, "status": told.status.upper()}
+def _build_node_data(reported: NodeState) -> dict[str, Any]:
+    """Build what a node's event reports; only the event's name is documented."""
+    return {"nodeId": reported.node.id, "nodeType": reported.node.type, "status": reported.status.upper()}

@@ -155,7 +155,7 @@ def _build_id(app_id: str) -> str:
 
 @cache
 def _build_slug(app_id: str) -> str:
-    # From the name at first: a workflow that is renamed keeps its slug, and strangers give one name twice.
+    # From the name at first: a workflow that is renamed keeps its slug, and others give one name twice.
     words = re.sub(r"[^a-z0-9]+", "-", _FIRST_NAMES.get(app_id, "").lower()).strip("-")
     return words or f"workflow-{app_id.lower()}"
 

@@ -35,7 +35,7 @@ class Dialect:
 
     style: Style = Style.BOTH
     has_tool_metadata: bool = True
-    """Without it nothing tells a price; a live list was seen so."""
+    """Without it nothing reports a price; a live list was seen so."""
     has_key: bool = True
     """Whether inputs carry the deprecated `key`; the live service no longer sends it."""
     has_api_key: bool | None = None
@@ -45,11 +45,11 @@ class Dialect:
     error_bodies: ErrorBodies = ErrorBodies.JSON
 
     def speaks(self, family: Family) -> bool:
-        """Tell whether the paths of a family exist."""
+        """Check whether the paths of a family exist."""
         return self.style in {Style.BOTH, Style(family)}
 
     def shows_api_key(self, family: Family) -> bool:
-        """Tell whether inputs carry `api_key` in this family."""
+        """Check whether inputs carry `api_key` in this family."""
         return family is Family.FLOWS if self.has_api_key is None else self.has_api_key
 
 

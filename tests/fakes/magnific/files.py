@@ -135,7 +135,7 @@ class OwnLink:
 def parse_own_link(url: str, origin: str) -> OwnLink | None:
     """Return the parts of a link that leads to this sandbox, or to where it may have listened before; None for others.
 
-    The port of an earlier process does not matter: who made a link is told by its signature.
+    The port of an earlier process does not matter: who made a link is reported by its signature.
     """
     try:
         parts = urlsplit(url)

@@ -1,4 +1,4 @@
-"""Any number of apps like those that strangers build: names and inputs as various as theirs, always the same ones."""
+"""Any number of apps like those that others build: names and inputs as various as theirs, always the same ones."""
 
 import hashlib
 from typing import Final
@@ -78,7 +78,7 @@ def draw_anything(values: Values) -> Outcome:
 
 
 def generate_app(number: int) -> SandboxApp:
-    """Build the app with this number, from 0. Names repeat after 132 of them, as they do among strangers; ids never."""
+    """Build the app with this number, from 0. Names repeat after 132 of them, as they do among others; ids never."""
     amount = 1 + number % 5
     inputs = [_INPUTS[(number * 5 + step * 7) % len(_INPUTS)] for step in range(amount)]
     subject, treatment = _SUBJECTS[number % len(_SUBJECTS)], _TREATMENTS[number % len(_TREATMENTS)]

@@ -34,7 +34,7 @@ class PlanQueue:
         self._changes.append(change)
 
     def take(self, app_id: str) -> PlanChange:
-        """Remove and return the first change for a run of this app; one that changes nothing when there is none."""
+        """Remove and return the first change for a run of this app; one that changes nothing when it does not exist."""
         for index, change in enumerate(self._changes):
             if change.app_id in {None, app_id}:
                 return self._changes.pop(index)

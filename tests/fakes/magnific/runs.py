@@ -58,7 +58,7 @@ class RunPlan:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run as the provider would tell about it."""
+    """One run as the provider would report about it."""
 
     id: str
     app: SandboxApp
@@ -177,7 +177,7 @@ class RunStore:
         except StepFailed as exc:
             return Outcome((), str(exc))
         except Exception:  # noqa: BLE001 - the boundary of the task, see below
-            # Whatever a stranger's picture did to the engine, only this run fails.
+            # Whatever untrusted picture did to the engine, only this run fails.
             _LOG.exception("The sandbox's run %s broke", run.id)
             return Outcome((), "Node 'engine' failed: internal error")
 
@@ -235,7 +235,7 @@ def _build_item(file: StoredFile, files: FileStore) -> dict[str, Any]:
 
 
 async def _wait(hurry: anyio.Event, seconds: float | None) -> None:
-    """Wait so long, or without limit for None; shorter when told to hurry."""
+    """Wait so long, or without limit for None; shorter when asked to hurry."""
     with anyio.move_on_after(seconds):
         await hurry.wait()
 

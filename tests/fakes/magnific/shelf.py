@@ -1,4 +1,4 @@
-"""The apps on offer, which tests may change under a running client as strangers do at the real provider."""
+"""The apps on offer, which tests may change under a running client as others do at the real provider."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,7 +27,7 @@ class Shelf:
         return self._apps.get(app_id)
 
     def find(self, app_id: str) -> SandboxApp:
-        """Return the app with this id; raises `Refused` with 400, in a switch's words, when there is none."""
+        """Return the app with this id; raises `Refused` with 400, in a switch's words, when it does not exist."""
         if app_id not in self._apps:
             raise Refused(400, f"app: there is no app {ascii(app_id)[:80]}")
         return self._apps[app_id]

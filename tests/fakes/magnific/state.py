@@ -31,7 +31,7 @@ class FakeOptions:
     requests_per_minute: int = 0
     """Requests allowed in any minute, the switches not counted; 0: no limit."""
     minute_seconds: float = 60.0
-    """How long that minute is; less for a client whose clock runs as much faster. Delays are told in such seconds."""
+    """How long that minute is; less for a client whose clock runs as much faster. Delays are reported in such seconds."""
     magica_requests_per_minute: int = 0
     magica_requests_per_day: int = 0
     """Requests allowed to each key at Magica's face; 0: no limit."""

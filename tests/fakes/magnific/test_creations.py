@@ -36,7 +36,7 @@ def test_what_is_neither_id_nor_link_is_left_to_others(creations: Creations) -> 
     ["https://example.com/a.png", f"{ORIGIN}/uploads/x/asset?token=y", f"{ORIGIN}/uploads/x", f"{ORIGIN}/private/x"],
 )
 def test_a_link_that_leads_nowhere_is_a_422(creations: Creations, url: str) -> None:
-    """A run whose picture cannot be had is not started."""
+    """A run whose picture is not available is not started."""
     with pytest.raises(Refused) as caught:
         creations.find(url)
     assert caught.value.status == 422

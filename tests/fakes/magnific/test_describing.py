@@ -26,7 +26,7 @@ def test_every_input_has_the_fields_of_the_contract(app: SandboxApp) -> None:
         assert entry["id"] == f"input-{entry['nodeId']}-1"
 
 
-def test_a_summary_tells_the_price() -> None:
+def test_a_summary_reports_the_price() -> None:
     """Magnific API 1.0.0, flow-summary."""
     summary = build_summary(APPS[0])
     assert (summary["sqid"], summary["name"], summary["tool_metadata"]["total_cost"]) == (
@@ -36,7 +36,7 @@ def test_a_summary_tells_the_price() -> None:
     )
 
 
-def test_a_list_may_tell_names_alone() -> None:
+def test_a_list_may_report_names_alone() -> None:
     """A live list was seen with ids and names only."""
     bare = replace(PLAIN, has_tool_metadata=False)
     assert build_summary(POSTER, bare) == build_own_summary(POSTER)
@@ -72,7 +72,7 @@ def test_every_select_can_write_its_options_in_each_shape(shape: OptionShape, co
     assert describe(replace(PLAIN, option_shape=shape))["Palette"]["config"] == config
 
 
-def test_a_select_writes_its_options_in_its_own_shape_unless_told() -> None:
+def test_a_select_writes_its_options_in_its_own_shape_unless_reported() -> None:
     """The documented API needs no switch to show them all."""
     assert describe()["Palette"]["config"]["options"][0] == {"value": "sunset", "label": "Sunset"}
     assert {entry.option_shape for app in APPS for entry in app.inputs if entry.options} == set(OptionShape) - {

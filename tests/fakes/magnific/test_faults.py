@@ -1,4 +1,4 @@
-"""Every fault, as a client sees it and as the counts tell it."""
+"""Every fault, as a client sees it and as the counts report it."""
 
 from typing import Any
 
@@ -57,7 +57,7 @@ async def test_a_useless_body_hides_an_accepted_run(sandbox: Client, fault: str,
 
 @pytest.mark.parametrize(("fault", "accepted"), [("status", 0), ("status_after", 1)])
 async def test_an_error_status_may_come_before_or_after_the_work(sandbox: Client, fault: str, accepted: int) -> None:
-    """A client cannot tell the two apart."""
+    """A client cannot distinguish the two apart."""
     answer = await run_with(sandbox, fault, status=500)
     assert (answer.status_code, answer.json()) == (500, {"message": "Internal Server Error"})
     assert await count_accepted(sandbox) == accepted

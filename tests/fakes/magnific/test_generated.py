@@ -1,4 +1,4 @@
-"""Apps like those of strangers."""
+"""Apps like those of others."""
 
 from flowport.sandbox.apps import InputType
 from flowport.sandbox.engine import produce
@@ -30,7 +30,7 @@ def test_no_app_has_two_inputs_of_one_key() -> None:
         assert len(set(ids)) == len(app.inputs) == len({entry.key for entry in app.inputs})
 
 
-def test_a_generated_app_makes_a_picture_of_whatever_it_is_told() -> None:
+def test_a_generated_app_makes_a_picture_of_whatever_it_is_reported() -> None:
     """Its inputs are of any kind and number."""
     nothing = produce(draw_anything, {})
     said = produce(draw_anything, {"a": "hills", "b": ("sea", "sky")})

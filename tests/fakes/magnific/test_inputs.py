@@ -11,7 +11,7 @@ async def test_a_wrong_input_is_not_counted(sandbox: Client) -> None:
     assert (await sandbox.http.get("/_sandbox/counts")).json()["runs_accepted"] == 0
 
 
-async def test_an_expired_link_is_no_input(sandbox: Client) -> None:
+async def test_an_expired_link_is_not_an_input(sandbox: Client) -> None:
     """It is the caller's input that is wrong, so the status is 422."""
     run_id = await sandbox.start("Text to Picture", prompt="hills")
     url = (await sandbox.end(run_id))["result"]["images"][0]["url"]

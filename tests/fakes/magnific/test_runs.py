@@ -109,7 +109,7 @@ async def test_a_run_hurried_in_the_moment_of_a_reset_is_forgotten() -> None:
     assert runs.get(run.id) is None
 
 
-async def test_nobody_waits_for_a_run_that_was_forgotten() -> None:
+async def test_no_one_waits_for_a_run_that_was_forgotten() -> None:
     """A reset may come between a run's id and the wait for it."""
     async with anyio.create_task_group() as tasks:
         runs = RunStore(FileStore("http://127.0.0.1:1", 60), tasks, anyio.CapacityLimiter(1))

@@ -48,7 +48,7 @@ def test_one_app_is_changed_and_keeps_its_place(shelf: Shelf) -> None:
 
 
 def test_apps_go_away_and_change_places(shelf: Shelf) -> None:
-    """Strangers unpublish, and the provider sorts as it likes."""
+    """Others unpublish, and the provider sorts as it likes."""
     shelf.delete([SECOND, SECOND])
     shelf.reorder([THIRD])
     assert [app.id for app in shelf.apps] == [THIRD, FIRST, *(app.id for app in APPS[3:])]

@@ -1,4 +1,4 @@
-"""The switches: what they refuse, and what they tell."""
+"""The switches: what they refuse, and what they report."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ async def test_an_unknown_switch_is_a_400_with_a_sentence(
 
 
 async def test_a_finished_run_cannot_be_given_another_end(sandbox: Client) -> None:
-    """What was told once stays true."""
+    """What was reported once stays true."""
     run = await sandbox.finish("Always Fails")
     answer = await sandbox.http.post(f"/_sandbox/runs/{run['run_id']}", json={"release": True})
     assert answer.status_code == 400
@@ -71,13 +71,13 @@ async def test_a_reset_forgets_faults_plans_and_counts(sandbox: Client) -> None:
     assert (await sandbox.finish("Text to Picture", prompt="hills"))["status"] == "completed"
 
 
-async def test_the_instants_of_runs_are_told_to_the_fraction(sandbox: Client) -> None:
+async def test_the_instants_of_runs_are_reported_to_the_fraction(sandbox: Client) -> None:
     """A client whose clock runs fast must know to the tenth of a second when a run was over."""
     over = await sandbox.finish("Always Fails")
     await sandbox.switch("next_run", hold=True)
     held = await sandbox.start("Always Fails")
-    told = (await sandbox.http.get("/_sandbox/runs")).json()["runs"]
+    reported = (await sandbox.http.get("/_sandbox/runs")).json()["runs"]
 
-    assert list(told) == [over["run_id"], held]
-    assert told[over["run_id"]]["started_at"] < told[over["run_id"]]["completed_at"]
-    assert told[held]["completed_at"] is None
+    assert list(reported) == [over["run_id"], held]
+    assert reported[over["run_id"]]["started_at"] < reported[over["run_id"]]["completed_at"]
+    assert reported[held]["completed_at"] is None

@@ -9,7 +9,7 @@ class Clock:
     now = 0.0
 
     def __call__(self) -> float:
-        """Tell the time."""
+        """Return the time."""
         return self.now
 
 
@@ -23,10 +23,10 @@ def test_the_window_slides() -> None:
 
 
 def test_a_minute_may_be_shorter_than_it_is() -> None:
-    """For a client whose clock runs as much faster; what it is told are seconds of that clock."""
+    """For a client whose clock runs as much faster; what it is given are seconds of that clock."""
     clock = Clock()
     traffic = Traffic(1, clock, minute_seconds=3.0)
-    traffic.set_limit(1, tells_delay=True)
+    traffic.set_limit(1, reports_delay=True)
     assert [traffic.allow(), traffic.allow(), traffic.get_delay_seconds()] == [True, False, 60]
     clock.now = 2.5
     assert (traffic.allow(), traffic.get_delay_seconds()) == (False, 10)
@@ -34,7 +34,7 @@ def test_a_minute_may_be_shorter_than_it_is() -> None:
     assert traffic.allow()
 
 
-def test_no_limit_is_none() -> None:
+def test_without_a_limit_nothing_is_refused() -> None:
     """Zero turns the limiter off."""
     traffic = Traffic(0)
     assert all(traffic.allow() for _ in range(200))
@@ -62,17 +62,17 @@ def test_requests_are_counted_by_path_family_too() -> None:
     assert (traffic.build_counts()["list"], traffic.build_counts()["families"]) == (3, {"flows": 1, "apps": 2})
 
 
-def test_a_limit_tells_the_delay_only_when_told_to() -> None:
+def test_a_limit_reports_the_delay_only_when_reported_to() -> None:
     """Whether the provider sends Retry-After is not known, so clients must live with both."""
     clock = Clock()
     traffic = Traffic(1, clock)
     assert traffic.get_delay_seconds() is None
-    traffic.set_limit(1, tells_delay=True)
+    traffic.set_limit(1, reports_delay=True)
     assert traffic.get_delay_seconds() == 1
     assert traffic.allow()
     clock.now = 18.5
     assert (traffic.allow(), traffic.get_delay_seconds()) == (False, 42)
-    traffic.set_limit(0, tells_delay=False)
+    traffic.set_limit(0, reports_delay=False)
     assert traffic.allow()
     traffic.reset()
     assert (traffic.get_delay_seconds(), traffic.allow(), traffic.allow()) == (None, True, False)

@@ -62,12 +62,12 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 async def start(sandbox: Client, url: object, app: str = "t2P6yGfJ0x", **inputs: Any) -> Any:
-    """Start a run that tells a receiver."""
+    """Start a run that reports a receiver."""
     body = {"inputs": inputs or {"prompt": "hills"}, "webhook": url}
     return await sandbox.http.post(f"/v1/ai/flows/{app}/run", json=body)
 
 
-async def test_a_receiver_hears_of_the_start_and_of_the_end(sandbox: Client, receiver: Receiver) -> None:
+async def test_a_receiver_receives_of_the_start_and_of_the_end(sandbox: Client, receiver: Receiver) -> None:
     """Magnific API 1.0.0, run-flow: `initialized`, then `finished` with the result."""
     run_id = (await start(sandbox, receiver.url)).json()["workflow_run_identifier"]
     first, last = await receiver.wait_for(2)
@@ -93,7 +93,7 @@ async def test_the_second_event_says_how_it_ended(sandbox: Client, receiver: Rec
     assert [body["event"] for body in await receiver.wait_for(2)] == ["initialized", event]
 
 
-async def test_events_come_twice_and_in_the_wrong_order_when_told_to(sandbox: Client, receiver: Receiver) -> None:
+async def test_events_come_twice_and_in_the_wrong_order_when_reported_to(sandbox: Client, receiver: Receiver) -> None:
     """Receivers must stand both; copies of an event share its id."""
     await sandbox.switch("webhooks", copies=2, out_of_order=True)
     await start(sandbox, receiver.url)
@@ -159,7 +159,7 @@ def test_a_signature_covers_id_instant_and_body() -> None:
     ],
 )
 async def test_no_other_machine_is_ever_called(sandbox: Client, url: object, status: int) -> None:
-    """And a run whose receiver cannot be told is not started."""
+    """And a run whose receiver cannot be reported is not started."""
     assert (await start(sandbox, url)).status_code == status
     assert (await sandbox.http.get("/_sandbox/counts")).json()["runs_accepted"] == 0
 
@@ -178,7 +178,7 @@ async def test_a_receiver_that_is_not_there_harms_no_run(sandbox: Client) -> Non
 
 @pytest.mark.parametrize("plan", [{"pending_seconds": 3000}, {"hold": True}])
 async def test_a_reset_ends_the_watch_over_a_run(sandbox: Client, receiver: Receiver, plan: dict[str, Any]) -> None:
-    """What is forgotten is not told of; the next test's receiver must not hear of it."""
+    """What is forgotten is not reported; the next test's receiver must not learn of it."""
     await sandbox.switch("next_run", **plan)
     await start(sandbox, receiver.url)
     if "hold" in plan:

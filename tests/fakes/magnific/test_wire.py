@@ -30,6 +30,6 @@ async def test_a_dropped_connection_says_nothing(sandbox: Client) -> None:
 
 
 def test_half_of_an_answer_promises_all_of_it() -> None:
-    """That is how a client can tell."""
+    """That is how a client can know."""
     payload = truncate(JSONResponse({"a": 1})).payload
     assert payload == b'HTTP/1.1 200 \r\ncontent-length: 7\r\ncontent-type: application/json\r\n\r\n{"a'

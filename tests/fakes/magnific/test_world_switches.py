@@ -104,7 +104,7 @@ async def test_a_switch_changes_what_it_names_and_leaves_the_rest(sandbox: Clien
 
 
 async def test_the_catalogue_changes_under_a_client(sandbox: Client) -> None:
-    """Strangers rename, price, extend, sort and delete their apps at any time."""
+    """Others rename, price, extend, sort and delete their apps at any time."""
     upscale, sketch, poster = IDS["Upscale Photo"], IDS["Photo to Pencil Sketch"], IDS["Retro Poster"]
     changes: dict[str, Any] = {
         "apps": 3,
@@ -127,13 +127,13 @@ async def test_the_catalogue_changes_under_a_client(sandbox: Client) -> None:
     assert (await sandbox.run("Upscale Photo", factor="2")).status_code == 404
 
 
-@pytest.mark.parametrize("tells", [True, False])
-async def test_the_limit_refuses_with_and_without_a_delay(sandbox: Client, tells: bool) -> None:
+@pytest.mark.parametrize("reports", [True, False])
+async def test_the_limit_refuses_with_and_without_a_delay(sandbox: Client, reports: bool) -> None:
     """Whether the provider sends Retry-After is not known."""
-    await sandbox.switch("limit", requests_per_minute=1, retry_after=tells)
+    await sandbox.switch("limit", requests_per_minute=1, retry_after=reports)
     await sandbox.http.get("/v1/ai/flows")
     refused = await sandbox.http.get("/v1/ai/flows")
     assert (refused.status_code, refused.json()) == (429, {"message": "Too many requests"})
-    assert ("retry-after" in refused.headers) is tells
-    if tells:
+    assert ("retry-after" in refused.headers) is reports
+    if reports:
         assert 1 <= int(refused.headers["retry-after"]) <= 60

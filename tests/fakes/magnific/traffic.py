@@ -29,7 +29,7 @@ class Operation(StrEnum):
     ESTIMATE = "estimate"
     MODELS = "models"
     MCP = "mcp"
-    """A message to Magica's MCP endpoint that is none of the above."""
+    """A message to Magica's MCP endpoint of any other kind."""
 
     @property
     def is_limited(self) -> bool:
@@ -50,7 +50,7 @@ class Traffic:
         """Start at zero; a limit of 0 means none, and a minute may be shorter than it is."""
         self._first_limit = requests_per_minute
         self._limit = requests_per_minute
-        self._tells_delay = False
+        self._reports_delay = False
         self._clock = clock
         self._minute_seconds = minute_seconds
         self._recent: deque[float] = deque()
@@ -59,10 +59,10 @@ class Traffic:
         self._accepted: Counter[str] = Counter()
         self._refused_429 = 0
 
-    def set_limit(self, requests_per_minute: int, *, tells_delay: bool) -> None:
-        """Change the limit; `tells_delay` says with each refusal when the next request is allowed."""
+    def set_limit(self, requests_per_minute: int, *, reports_delay: bool) -> None:
+        """Change the limit; `reports_delay` says with each refusal when the next request is allowed."""
         self._limit = requests_per_minute
-        self._tells_delay = tells_delay
+        self._reports_delay = reports_delay
 
     def count(self, operation: Operation, family: str = "") -> None:
         """Note a request that had a valid key, whatever becomes of it, and its path family if it has one."""
@@ -91,8 +91,8 @@ class Traffic:
         return True
 
     def get_delay_seconds(self) -> int | None:
-        """Return when the next request is allowed, in whole seconds; None when that is not told."""
-        if not self._tells_delay:
+        """Return when the next request is allowed, in whole seconds; None when that is not reported."""
+        if not self._reports_delay:
             return None
         if not self._recent:
             return 1
@@ -112,7 +112,7 @@ class Traffic:
 
     def reset(self) -> None:
         """Forget everything, the window of the rate limit included, and go back to the first limit."""
-        self._limit, self._tells_delay = self._first_limit, False
+        self._limit, self._reports_delay = self._first_limit, False
         self._families.clear()
         self._recent.clear()
         self._operations.clear()

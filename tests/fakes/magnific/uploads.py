@@ -114,7 +114,7 @@ class UploadStore:
         return self.open_asset(upload_id, link.token)
 
     def has(self, upload_id: str) -> bool:
-        """Tell whether a file has come and its link works."""
+        """Check whether a file has come and its link works."""
         upload = self._uploads.get(upload_id)
         return upload is not None and upload.content is not None and upload.asset_until > self._clock()
 

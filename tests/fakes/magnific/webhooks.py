@@ -1,7 +1,7 @@
 """Webhooks: a POST when a run starts and another when it ends, signed, to receivers on this machine alone.
 
 Magnific API 1.0.0, run-flow, and the page webhooks. The shape of the body is not published; this one is the run as
-get-run tells it, with the event's name.
+get-run reports it, with the event's name.
 """
 
 import base64
@@ -50,7 +50,7 @@ class WebhookRules:
     copies: int = 1
     """How often each event is delivered, under one id."""
     is_reversed: bool = False
-    """Whether the start of a run is told after its end."""
+    """Whether the start of a run is reported after its end."""
     is_signed: bool = True
 
 
@@ -68,7 +68,7 @@ def parse_webhook(value: Any) -> str | None:
     """Return the receiver of a run request, or None when it names none.
 
     Raises:
-        Refused: 400 for what is no URL, 422 for a receiver that is not on this machine.
+        Refused: 400 for what is not a URL, 422 for a receiver that is not on this machine.
     """
     if value is None:
         return None
@@ -81,7 +81,7 @@ def parse_webhook(value: Any) -> str | None:
 
 
 class WebhookSender:
-    """Tells receivers of their runs. It owns the secret, the rules and what was delivered."""
+    """Reports receivers of their runs. It owns the secret, the rules and what was delivered."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class WebhookSender:
         self.deliveries: list[Delivery] = []
 
     def watch(self, run: Run, url: str) -> None:
-        """Tell this receiver when the run starts and when it ends."""
+        """Return this receiver when the run starts and when it ends."""
         self._tasks.start_soon(self._follow, run.id, url)
 
     def reset(self) -> None:
@@ -114,7 +114,7 @@ class WebhookSender:
         rules, run = self.rules, self._runs.get(run_id)
         if run is None:
             return  # a reset has forgotten it
-        # The run may be over by now; this event tells how it was at its start.
+        # The run may be over by now; this event reports how it was at its start.
         started = replace(run, status=RunStatus.RUNNING, completed_at=None, error_message=None, files=())
         if not rules.is_reversed:
             await self._deliver(url, "initialized", started, rules)
@@ -131,9 +131,9 @@ class WebhookSender:
         body = json.dumps({"event": event, **build_run(run, self._files)}).encode()
         await self.send(Delivery(run.id, event, None), url, body, rules)
 
-    def start_soon(self, tell: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def start_soon(self, report: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Let another provider's sender follow a run beside this one's."""
-        self._tasks.start_soon(tell)
+        self._tasks.start_soon(report)
 
     async def send(
         self,
@@ -166,7 +166,7 @@ def build_signature(body: bytes, secret: str, reading: SecretReading, *, message
     return {
         "webhook-id": message_id,
         "webhook-timestamp": timestamp,
-        # A list, of which one match is enough; the first is of a scheme that nobody knows.
+        # A list, of which one match is enough; the first is of a scheme that no one knows.
         "webhook-signature": f"v0,{base64.b64encode(bytes(32)).decode()} v1,{base64.b64encode(digest).decode()}",
     }
 

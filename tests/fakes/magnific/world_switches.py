@@ -129,20 +129,20 @@ def _build_catalogue(state: SandboxState) -> dict[str, Any]:
 async def _change_limit(state: SandboxState, request: Request) -> Response:
     check_either_key(request, state.options.key, state.options.magica_key)
     switch = await read_switch(request, _LimitSwitch)
-    state.traffic.set_limit(switch.requests_per_minute, tells_delay=switch.retry_after)
+    state.traffic.set_limit(switch.requests_per_minute, reports_delay=switch.retry_after)
     state.magica.limits.set_limits(switch.requests_per_minute, None)
     return JSONResponse({})
 
 
 async def _show_webhooks(state: SandboxState, request: Request) -> Response:
-    """Tell the secret, which the real provider shows in its dashboard, and what was delivered."""
+    """Return the secret, which the real provider shows in its dashboard, and what was delivered."""
     check_either_key(request, state.options.key, state.options.magica_key)
     deliveries = [asdict(delivery) for delivery in state.webhooks.deliveries]
     return JSONResponse({"secret": state.webhooks.secret, "deliveries": deliveries})
 
 
 async def _change_webhooks(state: SandboxState, request: Request) -> Response:
-    """Set how the runs that start from now on are told of."""
+    """Set how the runs that start from now on are reported of."""
     check_either_key(request, state.options.key, state.options.magica_key)
     switch = await read_switch(request, _WebhookSwitch)
     state.webhooks.rules = WebhookRules(
@@ -152,7 +152,7 @@ async def _change_webhooks(state: SandboxState, request: Request) -> Response:
 
 
 async def _show_upload(state: SandboxState, request: Request) -> Response:
-    """Tell whether an upload's link still works."""
+    """Check whether an upload's link still works."""
     check_either_key(request, state.options.key, state.options.magica_key)
     if not state.uploads.has(request.path_params["upload_id"]):
         raise Refused(404, get_message(404))

@@ -17,7 +17,7 @@ make $film -c:v libx264 -pix_fmt yuv420p film.mov
 make $short -c:a pcm_s16le voice.mov
 make $film -c:v h263 -s 176x144 film.3gp
 make $voice -ar 8000 -ac 1 -c:a aac -b:a 16k voice.3gp
-# Matroska and WebM; as a browser records them they do not tell their length.
+# Matroska and WebM; as a browser records them their length is not stated.
 make $film -c:v mpeg4 film.mkv
 make $voice -c:a aac -b:a 24k voice.mka
 make $film -c:v libvpx film.webm

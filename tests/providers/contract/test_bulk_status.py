@@ -1,4 +1,4 @@
-"""Several runs at once: each is looked at until it is over, with fewer requests than runs where one tells of several."""
+"""Several runs at once: each is looked at until it is over, with fewer requests than runs where one reports of several."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,7 +29,7 @@ RUNNING = replace(RUN, state=RunState.RUNNING, starting_at=NOW, started_at=NOW, 
 
 @dataclass(frozen=True)
 class Party:
-    """Runs that were started and that nobody follows yet."""
+    """Runs that were started and that no one follows yet."""
 
     flowport: Harness
     account: OpenAccount
@@ -95,7 +95,7 @@ async def test_fewer_requests_than_runs_follow_them(
 
 
 @pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
-async def test_each_is_read_by_itself_where_no_request_tells_of_several(
+async def test_each_is_read_by_itself_where_no_request_reports_of_several(
     sandbox: SandboxClient, world: ProviderWorld, tmp_path: Path
 ) -> None:
     """The provider may not have it, whatever its pages say; it is asked once, and every run ends."""

@@ -32,7 +32,7 @@ async def flowport(sandbox: SandboxClient, world: ProviderWorld, tmp_path: Path)
 
 
 def test_every_provider_is_tried() -> None:
-    """One that is added keeps the contract, or is no provider."""
+    """One that is added keeps the contract, or is not a provider."""
     assert {world.name for world in WORLDS} == {plugin.name for plugin in get_plugins()}
 
 
@@ -47,7 +47,7 @@ async def test_its_apps_are_found_and_described(flowport: Harness, world: Provid
 
 
 @pytest.mark.parametrize("source", [Source.OWN, Source.PUBLISHED])
-async def test_own_and_published_apps_are_told_apart(
+async def test_own_and_published_apps_are_reported_apart(
     sandbox: SandboxClient, world: ProviderWorld, source: Source, tmp_path: Path
 ) -> None:
     """`FLOWPORT_SOURCE` asks for one kind."""
@@ -69,7 +69,7 @@ async def test_one_call_is_one_start_and_its_output_is_saved(flowport: Harness) 
 
 @pytest.mark.parametrize("fault", ["drop", "reset", "garbage", "empty", "truncate", "not_http"])
 async def test_a_lost_reply_is_unknown_and_never_sent_again(flowport: Harness, fault: str) -> None:
-    """The run may be there; nobody but a person may pay for another."""
+    """The run may be there; no one but a person may pay for another."""
     await flowport.sandbox.switch("faults", operation="run", fault=fault)
     facts = await flowport.ask("text_to_picture", **PROMPT)
     again = await flowport.call("text_to_picture", **PROMPT)
@@ -103,7 +103,7 @@ async def test_each_answer_to_a_start_proves_the_same(flowport: Harness, status:
         ({"status": "cancelled"}, RunState.CANCELLED),
     ],
 )
-async def test_every_end_is_told(flowport: Harness, change: dict[str, object], state: RunState) -> None:
+async def test_every_end_is_reported(flowport: Harness, change: dict[str, object], state: RunState) -> None:
     """With the reason, where there is one."""
     await flowport.sandbox.switch("next_run", error_message="Node 'text_to_image' failed: too dark", **change)
     facts = await flowport.ask("variations_on_a_theme", **PROMPT)
@@ -112,20 +112,20 @@ async def test_every_end_is_told(flowport: Harness, change: dict[str, object], s
         assert "failed: too dark" in facts["failure"]
 
 
-async def test_a_run_that_goes_on_is_told_and_fetched_later(
+async def test_a_run_that_goes_on_is_reported_and_fetched_later(
     sandbox: SandboxClient, world: ProviderWorld, tmp_path: Path
 ) -> None:
-    """Queued or running, and then over; whoever asks again starts nothing."""
+    """Queued or running, and then over; anyone who asks again starts nothing."""
     await sandbox.switch("next_run", hold=True, pending_seconds=0)
     async with world.open(sandbox, tmp_path / "person", wait_seconds=0.1) as flowport:
         run_id = (await flowport.ask("text_to_picture", **PROMPT))["run_id"]
         run = await wait_until_there(flowport, run_id)
-        told = await flowport.ask("get_run", run_id=run_id, wait=False)
+        reported = await flowport.ask("get_run", run_id=run_id, wait=False)
         await sandbox.switch(f"runs/{run.provider_run_id}", release=True)
     async with world.open(sandbox, tmp_path / "person") as flowport:
         facts = await flowport.ask("get_run", run_id=run_id)
         starts = await flowport.count("run")
-    assert told["state"] in {"queued", "running"}
+    assert reported["state"] in {"queued", "running"}
     assert (facts["state"], len(facts["outputs"]), starts) == ("succeeded", 1, 1)
 
 
@@ -159,7 +159,7 @@ async def test_a_started_run_is_cancelled_or_it_is_said_that_it_cannot_be(
 async def test_a_link_that_has_expired_is_replaced_by_a_fresh_one_or_said_to_be_gone(
     sandbox: SandboxClient, world: ProviderWorld, tmp_path: Path
 ) -> None:
-    """The result is read from wherever it is still to be had."""
+    """The result is read from wherever it is still to be available."""
     async with world.open(sandbox, tmp_path / "person", should_save_outputs=False) as flowport:
         facts = await flowport.ask("text_to_picture", **PROMPT)
         run = await get_run(flowport, facts["run_id"])
@@ -192,7 +192,7 @@ async def test_a_file_of_this_computer_reaches_it(flowport: Harness, world: Prov
 
 
 async def test_every_request_is_taken_from_the_budget(flowport: Harness, world: ProviderWorld) -> None:
-    """Else the key's limit is passed although nobody meant to: uploads and tool calls among them."""
+    """Else the key's limit is passed although no one meant to: uploads and tool calls among them."""
     await test_a_file_of_this_computer_reaches_it(flowport, world)
     counts = (await flowport.sandbox.http.get("/_sandbox/counts")).json()
     free = {"families", "files", "runs_accepted", "runs_accepted_by_app", "refused_429"}
@@ -202,23 +202,23 @@ async def test_every_request_is_taken_from_the_budget(flowport: Harness, world: 
     assert made <= used <= made + 1
 
 
-async def test_the_balance_is_told_or_it_is_said_that_it_is_not(flowport: Harness, world: ProviderWorld) -> None:
+async def test_the_balance_is_reported_or_it_is_said_that_it_is_not(flowport: Harness, world: ProviderWorld) -> None:
     """And what was spent through Flowport in any case."""
     price = (await flowport.ask("text_to_picture", **PROMPT))["credits"]
     (account,) = (await flowport.ask("get_balance"))["accounts"]
     assert account["spent_credits_24_hours"] == price
-    told = (
+    reported = (
         "998 credits left."
-        if world.tells_balance
+        if world.reports_balance
         else f"{world.title} does not tell a key's balance; its website does."
     )
-    assert account["provider_balance"] == told
+    assert account["provider_balance"] == reported
 
 
 async def test_a_cap_holds_before_anything_is_sent(
     sandbox: SandboxClient, world: ProviderWorld, tmp_path: Path
 ) -> None:
-    """By the price that the provider tells."""
+    """By the price that the provider reports."""
     async with world.open(
         sandbox, tmp_path / "person", spending_limits=SpendingLimits(max_credits_per_run=1)
     ) as flowport:
@@ -229,7 +229,7 @@ async def test_a_cap_holds_before_anything_is_sent(
 async def test_a_wrong_key_is_said_and_starts_nothing(
     sandbox: SandboxClient, world: ProviderWorld, tmp_path: Path
 ) -> None:
-    """Whoever reads it has to mend the configuration."""
+    """Anyone who reads it has to repair the configuration."""
     async with world.open(sandbox, tmp_path / "person", key="gx_wrong-key") as flowport:
         found = await flowport.ask("find_apps")
     assert f"{world.title} does not accept the API key" in found["summary"]

@@ -27,15 +27,15 @@ class ProviderWorld:
     """Of its face, below the sandbox's address."""
     key: str
     can_cancel: bool
-    tells_balance: bool
+    reports_balance: bool
     photo: str
     """What the argument for a picture is called in its tools."""
     many_looks_switch: tuple[str, Mapping[str, Any]] | None = None
-    """The address of the face's switch, and what it is set to, by which one request tells of several runs; None where none does."""
+    """The address of the face's switch, and what it is set to, by which one request reports of several runs; None where none does."""
 
     @property
     def reads_many(self) -> bool:
-        """Whether one request tells of several runs, where the provider has it."""
+        """Whether one request reports of several runs, where the provider has it."""
         return self.many_looks_switch is not None
 
     async def turn_on_many_looks(self, sandbox: SandboxClient) -> None:
@@ -45,7 +45,7 @@ class ProviderWorld:
         (await sandbox.http.post(path, json=change)).raise_for_status()
 
     def build_settings(self, sandbox: SandboxClient, key: str = "") -> ProviderSettings:
-        """Return how Flowport is told of it."""
+        """Return how Flowport is reported it."""
         addresses = sandbox.addresses
         url = f"{addresses.api_url}{self.prefix}"
         return ProviderSettings(self.name, url, key or self.key, {"file_origins": frozenset({addresses.files_url})})
@@ -61,14 +61,14 @@ class ProviderWorld:
 
 
 WORLDS: Final = (
-    ProviderWorld("magnific", "Magnific", "", KEY, can_cancel=False, tells_balance=False, photo="photo"),
+    ProviderWorld("magnific", "Magnific", "", KEY, can_cancel=False, reports_balance=False, photo="photo"),
     ProviderWorld(
         "magica",
         "Magica",
         "/magica",
         MAGICA_KEY,
         can_cancel=True,
-        tells_balance=True,
+        reports_balance=True,
         photo="your_photo",
         many_looks_switch=("/magica/_sandbox/magica", {"has_batch": True}),
     ),

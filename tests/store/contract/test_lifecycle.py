@@ -36,3 +36,11 @@ async def test_of_two_that_start_a_run_one_may(store: Store, open_store: Callabl
         *(each.record("run_1", StartRequested(1.0)) for each in (store, other, store, other))
     )
     assert sorted(type(one).__name__ for one in answers) == ["Recorded", "Stale", "Stale", "Stale"]
+
+
+async def test_a_sound_store_passes_its_check_and_goes_on(store: Store) -> None:
+    """Every process checks once a day, while calls are accepted."""
+    await store.accept(build_run("run_1"))
+    await store.check()
+    await store.accept(build_run("run_2"))
+    assert await store.get_disk_use() > 0

@@ -147,11 +147,14 @@ def format_facts(facts: Mapping[str, Any]) -> str:
 
 
 def _format_item(value: Any) -> str:
+    # Text first: it is the most frequent, and the checks for `Mapping` and `Sequence` are slow.
+    if isinstance(value, str):
+        # No line of a text may be mistaken for a line of ours.
+        return value.replace("\n", "\n    ")
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {_format_item(part)}" for key, part in value.items())
-    if isinstance(value, Sequence) and not isinstance(value, str):
+    if isinstance(value, Sequence):
         return "[" + ", ".join(_format_item(part) for part in value) + "]"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    # No line of a text may be mistaken for a line of ours.
-    return str(value).replace("\n", "\n    ")
+    return str(value)

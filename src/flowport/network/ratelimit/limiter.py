@@ -19,8 +19,15 @@ import anyio
 
 from flowport.domain.errors import DayUsedUp, Operation
 from flowport.network.ratelimit.learned_limit import NOTHING_LEARNED, WINDOW_SECONDS, Limits, get_limit
-from flowport.network.ratelimit.record import SPAN_SECONDS, note_answered_probe, note_delay, note_quota, note_refusal
-from flowport.network.ratelimit.state import LocalState, RateState
+from flowport.network.ratelimit.record import (
+    SPAN_SECONDS,
+    leave,
+    note_answered_probe,
+    note_delay,
+    note_quota,
+    note_refusal,
+)
+from flowport.network.ratelimit.state import LocalState
 from flowport.network.ratelimit.window import Demand, Grant, TokenRequest, get_day_left, get_step
 from flowport.providers.answers import RateLimits
 from flowport.runtime.clock import Clock
@@ -73,15 +80,15 @@ class LimiterStatus:
     """Requests in a minute, as far as is known; 0 for no limit."""
     ceiling: int
     """What that may become at most; 0 for no limit."""
-    is_learned: bool
+    is_learned: bool = False
     """Whether the limit was learned from responses; else it is the documented one or the setting."""
-    refused_above: int
+    refused_above: int = 0
     """At about so many requests in a minute the provider has refused the next; 0 for never."""
-    paused_seconds: float
+    paused_seconds: float = 0.0
     """For how long nothing is sent, because the provider requires it; 0 for no pause."""
-    day_left: int | None
+    day_left: int | None = None
     """What is left of the day; None where that is not known."""
-    is_shared: bool
+    is_shared: bool = False
     """Whether the other programs of the machine are counted."""
 
     @property
@@ -140,7 +147,7 @@ class RateLimiter:
         ceiling: int = 0,
         title: str = "",
         per_day: int = 0,
-        window: RateState | None = None,
+        window: LocalState | None = None,
         process_id: str = "",
     ) -> None:
         """Make a rate limiter of `limit` requests a minute; 0 for no limit, and then no record is kept.
@@ -204,17 +211,7 @@ class RateLimiter:
         """Return the state of the limiter, over all processes that share it."""
         now = self._clock.monotonic()
         if not self._limits.per_minute:
-            paused_seconds = max(0.0, self._paused_until - now)
-            return LimiterStatus(
-                self.get_used(),
-                0,
-                0,
-                is_learned=False,
-                refused_above=0,
-                paused_seconds=paused_seconds,
-                day_left=None,
-                is_shared=False,
-            )
+            return LimiterStatus(self.get_used(), 0, 0, paused_seconds=max(0.0, self._paused_until - now))
         record = await self._state.read()
         limit = get_limit(record.learned, self._limits)
         return LimiterStatus(
@@ -267,14 +264,14 @@ class RateLimiter:
             return
         age_seconds = 0.0 if sent_at is None else now - sent_at
         refused = partial(note_refusal, limits=self._limits, seconds=seconds, age_seconds=age_seconds)
-        self._state.learn(partial(refused, is_probe=self._take_probe(sent_at) is not None))
+        self._state.apply(partial(refused, is_probe=self._take_probe(sent_at) is not None))
 
     def note_accepted(self, sent_at: float) -> None:
         """Record that the provider accepted a request; if it was the probe, that proves a higher limit."""
         probe = self._take_probe(sent_at)
         if probe is None:
             return
-        self._state.learn(
+        self._state.apply(
             partial(note_answered_probe, limits=self._limits, probed_at=probe.granted_at, used=probe.used)
         )
         self._wake_asker()
@@ -296,14 +293,14 @@ class RateLimiter:
         # One response in a minute is recorded, and each that took a tenth longer.
         if self._limits.per_minute and (is_old or now - sent_at > self._delay * 1.1):
             self._delay, self._delay_sent_at = now - sent_at, now
-            self._state.learn(partial(note_delay, seconds=now - sent_at))
+            self._state.apply(partial(note_delay, seconds=now - sent_at))
 
     def note_limits(self, quota: RateLimits) -> None:
         """Use what the provider reports as left. It does not include requests that are in progress."""
         seconds = quota.get_reset_seconds(self._clock.now())
         if self._limits.per_minute and seconds is not None:
             left = max(0, quota.remaining - self._under_way)
-            self._state.learn(partial(note_quota, left=left, reset_seconds=seconds))
+            self._state.apply(partial(note_quota, left=left, reset_seconds=seconds))
 
     def _take_probe(self, sent_at: float | None) -> _Probe | None:
         """Return the probe that was sent at an instant, and remove it."""
@@ -332,7 +329,7 @@ class RateLimiter:
             if queued in self._waiting:
                 self._waiting.remove(queued)
                 if not self._waiting and self._limits.per_minute:
-                    self._state.leave(self._process_id)
+                    self._state.apply(partial(leave, process_id=self._process_id))
             self._wake_first()
 
     async def _advance(self, queued: _Queued) -> None:

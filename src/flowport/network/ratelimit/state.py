@@ -20,7 +20,6 @@ from flowport.network.ratelimit.record import (
     Quota,
     Waiter,
     count_unrecorded,
-    leave,
     refresh,
 )
 from flowport.network.ratelimit.window import Demand, Grant, admit
@@ -32,33 +31,8 @@ UNAVAILABLE_SECONDS: Final = 30.0
 """How long a process does not use a file that failed."""
 
 T = TypeVar("T")
-LimitFeedback: TypeAlias = Callable[[AccountRecord], AccountRecord]
-"""What a response says about limits, applied to a record that was refreshed."""
-
-
-class RateState(Protocol):
-    """The record of one account, as the rate limiter of one process needs it."""
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether other processes are counted, as far as is known."""
-        ...
-
-    async def exchange(self, demand: Demand) -> Grant:
-        """Take what may be sent now. Shield it: a cancelled caller must not lose the tokens of others."""
-        ...
-
-    def learn(self, feedback: LimitFeedback) -> None:
-        """Apply what a response says about limits, before any later request for tokens; in the background."""
-        ...
-
-    def leave(self, process_id: str) -> None:
-        """Record that the process no longer waits."""
-        ...
-
-    async def read(self) -> AccountRecord:
-        """Return the record as it is now."""
-        ...
+Change: TypeAlias = Callable[[AccountRecord], AccountRecord]
+"""What a response says about limits, or a waiter that leaves, applied to a record that was refreshed."""
 
 
 class SharedFile(Protocol):
@@ -80,43 +54,41 @@ class SharedFile(Protocol):
 class LocalState:
     """The record of a process that is alone, in memory."""
 
-    is_shared = False
-
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._record = AccountRecord()
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes are counted, as far as is known."""
+        return False
+
     async def exchange(self, demand: Demand) -> Grant:
-        """Take what may be sent now."""
-        self._record, grant = admit(self._refresh(), demand)
+        """Take what may be sent now. Shield it: a cancelled caller must not lose the tokens of others."""
+        self._record, grant = admit(self._refresh(self._record), demand)
         return grant
 
-    def learn(self, feedback: LimitFeedback) -> None:
-        """Apply what a response says about limits."""
-        self._record = feedback(self._refresh())
-
-    def leave(self, process_id: str) -> None:
-        """Record that the process no longer waits."""
-        self._record = leave(self._record, process_id)
+    def apply(self, change: Change) -> None:
+        """Change the record before any later request for tokens; in the background."""
+        self._record = change(self._refresh(self._record))
 
     async def read(self) -> AccountRecord:
         """Return the record as it is now."""
-        return self._refresh()
+        return self._refresh(self._record)
 
-    def _refresh(self) -> AccountRecord:
+    def _refresh(self, record: AccountRecord) -> AccountRecord:
         boot_id, now = get_time(self._clock)
-        return refresh(self._record, boot_id=boot_id, now=now)
+        return refresh(record, boot_id=boot_id, now=now)
 
 
-class SharedState:
+class SharedState(LocalState):
     """The record that all processes of a home share; without its file, that of this process."""
 
     def __init__(self, file: SharedFile, account_id: str, clock: Clock) -> None:
         """Prepare; the file is not opened before the first request."""
+        super().__init__(clock)
         self._file = file
         self._account_id = account_id
-        self._clock = clock
-        self._local = LocalState(clock)
         self._uncounted: list[Counted] = []
         """What was sent while the file could not be used, as long as it counts."""
         self._unavailable_until: float | None = None
@@ -139,22 +111,15 @@ class SharedState:
             return await self._exchange_alone(demand)
         self._note_available()
         # In case the file fails later.
-        self._local.learn(
-            partial(_follow, grants=self._build_grants(grant.granted + grant.extra), learned=grant.learned)
-        )
+        counted = count_unrecorded(self._refresh(self._record), self._build_grants(grant.granted + grant.extra))
+        self._record = replace(counted, learned=grant.learned)
         return grant
 
-    def learn(self, feedback: LimitFeedback) -> None:
-        """Apply what a response says about limits, here and for all processes."""
-        self._local.learn(feedback)
+    def apply(self, change: Change) -> None:
+        """Change the record, here and for all processes."""
+        super().apply(change)
         if not self._is_unavailable():
-            self._file.post(self._account_id, partial(self._apply, feedback))
-
-    def leave(self, process_id: str) -> None:
-        """Record that the process no longer waits."""
-        self._local.leave(process_id)
-        if not self._is_unavailable():
-            self._file.post(self._account_id, partial(self._apply, partial(leave, process_id=process_id)))
+            self._file.post(self._account_id, partial(self._apply, change))
 
     async def read(self) -> AccountRecord:
         """Return the record of all processes, or our own when the file cannot be used."""
@@ -163,11 +128,11 @@ class SharedState:
                 return await self._file.change(self._account_id, self._read)
             except StoreError as exc:
                 self._note_unavailable(exc)
-        return await self._local.read()
+        return await super().read()
 
     async def _exchange_alone(self, demand: Demand) -> Grant:
         limits = replace(demand.limits, parts=2)
-        grant = await self._local.exchange(replace(demand, limits=limits))
+        grant = await super().exchange(replace(demand, limits=limits))
         now = get_time(self._clock)[1]
         self._uncounted = [*(one for one in self._uncounted if one.until > now), *self._build_grants(grant.granted)]
         return grant
@@ -175,24 +140,20 @@ class SharedState:
     def _build_grants(self, requests: int) -> tuple[Counted, ...]:
         return (Counted(get_time(self._clock)[1] + SPAN_SECONDS, requests),) if requests else ()
 
-    # The next four run on the file's thread, and use only the clock.
+    # The next three run on the file's thread, and use only the clock.
 
     def _admit(self, demand: Demand, missed: tuple[Counted, ...], text: str) -> tuple[str, Grant]:
         record, grant = admit(self._refresh(count_unrecorded(self._load(text), missed)), demand)
         return dump_record(record), grant
 
-    def _apply(self, feedback: LimitFeedback, text: str) -> tuple[str, None]:
-        return dump_record(feedback(self._load(text))), None
+    def _apply(self, change: Change, text: str) -> tuple[str, None]:
+        return dump_record(change(self._load(text))), None
 
     def _read(self, text: str) -> tuple[str, AccountRecord]:
         return text, self._load(text)
 
     def _load(self, text: str) -> AccountRecord:
         return self._refresh(parse_record(text))
-
-    def _refresh(self, record: AccountRecord) -> AccountRecord:
-        boot_id, now = get_time(self._clock)
-        return refresh(record, boot_id=boot_id, now=now)
 
     def _is_unavailable(self) -> bool:
         return self._unavailable_until is not None and self._clock.monotonic() < self._unavailable_until
@@ -210,11 +171,6 @@ class SharedState:
         if self._unavailable_until is not None:
             self._unavailable_until = None
             logger.warning("the request limit is shared with other programs again")
-
-
-def _follow(record: AccountRecord, *, grants: tuple[Counted, ...], learned: LearnedLimit) -> AccountRecord:
-    """Take over the shared limit, and count what was granted."""
-    return replace(count_unrecorded(record, grants), learned=learned)
 
 
 def get_time(clock: Clock) -> tuple[str, float]:

@@ -109,9 +109,9 @@ class Grant:
     granted: int
     """How many of the requests, from the first on, may be sent now."""
     again_seconds: float
-    """When to ask for the next, at the latest in `HEARTBEAT_SECONDS`; infinity when there is none."""
+    """When to ask for the next, at the latest in `HEARTBEAT_SECONDS`; infinity without one."""
     ready_seconds: float = 0.0
-    """When the next may be sent as things are; 0 when there is none."""
+    """When the next may be sent as things are; 0 without one."""
     resumes_seconds: float | None = None
     """When the day goes on that is used up for whatever is not paid for; None when it is not used up."""
     is_reported: bool = False
@@ -238,7 +238,7 @@ def _fills_window(record: AccountRecord, limit: int, request: TokenRequest) -> b
 
 
 def _get_burst_end(record: AccountRecord, limits: Limits, granted: int) -> float:
-    """Return when one more request is no burst that a provider may refuse, whatever it allows in a minute."""
+    """Return when one more request makes no burst that a provider may refuse, whatever it allows in a minute."""
     limit = get_limit(record.learned, limits)
     most = max(limits.per_minute, ceil(limit / _BURST_PARTS))
     if limit <= most:

@@ -16,7 +16,7 @@ from flowport.domain.errors import (
     ProviderRefused,
     ProviderRejected,
 )
-from flowport.domain.models import App, Input, JsonValue, RunState
+from flowport.domain.models import App, JsonValue, RunState
 from flowport.domain.text import clean_line
 from flowport.providers.interface import (
     ApiAnswer,
@@ -164,7 +164,13 @@ class Magica:
         if fields is None:
             raise AppUnsupported(clean_line(app.id), HOW_TO_DECLARE)
         inputs = build_inputs(app.id, fields)
-        return self._describe(app, inputs, read_at, (yield from self._try_estimate(body)))
+        try:
+            price = yield from self._estimate(body)
+        except ProviderError:
+            # Such an app can still be offered.
+            price = None
+        price = app.price_credits if price is None else price
+        return replace(app, price_credits=price, inputs=inputs, read_at=read_at)
 
     def estimate_price(self, app: App) -> Conversation[float | None]:
         """Return what the workflow would cost now; its nodes are read again, since people change them."""
@@ -260,19 +266,6 @@ class Magica:
         if declared is None:
             return None
         return tuple(RequestField(one.node_id, one.field_id, one.definition) for one in declared.inputs)
-
-    def _describe(self, app: App, inputs: tuple[Input, ...], read_at: float, price: float | None) -> App:
-        price = app.price_credits if price is None else price
-        return App(
-            app.provider, app.id, app.name, is_own=app.is_own, price_credits=price, inputs=inputs, read_at=read_at
-        )
-
-    def _try_estimate(self, body: Any) -> Conversation[float | None]:
-        """Return the price; None when it is unknown, since such an app can still be offered."""
-        try:
-            return (yield from self._estimate(body))
-        except ProviderError:
-            return None
 
     def _estimate(self, body: Any) -> Conversation[float | None]:
         estimate = build_estimate_body(body)

@@ -169,10 +169,6 @@ def split_input_id(input_id: str) -> tuple[str, str]:
     return unquote(node_id), unquote(field_id)
 
 
-def _build_input_id(field: RequestField) -> str:
-    return f"{quote(field.node_id, safe='')}/{quote(field.field_id, safe='')}"
-
-
 def _build_field(app_id: str, field: RequestField, keys: set[str]) -> list[Input]:
     """Return the input of a field, and those of the fields that belong to an option of its own making."""
     definition = field.definition
@@ -186,7 +182,7 @@ def _build_field(app_id: str, field: RequestField, keys: set[str]) -> list[Input
     longest = _read_number(definition, ("maxLength", "max_length")) or (high if kind is InputKind.TEXT else None)
     label = _read_label(definition, field.field_id)
     built = Input(
-        id=_build_input_id(field),
+        id=f"{quote(field.node_id, safe='')}/{quote(field.field_id, safe='')}",
         run_key=_name_key(label or field.field_id, keys),
         kind=kind,
         label=label,

@@ -49,7 +49,7 @@ _INSTEAD: Final = re.compile(
 )
 """The documented form: "returns the Request Node fields … instead of starting the run". Of something else that is not
 started, such as a wizard, or of a run that is not started twice, it does not match."""
-_TELLS: Final = re.compile(
+_RETURNS: Final = re.compile(
     r"\b(?:return|list|show|giv|tell|describ|respond|report|get|fetch|read|output)(?:s|es|ed|ing|e|n)?\b|\bshown\b"
 )
 _STARTS: Final = re.compile(
@@ -77,16 +77,16 @@ def starts_nothing_without_values(description: str) -> bool:
     """Check whether one sentence of a description says that a call without values starts nothing."""
     plain = description.lower().replace("`", "").replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     sentences = (" ".join(sentence.split()) for sentence in _SENTENCE_END.split(plain) if sentence)
-    return any(_WITHOUT.search(one) and (_STARTS_NOTHING.search(one) or _tells_instead(one)) for one in sentences)
+    return any(_WITHOUT.search(one) and (_STARTS_NOTHING.search(one) or _returns_instead(one)) for one in sentences)
 
 
-def _tells_instead(sentence: str) -> bool:
+def _returns_instead(sentence: str) -> bool:
     """Check whether a sentence says that something is returned instead of a start, and nothing to the contrary."""
     found = _INSTEAD.search(sentence)
     if found is None:
         return False
     rest = _WITHOUT.sub(" ", f"{sentence[: found.start()]} {sentence[found.end() :]}")
-    return bool(_TELLS.search(rest)) and not _STARTS.search(rest) and not _DENIES.search(rest)
+    return bool(_RETURNS.search(rest)) and not _STARTS.search(rest) and not _DENIES.search(rest)
 
 
 def build_cancel_arguments(run_id: str) -> BuildArguments:

@@ -70,7 +70,7 @@ def parse_run(body: Mapping[str, Any], *, now: float) -> RunStatus | None:
     if state is None:
         unheard = clean_word(status)
         is_completed = any(is_instant(body.get(key)) for key in _END_KEYS)
-        # What single nodes have made is no end of the whole, and a run without results may have had none to make.
+        # Results of single nodes do not end the whole run, and a run without results may have had none to make.
         has_outputs = bool(answered) or (is_completed and any(_find_made(nodes)))
         state = guess_end(has_outputs=has_outputs, is_completed=is_completed, has_error=bool(_read_error(body)))
     if not state.is_final:
@@ -85,8 +85,8 @@ def parse_run(body: Mapping[str, Any], *, now: float) -> RunStatus | None:
         state = RunState.PARTIAL
     elif state is RunState.PARTIAL and not outputs:
         state = RunState.FAILED
-    is_told = state in {RunState.FAILED, RunState.PARTIAL, RunState.CANCELLED}
-    detail = _format_failure(body, failed) if is_told else ""
+    is_explained = state in {RunState.FAILED, RunState.PARTIAL, RunState.CANCELLED}
+    detail = _format_failure(body, failed) if is_explained else ""
     # Numbers accompany results; where there is nothing else, they may be the result.
     response = body.get("response")
     unread = (keep_beginning(response),) if response and not outputs else ()
@@ -136,7 +136,7 @@ def _walk(value: Any, depth: int = 0, *, is_address: bool = False) -> Iterator[F
                 for one in _walk(part, depth + 1, is_address=key == "url")
                 if not is_about or one.kind is not OutputKind.TEXT
             )
-            yield from _tell_kinds(inner, value) if key == "result" else inner
+            yield from _set_kinds(inner, value) if key == "result" else inner
 
 
 def _read_text(text: str, *, is_address: bool) -> FoundItem | None:
@@ -148,7 +148,7 @@ def _read_text(text: str, *, is_address: bool) -> FoundItem | None:
     return FoundItem(OutputKind.TEXT, text=text[:MAX_TEXT]) if text else None
 
 
-def _tell_kinds(found: Iterator[FoundItem], holder: Mapping[str, Any]) -> Iterator[FoundItem]:
+def _set_kinds(found: Iterator[FoundItem], holder: Mapping[str, Any]) -> Iterator[FoundItem]:
     """Yield what a `result` holds, of the kinds that the metadata beside it names where no ending does."""
     metadata = holder.get("resultMetadata")
     stated = metadata if isinstance(metadata, list) else []
@@ -211,7 +211,7 @@ def _read_used(holder: Mapping[str, Any]) -> float | None:
 
 
 def read_microcredits(value: Any) -> float | None:
-    """Return microcredits as credits; None for what is no amount."""
+    """Return microcredits as credits; None for anything else."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     amount = value / MICROCREDITS

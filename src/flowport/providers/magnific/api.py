@@ -20,7 +20,7 @@ from flowport.providers.interface import (
     AppList,
     Capabilities,
     Conversation,
-    InlineFiles,
+    FileLimits,
     LeftOut,
     ListQuery,
     PlacedUploads,
@@ -56,7 +56,7 @@ from flowport.providers.parsing import (
 )
 from flowport.providers.webhooks import SignedWebhooks
 
-INLINE: Final = InlineFiles(frozenset({"image/png", "image/jpeg"}), 10 * 1024 * 1024)
+INLINE: Final = FileLimits(frozenset({"image/png", "image/jpeg"}), 10 * 1024 * 1024)
 """The formats that every page names; no size is documented for flows, single endpoints name about 10 MB per picture."""
 
 _OLD_DOMAIN: Final = "api.freepik.com"
@@ -243,13 +243,14 @@ class Magnific:
                 answer, Operation.READ_RUN, "its description of the run cannot be read"
             ) from exc
         state, unheard = parse_state(run.status), ""
-        found = parse_outputs(run.result, now=now)
+        outputs, unread = parse_outputs(run.result, now=now)
         detail = clean_detail(run.error_message or "")
         if state is None:
             unheard = clean_word(run.status)
             is_completed = is_instant(run.completed_at)
-            state = guess_end(has_outputs=bool(found.outputs), is_completed=is_completed, has_error=bool(detail))
-        outputs, unread = (found.outputs, found.unread) if state.is_final else ((), ())
+            state = guess_end(has_outputs=bool(outputs), is_completed=is_completed, has_error=bool(detail))
+        if not state.is_final:
+            outputs, unread = (), ()
         if state is RunState.PARTIAL and not outputs:
             state = RunState.FAILED
         run_id = read_run_id(run.run_id, run.workflow_run_identifier)

@@ -7,8 +7,7 @@ takes a video or a sound that was uploaded so is inferred.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Final, assert_never
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
@@ -16,7 +15,7 @@ from flowport.domain.models import Output
 from flowport.domain.text import clean_line
 from flowport.providers.interface import UploadPlace
 from flowport.providers.parsing import is_usable_url
-from flowport.providers.result_items import MAX_OUTPUTS, FoundItem, UnreadItem, build_output, iterate_items, read_file
+from flowport.providers.result_items import MAX_OUTPUTS, UnreadItem, build_output, iterate_items, read_file
 
 LINK_SECONDS: Final = 12 * 3600.0
 """How long a result's link lives (get-run: "temporary, 12 hours")."""
@@ -26,17 +25,8 @@ _EXPIRY: Final = re.compile(r"exp_(\d{9,11})(?!\d)")
 """The instant inside a result link's token, as the example of `get-run` shows it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """What a result holds."""
-
-    outputs: tuple[Output, ...] = ()
-    unread: tuple[str, ...] = ()
-    """The beginnings of the items that could not be read."""
-
-
-def parse_outputs(result: Any, *, now: float) -> Parsed:
-    """Return the files and texts of a result, numbered through their kinds, and what cannot be read of it.
+def parse_outputs(result: Any, *, now: float) -> tuple[tuple[Output, ...], tuple[str, ...]]:
+    """Return the files and texts of a result, numbered through their kinds, and the beginnings of what cannot be read.
 
     Args:
         result: The object of the documentation, or whatever stands in its place.
@@ -45,17 +35,11 @@ def parse_outputs(result: Any, *, now: float) -> Parsed:
     outputs: list[Output] = []
     unread: list[str] = []
     for item in iterate_items(_wrap(result)):
-        match item:
-            case UnreadItem(kept):
-                unread.append(kept)
-            case FoundItem() if len(outputs) < MAX_OUTPUTS:
-                expires_at = _parse_expiry(item.url, now=now)
-                outputs.append(build_output(len(outputs) + 1, item, expires_at=expires_at))
-            case FoundItem():
-                pass
-            case _:
-                assert_never(item)
-    return Parsed(tuple(outputs), tuple(unread[:MAX_OUTPUTS]))
+        if isinstance(item, UnreadItem):
+            unread.append(item.kept)
+        elif len(outputs) < MAX_OUTPUTS:
+            outputs.append(build_output(len(outputs) + 1, item, expires_at=_parse_expiry(item.url, now=now)))
+    return tuple(outputs), tuple(unread[:MAX_OUTPUTS])
 
 
 def _wrap(result: Any) -> Mapping[str, Any]:
@@ -110,7 +94,7 @@ _NUMBERED: Final = re.compile(r"([A-Za-z]+)[0-9]{0,4}")
 _JOINED: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _OF_CAMERA: Final = re.compile(r"(?:IMG|MVIMG|DSC[NF]?|PXL|VID|MVI|GOPR|GX|DJI|SNAP|WA)[0-9]+", re.IGNORECASE)
 """What cameras and phones call their files."""
-_TELLING_WORDS: Final = frozenset(
+_CERTAIN_WORDS: Final = frozenset(
     {
         *("photo", "photos", "photograph", "picture", "pictures", "image", "images", "video", "videos", "movie"),
         *("film", "clip", "audio", "sound", "song", "voice", "file", "files", "screenshot", "logo", "portrait"),
@@ -172,7 +156,7 @@ def is_creation_id(text: str) -> bool:
     if numbered is None:
         return not _OF_CAMERA.fullmatch(text)
     parts = [part.lower() for part in _JOINED.findall(numbered[1])]
-    return not (all(part in _MEDIA_WORDS for part in parts) or any(part in _TELLING_WORDS for part in parts))
+    return not (all(part in _MEDIA_WORDS for part in parts) or any(part in _CERTAIN_WORDS for part in parts))
 
 
 def parse_place(body: Any) -> UploadPlace:

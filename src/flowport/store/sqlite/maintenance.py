@@ -124,9 +124,10 @@ class RecordMaintenance:
         await self.worker.perform_alone(_scrub)
         return erased
 
-    async def erase_owner(self, owner: str) -> Erasure:
-        """Remove all of an owner's runs that are over."""
-        erased = await self._delete(f"{IS_OVER} AND owner = :owner", {"owner": owner})
+    async def erase_owner(self, owner: str, *, before: float | None = None) -> Erasure:
+        """Remove all of an owner's runs that are over, or those of them that ended before an instant."""
+        condition = f"{IS_OVER} AND owner = :owner AND (:before IS NULL OR finished_at < :before)"
+        erased = await self._delete(condition, {"owner": owner, "before": before})
         await self.worker.perform_alone(_scrub)
         return erased
 

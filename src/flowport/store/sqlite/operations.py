@@ -10,6 +10,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeAlias, TypeVar
 
 from flowport.domain.errors import StoreError
@@ -64,6 +65,7 @@ _FLAGS: Final = ("is_followed", "is_delivery_cancelled", "is_cost_reported")
 RUN_COLUMNS: Final = tuple(field.name for field in fields(Run) if field.name != "outputs")
 OUTPUT_COLUMNS: Final = tuple(field.name for field in fields(Output))
 """The output's own columns; `run_id` stands beside them."""
+_get_run_values: Final = attrgetter(*RUN_COLUMNS)
 RUN_LIST: Final = ", ".join(f"runs.{column}" for column in RUN_COLUMNS)
 _OUTPUT_LIST: Final = ", ".join(("run_id", *OUTPUT_COLUMNS))
 _FINAL: Final = ", ".join(f"'{state}'" for state in RunState if state in FINAL_STATES)
@@ -88,16 +90,13 @@ def build_value(value: Value) -> Value:
 
 def build_run_values(run: Run) -> dict[str, Value]:
     """Return a run's columns by name, without its outputs."""
-    return {column: build_value(getattr(run, column)) for column in RUN_COLUMNS}
+    return {column: build_value(value) for column, value in zip(RUN_COLUMNS, _get_run_values(run), strict=True)}
 
 
 def build_changed_values(before: Run, after: Run) -> dict[str, Value]:
     """Return the columns by name in which two states of a run differ, with the later values; outputs are left out."""
-    return {
-        column: build_value(getattr(after, column))
-        for column in RUN_COLUMNS
-        if getattr(after, column) != getattr(before, column)
-    }
+    pairs = zip(RUN_COLUMNS, _get_run_values(before), _get_run_values(after), strict=True)
+    return {column: build_value(new) for column, old, new in pairs if new is not old and new != old}
 
 
 def build_output_values(run_id: str, output: Output) -> dict[str, Value]:
@@ -106,12 +105,13 @@ def build_output_values(run_id: str, output: Output) -> dict[str, Value]:
 
 
 def parse_run(row: sqlite3.Row, outputs: Iterable[Output]) -> Run:
-    """Return the run that a row with at least `RUN_COLUMNS` holds.
+    """Return the run in a row that begins with `RUN_COLUMNS`, in their order.
 
     Raises:
         StoreError: It is in a state that this version does not know.
     """
-    values = {column: row[column] for column in RUN_COLUMNS}
+    # By position: `Row` finds a name by comparing it with one column after another.
+    values = dict(zip(RUN_COLUMNS, row, strict=False))
     try:
         state = RunState(values.pop("state"))
     except ValueError as exc:

@@ -1,0 +1,35 @@
+"""`flowport batch`: run an app once for each row of a table."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flowport.cli.completion import AppName, InputWord
+from flowport.cli.flags import KEY_VARIABLES, MONEY_VARIABLES, add_common_flags, add_yes_flag, call, define_command
+
+
+@define_command(
+    "batch",
+    inputs={
+        "APP": "The tool, id or name of an app.",
+        "TABLE": "A .csv or .tsv file. Its first row names the inputs; files are named from its own folder.",
+        "INPUT": "What all rows share, as name=value.",
+    },
+    examples=(
+        "flowport batch sketch_to_realism cups.csv",
+        "flowport batch sketch_to_realism cups.csv style=warm --variations 2 --stop-after-failures 3",
+    ),
+    variables={**KEY_VARIABLES, **MONEY_VARIABLES},
+)
+@click.argument("app", type=AppName())
+@click.argument("table", type=click.Path(path_type=Path))
+@click.argument("words", nargs=-1, metavar="[INPUT]...", type=InputWord())
+@click.option("--variations", type=click.IntRange(1, 16), default=1, show_default=True, help="How many of each row.")
+@click.option("--stop-after-failures", type=click.IntRange(1), help="Start no more rows after so many failed.")
+@click.option("--new", "is_new", is_flag=True, help="Pay again, although an equal batch is not delivered yet.")
+@add_yes_flag
+@add_common_flags
+def command(**given: Any) -> int:
+    """Run an app for each row of a table, up to 2,000 runs. All rows are checked and priced first."""
+    return call("flowport.cli.running", "run_table", given)

@@ -1,0 +1,173 @@
+"""Shell completion of apps, inputs, choices and files. It answers from the cached catalogue, without the network."""
+
+import importlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from click.shell_completion import (
+    BashComplete,
+    CompletionItem,
+    ZshComplete,
+    add_completion_class,
+    get_completion_class,
+    split_arg_string,
+)
+
+from flowport.cli.flags import define_command
+
+SHELLS: Final = ("bash", "zsh", "fish")
+VARIABLE: Final = "_FLOWPORT_COMPLETE"
+MAX_ITEMS: Final = 200
+
+_BASH: Final = """\
+%(complete_func)s() {
+    mapfile -t COMPREPLY < <(env COMP_WORDS="${COMP_LINE:0:$COMP_POINT}" COMP_BREAKS="$COMP_WORDBREAKS" \\
+        %(complete_var)s=bash_complete "$1")
+    [[ ${COMPREPLY[0]-} == *[=/] ]] && compopt -o nospace
+    return 0
+}
+complete -o nosort -F %(complete_func)s %(prog_name)s
+"""
+
+
+class _Bash(BashComplete):
+    """Bash breaks a line at `=` and `@` too, and replaces only what follows the last of them."""
+
+    source_template = _BASH
+    _kept = 0
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        """Return the words before the cursor, and the one at it."""
+        line = os.environ["COMP_WORDS"]
+        words = split_arg_string(line)
+        incomplete = words.pop() if len(words) > 1 and not line[-1:].isspace() else ""
+        breaks = [mark for mark in os.environ.get("COMP_BREAKS", "") if mark in "=@:"]
+        self._kept = max((incomplete.rfind(mark) + 1 for mark in breaks), default=0)
+        return words[1:], incomplete
+
+    def format_completion(self, item: CompletionItem[str]) -> str:
+        """Return what replaces the part after the last break, with spaces and such escaped."""
+        return re.sub(r"([^\w@%+=:,./-])", r"\\\1", item.value[self._kept :])
+
+
+class _Zsh(ZshComplete):
+    """Zsh adds no space after `name=`."""
+
+    source_template = ZshComplete.source_template.replace("-V unsorted -a", "-V unsorted -S '' -a")
+
+
+add_completion_class(_Bash)
+add_completion_class(_Zsh)
+
+
+@define_command(
+    "completion",
+    inputs={"SHELL": "bash, zsh or fish."},
+    examples=(
+        "flowport completion bash >> ~/.bashrc",
+        "flowport completion zsh >> ~/.zshrc",
+        "flowport completion fish > ~/.config/fish/completions/flowport.fish",
+    ),
+)
+@click.argument("shell", type=click.Choice(SHELLS))
+def command(shell: str) -> int:
+    """Print the script that lets a shell complete commands, apps, inputs, choices and files."""
+    kind = get_completion_class(shell)
+    assert kind is not None  # noqa: S101 - each choice has one
+    root = importlib.import_module("flowport.cli.main").flowport
+    click.echo(
+        kind(root, {}, "flowport", VARIABLE).source_template % kind(root, {}, "flowport", VARIABLE).source_vars()
+    )
+    return 0
+
+
+class AppName(click.ParamType):  # type: ignore[type-arg] # generic since click 8.4
+    """The tool, id or name of an app."""
+
+    name = "app"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:  # noqa: ARG002
+        """Return the tools that begin so."""
+        apps = [one for one in _load_apps(ctx) if not one.listing.left_out]
+        found = [one for one in apps if one.listing.tool_name.startswith(incomplete)][:MAX_ITEMS]
+        clean = importlib.import_module("flowport.domain.text").clean_line
+        return [CompletionItem(one.listing.tool_name, help=clean(one.listing.app.name)) for one in found]
+
+
+class RunName(click.ParamType):  # type: ignore[type-arg] # as above
+    """A run or a batch."""
+
+    name = "run"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:  # noqa: ARG002
+        """Return `last`; ids are copied from an answer."""
+        return [CompletionItem("last")] if "last".startswith(incomplete) else []
+
+
+class AppOrRun(AppName):
+    """An app or a run."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+        """Return both."""
+        return [*super().shell_complete(ctx, param, incomplete), *RunName().shell_complete(ctx, param, incomplete)]
+
+
+class InputWord(click.ParamType):  # type: ignore[type-arg] # as above
+    """An input of the app that the command names: `name=value`."""
+
+    name = "input"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:  # noqa: ARG002
+        """Return names of inputs, then choices or files."""
+        listing = next((one.listing for one in _load_apps(ctx) if one.listing.tool_name == ctx.params.get("app")), None)
+        if listing is None or listing.app.inputs is None:
+            return []
+        name, has_value, value = incomplete.partition("=")
+        if not has_value:
+            given = {word.partition("=")[0] for word in ctx.params.get("words") or ()}
+            names = [listing.property_names.get(item.id, "") for item in listing.app.inputs]
+            return [CompletionItem(f"{one}=") for one in names if one.startswith(incomplete) and one not in given]
+        item = next((one for one in listing.app.inputs if listing.property_names.get(one.id) == name), None)
+        if item is None:
+            return []
+        if value.startswith("@"):
+            return [CompletionItem(f"{name}=@{path}") for path in _find_files(value[1:])]
+        if item.kind.is_media:
+            return [CompletionItem(f"{name}=@")]
+        values = ["true", "false"] if item.kind.value == "boolean" else _get_choices(item)
+        return [CompletionItem(f"{name}={one}") for one in values if one.startswith(value)][:MAX_ITEMS]
+
+
+def _load_apps(ctx: click.Context) -> tuple[Any, ...]:
+    """Return the apps of the cached catalogues; none when a setting is wrong, since a completion has no place to say so."""
+    settings, errors = (importlib.import_module(f"flowport.{name}") for name in ("settings.settings", "domain.errors"))
+    home = ctx.params.get("home")
+    given = {"FLOWPORT_HOME": home} if home else {}
+    try:
+        loaded = settings.load_settings(given, settings.get_environment(), config_path=ctx.params.get("config"))
+    except errors.ConfigurationError:
+        return ()
+    found = importlib.import_module("flowport.cli.cached").load_apps(loaded, with_history=False)
+    return () if found is None else found.apps
+
+
+def _get_choices(item: Any) -> list[str]:
+    choices = importlib.import_module("flowport.catalog.readings")
+    return [choices.format_scalar(one.shown) for one in choices.build_choices(item)]
+
+
+def _find_files(text: str) -> Iterator[str]:
+    """Yield the files and folders that a path may mean, as it begins."""
+    head, slash, start = text.rpartition("/")
+    folder = Path(f"{head}{slash}" or ".").expanduser()
+    try:
+        entries = sorted(folder.iterdir())[:5000]
+    except OSError:
+        return
+    for entry in entries:
+        if entry.name.startswith(start) and (start or not entry.name.startswith(".")):
+            yield f"{head}{slash}{entry.name}{'/' * entry.is_dir()}"
