@@ -49,7 +49,7 @@ def test_the_page_is_small_and_holds_no_address() -> None:
 
 
 def test_the_lock_file_holds_no_address_of_a_registry() -> None:
-    """Each package comes from the registry of whoever installs it."""
+    """Each package comes from the registry of the machine that installs it."""
     assert '"resolved"' not in (GALLERY / "package-lock.json").read_text()
 
 
