@@ -13,19 +13,17 @@ from flowport.domain.models import Run, RunState
 from flowport.media.input_files import MediaRules
 from flowport.network.file_transfer import Fetcher
 from flowport.providers.magnific.api import Magnific
-from flowport.runs.calls import RecentRequests, RunRequest
 from flowport.runs.delivery import DeliveredRuns
 from flowport.runs.downloads import DownloadRetrier, LinkRefresher, OutputSaver
-from flowport.runs.live import LiveRun, LiveRuns
+from flowport.runs.live import LiveRun, LiveRuns, PendingWrites
 from flowport.runs.output_file import SavingRules
-from flowport.runs.pending_writes import PendingWrites
 from flowport.runs.poll import RunPoller
 from flowport.runs.prepare import CallPreparer
 from flowport.runs.recovery import CallRebuilder, Recovery
 from flowport.runs.references import OutputFinder
 from flowport.runs.service import Runner
 from flowport.runs.start import RunStarter
-from flowport.runs.submit import Acceptor
+from flowport.runs.submit import Acceptor, RecentRequests, RunRequest
 from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Pace
 from flowport.store.process_lock import ProcessLock
@@ -94,7 +92,7 @@ async def open_bench(
     fetcher = Fetcher(file_threads=threads)
     writer, process = PendingWrites(store, live_runs, clock), ProcessLock(folder / "home")
     link_refresher, accounts = LinkRefresher(store, clock), {ACCOUNT.id: account}
-    saver = OutputSaver(store, live_runs, clock, fetcher, rules=SavingRules(folder / "results", is_wanted=should_save))
+    saver = OutputSaver(store, clock, fetcher, rules=SavingRules(folder / "results", is_wanted=should_save))
     preparer, catalogs = (
         CallPreparer(MediaRules((folder,)), threads, OutputFinder(store, DeliveredRuns())),
         dict[str, Catalog](),

@@ -15,8 +15,7 @@ from flowport.domain.run_events import Cancelled, StartRequested
 from flowport.network.ratelimit.limiter import Priority
 from flowport.network.ratelimit.record import SPAN_SECONDS
 from flowport.providers.interface import ApiAnswer, ApiRequest
-from flowport.runs.live import LiveRuns
-from flowport.runs.pending_writes import PendingWrites
+from flowport.runs.live import LiveRuns, PendingWrites
 from flowport.runs.start import MAX_STARTS, MAY_HAVE_CHANGED, RunStarter, format_unknown
 from tests.runs.samples import CALL, NOW, RUN, TAKEN, get_instant, read
 from tests.support.fake_clock import FakeClock
@@ -406,7 +405,7 @@ async def test_only_a_refusal_of_the_inputs_puts_the_definition_in_doubt(
     await store.accept(RUN)
     live_runs.put(RUN, noted_at=0.0)
     writer = PendingWrites(store, live_runs, clock)
-    starter = RunStarter(store, live_runs, clock, writer, on_doubt=lambda _, app: found.append(app))
+    starter = RunStarter(store, live_runs, clock, writer, on_mismatch=lambda _, app: found.append(app))
 
     failed = await starter.start(RUN, CALL, account)
 

@@ -11,8 +11,8 @@ from flowport.domain.errors import Operation, StoreError
 from flowport.domain.models import RunState
 from flowport.domain.run_events import StartRequested
 from flowport.providers.interface import ApiRequest
-from flowport.runs.calls import RunRequest
 from flowport.runs.service import CancelOutcome
+from flowport.runs.submit import RunRequest
 from tests.runs.benches import open_bench
 from tests.runs.samples import BUSY, CALL, DONE, NOW, RUN, RUNNING, TAKEN, read
 from tests.support.fake_clock import wait_until_blocked
@@ -28,7 +28,7 @@ async def test_a_submitter_that_wanted_its_run_stopped_leaves_none(store: Faulty
             await wait_until(lambda: "accept" in store.called)
             tasks.cancel_scope.cancel()
         store.held["accept"].set()
-        await wait_until(lambda: "Cancelled" in store.called and bench.live_runs.count_live() == 0)
+        await wait_until(lambda: "Cancelled" in store.called and len(bench.live_runs._live) == 0)
     (run,) = await store.get_runs(account_id=None, owner="local", limit=9, unseen_first=False)
     assert (run.state, bench.account.asked) == (RunState.CANCELLED, [])
 

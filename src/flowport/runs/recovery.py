@@ -26,16 +26,15 @@ from flowport.domain.errors import (
 from flowport.domain.models import InputKind, JsonValue, Run
 from flowport.domain.run_events import Adopted, AdoptionTried, RunEvent
 from flowport.network.account import OpenAccount
-from flowport.runs.calls import RunRequest
 from flowport.runs.downloads import LinkRefresher
 from flowport.runs.poll import fetch_status
 from flowport.runs.prepare import CallPreparer, PreparedCall
 from flowport.runs.service import Runner
 from flowport.runs.steps import Download, Drop, MarkUnknown
+from flowport.runs.submit import RunRequest
 from flowport.runtime.clock import Clock
-from flowport.store.interface import Store
+from flowport.store.interface import Store, Workers
 from flowport.store.records import Claimed
-from flowport.store.workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -284,7 +283,7 @@ class CallRebuilder:
         """Return the call that the run was accepted for; None when it cannot be restored exactly.
 
         The record shortens long texts and leaves out inlined files, files may have changed, and so may the app: only the
-        same digest proves that the person gets what was asked for. Nor is another price paid than the one that was told.
+        same digest proves that the person gets what was asked for. Nor is another price paid than the caller was given.
         A row of a batch is retried without a limit.
 
         Raises:

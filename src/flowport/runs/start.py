@@ -34,8 +34,7 @@ from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.answers import name_inputs
 from flowport.providers.interface import ApiRequest, NotTaken, Started, StartOutcome, Uncertain
 from flowport.runs.inputs import InputPreparer, PreparedInputs
-from flowport.runs.live import LiveRuns, QueuePlace
-from flowport.runs.pending_writes import PendingWrites
+from flowport.runs.live import LiveRuns, PendingWrites, QueuePlace
 from flowport.runs.prepare import PreparedCall
 from flowport.runtime.clock import Clock
 from flowport.runtime.failpoints import Failpoint, trigger
@@ -108,17 +107,17 @@ class RunStarter:
         *,
         restore: Restore | None = None,
         input_preparer: InputPreparer | None = None,
-        on_doubt: Callable[[OpenAccount, App], None] = lambda *_: None,
+        on_mismatch: Callable[[OpenAccount, App], None] = lambda *_: None,
     ) -> None:
         """Prepare; nothing is sent.
 
         Args:
             restore: Prepares a call again; None where each run comes with its call.
             input_preparer: Sends the files of runs; None where no run has files.
-            on_doubt: Called when a provider refuses inputs that fit the definition of the app.
+            on_mismatch: Called when a provider refuses inputs that fit the definition of the app.
         """
         self._restore = restore
-        self._on_doubt = on_doubt
+        self._on_mismatch = on_mismatch
         self._input_preparer = input_preparer
         self._store = store
         self._writer = writer
@@ -228,8 +227,8 @@ class RunStarter:
                 trigger(Failpoint.AFTER_REPLY)
             pause = tries.get_pause(outcome)
             if pause is None or not await self._retreat(run):
-                if _is_doubt(outcome):
-                    self._on_doubt(account, call.app)
+                if _is_mismatch(outcome):
+                    self._on_mismatch(account, call.app)
                     await self._forget(inputs, account)
                 return await self._conclude(starting, _name_inputs(outcome, call), is_sandbox=account.is_sandbox)
             self._live_runs.update(run, problem=_format_retry(outcome, pause))
@@ -239,7 +238,7 @@ class RunStarter:
 
     @asynccontextmanager
     async def _stand_in_line(self, run: Run, account: OpenAccount, priority: Priority) -> AsyncIterator[None]:
-        """Wait for the turn of a start, and hold its place until its answer is here; the list of live runs tells where it stands."""
+        """Wait for the turn of a start, and hold its place until its answer is here; the list of live runs shows its place."""
         line = self._lines[account.account.id, priority]
         line[run.id] = None
         if (entry := self._live_runs.get(run.id)) is not None:
@@ -288,7 +287,7 @@ class RunStarter:
         return await self._store.get_run(run.id, account_id=run.account_id, owner=run.owner)
 
     async def _retreat(self, run: Run) -> bool:
-        """Tell whether the store has the run as accepted again; only then may it be sent again."""
+        """Return whether the store has the run as accepted again; only then may it be sent again."""
         try:
             return isinstance(await self._store.record(run.id, run_events.NotTaken(), run.lease), Recorded)
         except StoreError as exc:
@@ -312,7 +311,7 @@ class RunStarter:
                 if isinstance(error, ProviderRefused):
                     self._live_runs.note_refused(run.id, str(error))
                 # The definitions of the built-in sandbox are part of this program.
-                may_have_changed = _is_doubt(outcome) and not is_sandbox
+                may_have_changed = _is_mismatch(outcome) and not is_sandbox
                 failure = _format_not_taken(error, may_have_changed=may_have_changed)
                 event = run_events.Finished(RunState.FAILED, now, failure=failure)
             case Uncertain(error, answer):
@@ -320,7 +319,7 @@ class RunStarter:
                 event = run_events.StartUnknown(failure=failure, at=now, answer=answer)
             case _:
                 assert_never(outcome)
-        kept = (await self._writer.record(run, event)).run
+        kept = await self._writer.record(run, event)
         return await self._claim_back(run, kept) if kept.lease != run.lease and kept.state.is_at_provider else kept
 
     async def _claim_back(self, run: Run, kept: Run) -> Run:
@@ -369,8 +368,8 @@ def _name_inputs(outcome: StartOutcome, call: PreparedCall) -> StartOutcome:
     return outcome
 
 
-def _is_doubt(outcome: StartOutcome) -> bool:
-    """Tell whether the provider refused inputs that passed our own check."""
+def _is_mismatch(outcome: StartOutcome) -> bool:
+    """Return whether the provider refused inputs that passed our own check."""
     error = outcome.error if isinstance(outcome, NotTaken) else None
     return isinstance(error, ProviderRejected) and error.status == 422  # noqa: PLR2004
 

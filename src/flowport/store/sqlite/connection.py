@@ -48,13 +48,13 @@ def open_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite
     """Return a connection to the store at a path, proved to be writable. A file of an older layout or name is renamed.
 
     Raises:
-        StoreError: The file cannot be read or written, is damaged, is no store, or is too new.
+        StoreError: The file cannot be read or written, is damaged, is not a store, or is too new.
     """
     give_up_at = time.monotonic() + busy_seconds
     notices: list[str] = []
     try:
         _rename_former(path.with_name(FORMER_NAME), busy_seconds, give_up_at, notices)
-        _refuse_lone_journal(path)
+        refuse_lone_journal(path)
         while True:
             prepare_file(path)
             # Before it is opened: if the path still leads to this file later, it is the one that was opened.
@@ -172,7 +172,7 @@ def open_reading_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -
         raise build_store_error(exc) from exc
 
 
-def _refuse_lone_journal(path: Path) -> None:
+def refuse_lone_journal(path: Path) -> None:
     """Raise when the journal holds runs and the file beside it nothing: SQLite would throw the journal away."""
     # The journal first: another process that creates the store fills the file before it.
     journal = path.with_name(f"{path.name}-wal")
