@@ -84,8 +84,8 @@ def test_each_end_has_its_exit_code(
     assert (done.returncode, shown.returncode) == (code, code)
     assert done.stdout == ""
     assert sentence in done.stderr
-    told = json.loads(shown.stdout)
-    assert code == 1 or sentence in told["error"]["message"]
+    document = json.loads(shown.stdout)
+    assert code == 1 or sentence in document["error"]["message"]
     for word in ("find_apps", "get_run", "run_app", "list_runs", "new_run"):
         assert word not in done.stderr + shown.stdout
 

@@ -26,6 +26,7 @@ _BASH: Final = """\
 %(complete_func)s() {
     mapfile -t COMPREPLY < <(env COMP_WORDS="${COMP_LINE:0:$COMP_POINT}" COMP_BREAKS="$COMP_WORDBREAKS" \\
         %(complete_var)s=bash_complete "$1")
+    [[ -n ${COMPREPLY[0]-} ]] || COMPREPLY=()
     [[ ${COMPREPLY[0]-} == *[=/] ]] && compopt -o nospace
     return 0
 }

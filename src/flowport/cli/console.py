@@ -166,8 +166,8 @@ def build_console(stream: TextIO) -> Console:
         # A terminal of another encoding shows a replacement, not a traceback.
         stream.reconfigure(errors="replace")
     # The library would keep bold.
-    colors = None if os.environ.get("NO_COLOR") else "auto"
-    return Console(file=stream, markup=False, emoji=False, highlight=False, color_system=colors)
+    is_plain = bool(os.environ.get("NO_COLOR"))
+    return Console(file=stream, markup=False, emoji=False, highlight=False, color_system=None if is_plain else "auto")
 
 
 @dataclass(frozen=True, slots=True)
