@@ -54,7 +54,7 @@ from flowport.providers.magnific.api import Magnific
 from flowport.providers.magnific.inputs import parse_inputs
 from flowport.runs.batch.csv_tables import parse_table
 from flowport.runs.batch.prepare import BatchRequest, InputRow, prepare_batch
-from flowport.runs.calls import RunRequest
+from flowport.runs.submit import RunRequest
 from flowport.store.sqlite import errors as faults
 from flowport.store.sqlite.connection import build_file_error
 

@@ -14,8 +14,8 @@ from figures import Figure
 from listings import build_listing
 from wire import build_environment
 
-from flowport.catalog.cache import build_cache_path, save_catalogue
 from flowport.catalog.listing import Catalogue
+from flowport.catalog.snapshots import build_cache_path, save_catalogue
 from flowport.providers.registry import ProviderSettings
 from flowport.store.sqlite.connection import STORE_NAME
 from flowport.store.sqlite.store import open_sqlite_store

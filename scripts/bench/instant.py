@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 
 from flowport import bootstrap as assembly
 from flowport.actions.workspace import Workspace
-from flowport.catalog.cache import build_cache_path, save_catalogue
 from flowport.catalog.listing import Catalogue, Listing
 from flowport.catalog.schema import build_tool
+from flowport.catalog.snapshots import build_cache_path, save_catalogue
 from flowport.domain.models import LOCAL_OWNER, Account, App, Input, InputKind
 from flowport.domain.spending import Consent
 from flowport.providers.registry import ProviderSettings
-from flowport.runs.calls import Exchange
+from flowport.runs.delivery import Exchange
 from flowport.runtime.clock import Pace
 from flowport.server.handlers import ToolCalls
 from flowport.settings.settings import Settings

@@ -14,7 +14,7 @@ from virtual import run_virtually
 
 from flowport.domain.models import Urgency
 from flowport.network.ratelimit.limiter import Priority
-from flowport.runs.poll_schedule import get_live_rows
+from flowport.runs.steps import get_live_rows
 
 SEEDS: Final = 20
 ROWS: Final = 200

@@ -12,7 +12,8 @@ from typing import Any
 import schedule
 from schedule_world import LIMIT
 
-from flowport.runs import poll_schedule, poller
+from flowport.runs import poller
+from flowport.runs import steps as poll_schedule
 
 FIRST = (1.0, 1.2, 1.4, 1.6)
 LAST_MINUTES = (0.5, 1.0, 1.5, 2.0)

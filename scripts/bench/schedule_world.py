@@ -23,8 +23,7 @@ from flowport.network.api_client import Location
 from flowport.network.ratelimit.limiter import Priority, RateLimiter
 from flowport.providers.interface import ApiAnswer, ApiRequest, Provider
 from flowport.providers.magnific.api import Magnific
-from flowport.runs.live import LiveRuns
-from flowport.runs.pending_writes import PendingWrites
+from flowport.runs.live import LiveRuns, PendingWrites
 from flowport.runs.poll import RunPoller
 from flowport.runs.prepare import PreparedCall
 from flowport.runs.start import RunStarter
@@ -172,7 +171,7 @@ class World:
         )
         started = await self.starter.start(run, call, self.account)
         self.live_runs.update(started)
-        over = (await self.follower.follow(started, self.account)).run
+        over = await self.follower.follow(started, self.account)
         if over.state is not RunState.SUCCEEDED:
             raise RuntimeError(f"a run went wrong: {over}")
         job.reported_at = self.clock.monotonic()

@@ -12,9 +12,9 @@ import anyio
 import anyio.to_thread
 
 from flowport.actions.workspace import DefinitionReader, OpenCatalog, Workspace
-from flowport.catalog.cache import build_cache_path
 from flowport.catalog.ranking import ORDER_NAME, ToolOrder
 from flowport.catalog.refresher import Catalog
+from flowport.catalog.snapshots import build_cache_path
 from flowport.domain.errors import StoreError
 from flowport.domain.models import App, Source
 from flowport.media.input_files import MediaRules
@@ -26,24 +26,21 @@ from flowport.network.file_transfer import Fetcher, Uploader
 from flowport.network.sandbox_process import keep_tidy
 from flowport.runs.batch.report import BatchReport
 from flowport.runs.batch.service import BatchConductor, Batches
-from flowport.runs.calls import RecentRequests
 from flowport.runs.delivery import Deliveries
 from flowport.runs.downloads import DownloadRetrier, LinkRefresher, OutputSaver
-from flowport.runs.durations import DurationBook
 from flowport.runs.inputs import InputPreparer
-from flowport.runs.live import LiveRuns
+from flowport.runs.live import LiveRuns, PendingWrites
 from flowport.runs.output_file import SavingRules
-from flowport.runs.pending_writes import PendingWrites
-from flowport.runs.poll import RunPoller
+from flowport.runs.poll import DurationBook, RunPoller
 from flowport.runs.prepare import CallPreparer
 from flowport.runs.recovery import CallRebuilder, Recovery
 from flowport.runs.references import OutputFinder
 from flowport.runs.service import Runner
 from flowport.runs.start import RunStarter
-from flowport.runs.submit import MAX_BATCHES_SUBMITTED, MAX_RUNS_SUBMITTED, Acceptor, Submitter
+from flowport.runs.submit import MAX_BATCHES_SUBMITTED, MAX_RUNS_SUBMITTED, Acceptor, RecentRequests, Submitter
 from flowport.runs.uploads import FileUploads
 from flowport.runs.waiting import Waiter
-from flowport.runtime.background import Changes, ListKind, Supervisor
+from flowport.runtime.background import Changes, FirstList, ListKind, Supervisor
 from flowport.runtime.clock import Clock, Pace, SystemClock
 from flowport.settings.settings import Settings
 from flowport.store.interface import Store
@@ -65,8 +62,8 @@ class Assembly:
 
     workspace: Workspace
     file_threads: anyio.CapacityLimiter
-    first_listed: anyio.Event
-    """To be set at the first tool list; the catalogue is not refreshed before, so that the list is never delayed."""
+    first_list: FirstList
+    """The catalogue is refreshed after it was written, so that the list is never delayed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +87,7 @@ class _Base:
     fetcher: Fetcher
     supervisor: Supervisor
     changes: Changes
-    first_listed: anyio.Event
+    first_list: FirstList
 
     @property
     def store(self) -> Store:
@@ -137,22 +134,22 @@ async def open_assembly(
             stack.push_async_callback(opened.aclose)
         stack.callback(home.process.release)
         supervisor = await stack.enter_async_context(Supervisor())
-        base = _Base(settings, clock, home, file_threads, fetcher, supervisor, Changes(clock), anyio.Event())
+        base = _Base(settings, clock, home, file_threads, fetcher, supervisor, Changes(clock), FirstList())
         catalogs = [OpenCatalog(one, _build_catalog(base, one, stack, is_alone=len(accounts) == 1)) for one in accounts]
         for one in catalogs:
             is_cached = await one.catalog.load()
-            supervisor.spawn("catalogue", _keep_fresh, one.catalog, base.first_listed if is_cached else None)
+            supervisor.spawn("catalogue", _keep_fresh, one.catalog, base.first_list if is_cached else None)
             supervisor.spawn("stale definitions", one.catalog.refresh_stale)
         supervisor.spawn("upkeep", _keep_up, base)
         supervisor.spawn("sandbox", keep_tidy, accounts, home.store, clock)
-        yield Assembly(_build_workspace(base, catalogs, pace or Pace()), file_threads, base.first_listed)
+        yield Assembly(_build_workspace(base, catalogs, pace or Pace()), file_threads, base.first_list)
 
 
 def open_home(folder: Path) -> Home:
     """Open the store and take the lock of this process.
 
     Nothing is raised: a store that cannot be used says why whenever it is asked for what it cannot do. Without a lock
-    nothing could tell that this process lives, so the store is then read-only.
+    other processes could not see that this process lives, so the store is then read-only.
     """
     path = folder / STORE_NAME
     try:
@@ -170,14 +167,14 @@ def open_home(folder: Path) -> Home:
 
 
 def _build_catalog(base: _Base, account: OpenAccount, stack: AsyncExitStack, *, is_alone: bool) -> Catalog:
-    settings, changes, first_listed = base.settings, base.changes, base.first_listed
+    settings, changes, first_list = base.settings, base.changes, base.first_list
     path = build_cache_path(settings.home, account.account)
     turn = LeaderLock(settings.home, f"refresh-{path.stem}")
     stack.callback(turn.release)
 
     def note_change() -> None:
         """Announce changed tools; before the first list no client has a list that they make wrong."""
-        if first_listed.is_set():
+        if first_list.asked.is_set():
             changes.note_list(ListKind.TOOLS)
 
     return Catalog(
@@ -335,18 +332,12 @@ async def _sweep(base: _Base) -> None:
     await anyio.to_thread.run_sync(sweep, limiter=base.file_threads)
 
 
-async def _keep_fresh(catalog: Catalog, first_listed: anyio.Event | None) -> None:
-    if first_listed is not None:
-        await _wait_for_list(first_listed)
+async def _keep_fresh(catalog: Catalog, first_list: FirstList | None) -> None:
+    if first_list is not None:
+        await first_list.wait_until_written()
     await catalog.keep_fresh()
 
 
 async def _keep_up(base: _Base) -> None:
-    await _wait_for_list(base.first_listed)
+    await base.first_list.wait_until_written()
     await keep_up(base.store, base.clock, keep_days=base.settings.keep_days)
-
-
-async def _wait_for_list(first_listed: anyio.Event) -> None:
-    """Wait until the first list was asked for, or a few seconds: some clients never ask."""
-    with anyio.move_on_after(5):
-        await first_listed.wait()

@@ -10,9 +10,9 @@ import pytest
 from flowport.actions.views.batch import build_batch_answer, build_batch_facts, build_batch_page, format_batch_summary
 from flowport.actions.views.view import MAX_ANSWER_BYTES, MAX_RUN_BYTES, format_facts
 from flowport.domain.models import Output, OutputKind, Run, RunState
-from flowport.runs.progress import BatchView
+from flowport.runs.live import BatchView
 from flowport.server.results import build_result
-from flowport.store.batch_records import BatchProgress, BatchRow, RowStatus
+from flowport.store.records import BatchProgress, BatchRow, RowStatus
 from tests.store.samples import build_run
 
 BATCH = build_run("batch_abc", RunState.RUNNING, row_count=200, price_credits=1000.0, app_name='Sketch "to" Realism')

@@ -10,10 +10,10 @@ from flowport.network.account import OpenAccount
 from flowport.providers.magica.api import Magica
 from flowport.providers.magnific.api import Magnific
 from flowport.runs.service import CancelOutcome
-from flowport.store.batch_records import BatchProgress
+from flowport.store.records import BatchProgress
 
 NONE: dict[str, Any] = dict.fromkeys(BatchProgress.__dataclass_fields__, 0) | {
-    "stopped": "",
+    "stop_reason": "",
     "csv_path": "",
     "csv_problem": "",
 }

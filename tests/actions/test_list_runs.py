@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from flowport.actions.list_runs import ListedRun, build_listed_batch, build_listed_run, build_run_list
 from flowport.actions.views.view import MAX_ANSWER_BYTES
 from flowport.domain.models import Output, OutputKind, Run, RunState
-from flowport.runs.progress import BatchView, RunView
+from flowport.runs.live import BatchView, RunView
 from flowport.server.results import build_result
 from tests.actions.test_batch_views import TALLY
 from tests.actions.test_view_sizes import RUNS, count_wire_bytes

@@ -13,7 +13,7 @@ from flowport.actions.views.view import format_facts, format_instant, plain
 from flowport.domain.errors import RunNotFound
 from flowport.domain.models import Output, OutputKind, Run, RunState
 from flowport.domain.text import format_duration
-from flowport.runs.progress import RunView
+from flowport.runs.live import RunView
 from flowport.server.results import OUR_MISTAKE, build_error_result, build_mistake_result, build_result
 from tests.store.samples import build_run
 

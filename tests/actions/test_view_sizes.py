@@ -11,7 +11,7 @@ from flowport.actions.views.run import MAX_SHOWN_OUTPUTS, build_run_answer, form
 from flowport.actions.views.view import MAX_ANSWER_BYTES
 from flowport.domain.models import Output, OutputKind, Run, RunState
 from flowport.media.previews import MAX_PREVIEWS, MAX_TOGETHER_BYTES, Preview
-from flowport.runs.progress import RunView
+from flowport.runs.live import RunView
 from flowport.server.results import build_result
 from flowport.store.records import Reminder
 from tests.store.samples import build_run

@@ -14,7 +14,7 @@ DOWN = build_answer({"message": "down"}, 500)
 
 
 def build_listing(app_id: str, name: str = "", *, is_own: bool = False, **fields: Any) -> Listing:
-    """Return a listing whose tool is called like its id unless told."""
+    """Return a listing whose tool is called like its id unless given."""
     app = App("magnific", app_id, name or app_id.upper(), is_own=is_own, price_credits=None)
     return Listing(app, fields.pop("tool_name", app_id), **fields)
 
@@ -32,7 +32,7 @@ class Store:
         self.own = list(own)
         self.published = list(published)
         self.inputs: dict[str, Any] = {}
-        """The input definitions of an app by its id; one prompt unless told."""
+        """The input definitions of an app by its id; one prompt unless given."""
         self.details: dict[str, dict[str, Any]] = {}
         """What an app's definition says besides its list item."""
         self.faults: dict[str, Reply] = {}

@@ -84,7 +84,7 @@ def test_an_argument_name_is_stronger_than_the_key_of_another_input() -> None:
     assert parse_arguments(app, names, {"words": "x", "prompt": "y"}) == {NOTE.id: "x", PROMPT.id: "y"}
 
 
-def test_everything_that_is_wrong_is_told_at_once() -> None:
+def test_everything_that_is_wrong_is_reported_at_once() -> None:
     """Each round trip with a model costs seconds and money."""
     file = 'It takes an image (a path, an https URL, a data URI, run:ID#1 of a run, or "last").'
     assert find_problems({"text_prompt": {}, "strength": 2, "note": [], "promt": "x"}) == (
@@ -105,7 +105,7 @@ def test_a_required_input_needs_content(sent: dict[str, JsonValue], problem: str
 
 
 def test_a_required_list_needs_an_item() -> None:
-    """An empty list is no content either."""
+    """An empty list is not content either."""
     app = build_app(replace(SCENES, is_required=True))
     assert find_problems({"scenes": "[]"}, app)[0].problem == "is empty"
 
@@ -221,7 +221,7 @@ def test_long_lists_in_a_refusal_are_capped() -> None:
 
 
 def test_an_app_without_inputs_says_that_it_takes_none() -> None:
-    """ "It takes ." would help nobody."""
+    """ "It takes ." would not help."""
     assert find_problems({"x": 1, "new_run": True}, build_app())[0].expected == "It takes no arguments."
 
 

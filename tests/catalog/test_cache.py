@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from flowport.catalog.cache import _format_listing, _parse_listing, build_cache_path, load_catalogue, save_catalogue
 from flowport.catalog.listing import Catalogue, Listing
+from flowport.catalog.snapshots import _format_listing, _parse_listing, build_cache_path, load_catalogue, save_catalogue
 from flowport.domain.models import Account, App, Input, InputKind, Option, Source
 from flowport.providers.interface import LeftOut
 from tests.catalog.samples import build_listing
@@ -84,7 +84,7 @@ def test_what_was_saved_is_loaded_as_it_was(path: Path, catalogue: Catalogue) ->
 @given(app=APPS)
 @settings(max_examples=100)
 def test_every_app_comes_back_from_json_as_it_was(app: App) -> None:
-    """Names and defaults are strangers' text; NaN alone is not equal to itself."""
+    """Names and defaults are untrusted text; NaN alone is not equal to itself."""
     listing = Listing(app, "tool")
     parsed = _parse_listing(json.loads(json.dumps(_format_listing(listing))))
     assert repr(parsed) == repr(listing)
@@ -180,7 +180,7 @@ def test_a_file_of_another_format_is_left_aside(path: Path, caplog: pytest.LogCa
 
 
 def test_a_folder_in_the_place_of_the_file_counts_as_missing(path: Path) -> None:
-    """Whoever made it, Flowport starts."""
+    """Flowport starts, whatever the file holds."""
     path.mkdir(parents=True)
     assert load_catalogue(path) is None
 
@@ -202,7 +202,7 @@ def test_the_file_is_named_for_the_account_without_odd_characters() -> None:
 SAVE_OFTEN = """
 import sys
 from pathlib import Path
-from flowport.catalog.cache import load_catalogue, save_catalogue
+from flowport.catalog.snapshots import load_catalogue, save_catalogue
 path = Path(sys.argv[1])
 catalogue = load_catalogue(path)
 for _ in range(200):

@@ -90,7 +90,7 @@ def test_what_could_mean_several_options_means_none(
 
 
 def test_a_shared_label_of_one_value_still_names_it() -> None:
-    """Builders repeat options; that is no doubt about what is meant."""
+    """Builders repeat options; the meaning is still clear."""
     option = find_option(build_choices(build_select("a", "a", labels=("Same", "Same"))), "same")
     assert option == Option("a", "Same")
 
@@ -102,7 +102,7 @@ def test_the_nearest_choice_is_suggested_as_it_is_shown() -> None:
     assert hints == [" Did you mean w?", " Did you mean Nothing?", ""]
 
 
-def test_a_long_choice_is_told_by_its_first_options() -> None:
+def test_a_long_choice_is_shown_by_its_first_options() -> None:
     """An error sentence must stay readable."""
     assert (
         format_choices(build_choices(build_select(*range(10))))

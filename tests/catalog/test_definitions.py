@@ -48,13 +48,15 @@ async def test_a_call_whose_definition_waits_for_the_budget_is_answered_in_time(
         await wait_until(lambda: get_definition(flowport) is not None)
         done = await flowport.ask("run_app", **CALL)
     assert "the requests of this minute are used up. The reading goes on; call again in about " in facts["message"]
-    told = [message for _, message in flowport.progress]
-    assert told[0].startswith("waiting to read the app's definition: the requests of this minute are used up, about ")
+    messages = [message for _, message in flowport.progress]
+    assert messages[0].startswith(
+        "waiting to read the app's definition: the requests of this minute are used up, about "
+    )
     assert done["run_id"]
 
 
 class SlowCatalog:
-    """A catalogue whose provider answers when it is told to."""
+    """A catalogue whose provider answers when the test lets it."""
 
     def __init__(self, error: Exception | None = None) -> None:
         """Begin without an answer; with an error, that is what comes of the reading."""
@@ -94,37 +96,37 @@ def build_home(catalog: SlowCatalog) -> Any:
     )
 
 
-def build_caller(workspace: Any, told: list[str]) -> ScriptedCaller:
-    """Return somebody who calls now."""
+def build_caller(workspace: Any, messages: list[str]) -> ScriptedCaller:
+    """Return a caller who calls now."""
 
     async def report(_: float, message: str) -> None:
-        """Keep what is told."""
-        told.append(message)
+        """Keep each message."""
+        messages.append(message)
 
     return ScriptedCaller(workspace.clock.monotonic(), report)
 
 
 async def test_a_definition_that_the_provider_keeps_back_is_asked_for_once(workspace: Any) -> None:
-    """Whoever calls again waits for the same answer."""
-    catalog, told = SlowCatalog(), list[str]()
+    """A repeated call waits for the same answer."""
+    catalog, messages = SlowCatalog(), list[str]()
     home = build_home(catalog)
     for _ in range(2):
         with pytest.raises(DefinitionNotRead) as late:
-            await Workspace.fetch_definition(workspace, home, UNREAD, build_caller(workspace, told))
+            await Workspace.fetch_definition(workspace, home, UNREAD, build_caller(workspace, messages))
         assert (late.value.provider, late.value.wait_seconds) == ("Magnific", None)
-    assert set(told) == {"waiting to read the app's definition: Magnific has not answered yet"}
+    assert set(messages) == {"waiting to read the app's definition: Magnific has not answered yet"}
     assert catalog.asked == 1
     catalog.answered.set()
-    assert await Workspace.fetch_definition(workspace, home, UNREAD, build_caller(workspace, told)) is DESCRIBED
+    assert await Workspace.fetch_definition(workspace, home, UNREAD, build_caller(workspace, messages)) is DESCRIBED
 
 
 @pytest.mark.parametrize(
     ("error", "problem"), [(StoreError("The disk is full", "."), "The disk is full"), (OSError(), "Flowport made")]
 )
-async def test_what_comes_of_the_reading_is_told_to_who_waits(
+async def test_what_comes_of_the_reading_reaches_who_waits(
     workspace: Any, error: Exception, problem: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A mistake of ours among them: nobody waits for ever, and the next call tries again."""
+    """A mistake of ours among them: no caller waits without limit, and the next call tries again."""
     catalog = SlowCatalog(error)
     catalog.answered.set()
     home = build_home(catalog)
@@ -136,26 +138,26 @@ async def test_what_comes_of_the_reading_is_told_to_who_waits(
     assert catalog.asked == 2
 
 
-async def test_what_takes_long_is_told_meanwhile(workspace: Any) -> None:
-    """Clients give up a call of which they hear nothing."""
-    told: list[str] = []
-    is_told = anyio.Event()
+async def test_what_takes_long_is_reported_meanwhile(workspace: Any) -> None:
+    """Clients give up a call without any progress."""
+    messages: list[str] = []
+    is_second = anyio.Event()
 
     async def report(progress: float, message: str) -> None:
-        """Keep what is told, and when."""
-        told.append(message)
+        """Keep each message, and signal the second."""
+        messages.append(message)
         assert progress >= 0
-        if len(told) == 2:
-            is_told.set()
+        if len(messages) == 2:
+            is_second.set()
 
     async def work() -> int:
         """Take until the second word."""
-        await is_told.wait()
+        await is_second.wait()
         return 7
 
     caller = ScriptedCaller(workspace.clock.monotonic(), report)
     assert await report_while(work(), caller, workspace.clock, "preparing the call") == 7
-    assert told == ["preparing the call"] * 2
+    assert messages == ["preparing the call"] * 2
 
 
 async def test_an_error_of_what_takes_long_comes_as_it_is(workspace: Any) -> None:

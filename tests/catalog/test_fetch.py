@@ -7,7 +7,7 @@ import pytest
 
 from flowport.catalog.fetch import MAX_PAGES, FetchedLists, fetch_lists
 from flowport.catalog.listing import Catalogue
-from flowport.catalog.merge import narrow_catalogue
+from flowport.catalog.snapshots import narrow_catalogue
 from flowport.domain.errors import Breakage, Operation, ProviderError, ProviderRefused, ProviderUnreachable
 from flowport.domain.models import Source
 from flowport.providers.interface import ApiRequest
@@ -58,7 +58,7 @@ async def test_the_older_family_is_tried_when_the_newer_one_does_not_exist(unkno
 
 
 async def test_the_newer_family_is_found_again_when_the_older_one_ends() -> None:
-    """What was remembered must not lock an account out for ever."""
+    """What was remembered must not lock an account out permanently."""
     account = build_account({LIST_OWN: MINE, LIST_PUBLISHED: THEIRS, OLD_OWN: UNKNOWN, OLD_PUBLISHED: UNKNOWN})
     account.use_path_family("apps")
     assert get_ids(await fetch_lists(account, Source.ALL)) == ["a", "b"]
@@ -96,7 +96,7 @@ async def test_without_any_family_the_first_one_stands() -> None:
 
 
 @pytest.mark.parametrize(("reply", "error"), [(REFUSED, ProviderRefused), (CUT_OFF, ProviderUnreachable)])
-async def test_the_older_familys_own_trouble_is_told_and_proves_nothing(
+async def test_the_older_familys_own_trouble_is_reported_and_proves_nothing(
     reply: Reply, error: type[ProviderError]
 ) -> None:
     """That the key is refused helps a person more than that a path is unknown."""
@@ -108,7 +108,7 @@ async def test_the_older_familys_own_trouble_is_told_and_proves_nothing(
 
 @pytest.mark.parametrize("style", ["flows", "apps"])
 async def test_a_family_that_was_named_is_the_only_one(style: str) -> None:
-    """Whoever sets it knows better, and wants no stray requests."""
+    """A user who sets it wants no other requests."""
     paths = {"flows": [LIST_OWN, LIST_PUBLISHED], "apps": [OLD_OWN, OLD_PUBLISHED]}[style]
     account = build_account(dict.fromkeys(paths, UNKNOWN), provider=Magnific(styles=(style,)))
     with pytest.raises(ProviderError):
@@ -165,7 +165,7 @@ async def test_a_list_is_read_page_by_page() -> None:
     assert get_ids(await fetch_lists(account, Source.OWN)) == ["a", "b", "c"]
 
 
-async def test_a_server_that_gives_the_first_page_for_ever_is_left() -> None:
+async def test_a_server_that_gives_the_first_page_again_and_again_is_left() -> None:
     """It would cost every request of the minute."""
     account = build_account(
         {"/v1/workflows": build_page("a", page=1), "/v1/workflows?page=2&pageSize=2": build_page("a", page=1)},
@@ -176,7 +176,7 @@ async def test_a_server_that_gives_the_first_page_for_ever_is_left() -> None:
 
 
 async def test_a_list_of_ever_new_pages_has_an_end() -> None:
-    """A hostile one goes on for as long as somebody asks."""
+    """A hostile one goes on for as long as it is asked."""
     n = 0
 
     def answer(_: ApiRequest) -> Reply:
@@ -190,7 +190,7 @@ async def test_a_list_of_ever_new_pages_has_an_end() -> None:
 
 
 async def test_the_pages_before_a_failure_stand() -> None:
-    """And the failure is told, so that what was known of the rest stands too."""
+    """And the failure is reported, so that what was known of the rest stands too."""
     pages: dict[str, Reply] = {"/v1/workflows": build_page("a", page=1), "/v1/workflows?page=2&pageSize=2": CUT_OFF}
     found = await fetch_lists(build_account(pages, provider=Magica()), Source.OWN)
     assert (get_ids(found), found.failures) == (["a"], [CUT_OFF])

@@ -96,7 +96,7 @@ def test_a_name_is_found_even_when_every_hash_of_the_app_is_taken() -> None:
 @given(st.lists(st.tuples(WILD_TEXT, WILD_TEXT), max_size=12), st.sampled_from(["", "sandbox_"]))
 @settings(deadline=None, max_examples=100)
 def test_every_app_gets_a_valid_name_of_its_own(apps: list[tuple[str, str]], prefix: str) -> None:
-    """Names are given one after the other and frozen for ever."""
+    """Names are given one after the other and frozen permanently."""
     taken: list[str] = []
     for app_name, app_key in apps:
         name = build_tool_name(app_name, app_key, prefix=prefix, taken=taken)
@@ -141,13 +141,13 @@ def test_an_older_key_names_an_input_whose_run_key_is_unreadable(run_key: str, k
 
 
 def test_inputs_of_one_name_are_numbered() -> None:
-    """A flow often has two pictures that nobody named."""
+    """A flow often has two pictures without names."""
     inputs = [build_input(InputKind.IMAGE, key, label="Photo") for key in ("1", "2", "photo_2")]
     assert list(build_property_names(inputs).values()) == ["photo", "photo_2", "photo_2_2"]
 
 
 def test_of_two_inputs_with_one_id_the_first_is_named() -> None:
-    """Such a definition is refused later, where the reason can be told."""
+    """Such a definition is refused later, where the reason can be reported."""
     item = build_input(InputKind.TEXT, "prompt")
     assert build_property_names([item, item]) == {item.id: "prompt"}
 
@@ -179,7 +179,7 @@ def test_argument_names_are_valid_distinct_and_keep_when_frozen(inputs: tuple[In
         ("写真", "image", False),
     ],
 )
-def test_a_label_is_repeated_only_where_it_tells_more(label: str, name: str, *, is_said: bool) -> None:
+def test_a_label_is_repeated_only_where_it_says_more(label: str, name: str, *, is_said: bool) -> None:
     """Each byte of a schema is paid for in every list of tools."""
     assert is_said_by(label, name) is is_said
 

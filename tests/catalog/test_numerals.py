@@ -59,7 +59,7 @@ def test_a_comma_before_three_digits_can_mean_two_numbers(text: str, first: str,
         *("ten", "0x10", "nan", "inf", "1,234.567,8", "01,234,567", "9" * 401, "--5", "5-", '"', '"5'),
     ],
 )
-def test_what_is_no_number_is_none(text: str) -> None:
+def test_what_is_not_a_number_is_not_read(text: str) -> None:
     """Python reads more than people mean."""
     assert read_number(text) is None
 

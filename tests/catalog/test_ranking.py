@@ -19,7 +19,7 @@ def order(*globs: str, used: frozenset[str] = frozenset({"used", "own2"})) -> li
 
 
 def test_own_apps_come_before_used_ones_and_both_before_the_rest() -> None:
-    """What somebody made or runs is what they look for; inside a group the provider's order stands."""
+    """Users look for what they made or run; inside a group the provider's order stands."""
     assert order() == ["own", "own2", "used", "strange", "Last"]
 
 

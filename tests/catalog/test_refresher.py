@@ -51,7 +51,7 @@ async def test_a_published_tool_is_whole(store: FaultyStore, tmp_path: Path) -> 
     assert bench.catalog.tools[0]["description"].startswith("5 credits")
 
 
-async def test_a_tool_tells_how_long_its_app_took_before(store: FaultyStore, tmp_path: Path) -> None:
+async def test_a_tool_states_how_long_its_app_took_before(store: FaultyStore, tmp_path: Path) -> None:
     """A model plans its waiting by it; two runs are too few to speak of a habit."""
     bench = build_bench(store, tmp_path, Store(build_flow("a"), build_flow("b")))
     for n, (app_id, seconds) in enumerate([("a", 20.0), ("a", 30.0), ("a", 70.0), ("b", 20.0), ("b", 20.0)]):
@@ -59,8 +59,8 @@ async def test_a_tool_tells_how_long_its_app_took_before(store: FaultyStore, tmp
         await store.accept(replace(run, started_at=100.0, finished_at=100.0 + seconds))
     await bench.catalog.refresh()
 
-    told = [tool["description"].partition(". ")[0] for tool in bench.catalog.tools]
-    assert told == ["5 credits, usually about 30 s", "5 credits, usually 10 s to 5 min"]
+    openings = [tool["description"].partition(". ")[0] for tool in bench.catalog.tools]
+    assert openings == ["5 credits, usually about 30 s", "5 credits, usually 10 s to 5 min"]
 
 
 async def test_the_sandboxs_tools_say_so(store: FaultyStore, tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ async def test_the_sandboxs_tools_say_so(store: FaultyStore, tmp_path: Path) -> 
 
 
 async def test_an_app_in_both_lists_is_own_and_there_once(store: FaultyStore, tmp_path: Path) -> None:
-    """A flow that somebody published stands in both."""
+    """A published own flow is in both lists."""
     bench = build_bench(store, tmp_path, Store(build_flow("a1"), build_flow("a2"), own=(build_flow("a2"),)))
     await bench.catalog.refresh()
     assert [(item.app.id, item.app.is_own) for item in bench.catalog.current.listings] == [("a2", True), ("a1", False)]
@@ -80,10 +80,10 @@ async def test_an_app_in_both_lists_is_own_and_there_once(store: FaultyStore, tm
 @pytest.mark.parametrize(
     ("changes", "key", "words"), [({"name": "New"}, "title", "New"), ({"price": 9}, "description", "9 credits")]
 )
-async def test_a_change_in_the_list_makes_the_tool_anew_without_reading_again(
+async def test_a_change_in_the_list_builds_the_tool_again_without_reading_again(
     *, store: FaultyStore, tmp_path: Path, changes: dict[str, Any], key: str, words: str
 ) -> None:
-    """The price that is told must be the one that is charged; the name of the tool stays."""
+    """The stated price must be the one that is charged; the name of the tool stays."""
     bench = build_bench(store, tmp_path, Store(build_flow("a1", "Old")))
     await bench.catalog.refresh()
     bench.cache_store.published = [build_flow("a1", **{"name": "Old", **changes})]
@@ -92,7 +92,7 @@ async def test_a_change_in_the_list_makes_the_tool_anew_without_reading_again(
     assert (bench.list_names(), bench.count()) == (["old"], (4, 1))
 
 
-async def test_no_tool_is_missing_while_it_is_made_anew(store: FaultyStore, tmp_path: Path) -> None:
+async def test_no_tool_is_missing_while_it_is_built_again(store: FaultyStore, tmp_path: Path) -> None:
     """A client may ask for the list just then, and several ask only once."""
     bench = build_bench(store, tmp_path, Store(build_flow("a1", price=5), build_flow("a2")))
     await bench.catalog.refresh()
@@ -108,7 +108,7 @@ async def test_no_tool_is_missing_while_it_is_made_anew(store: FaultyStore, tmp_
 
 
 async def test_an_own_app_that_is_published_has_the_published_price(store: FaultyStore, tmp_path: Path) -> None:
-    """The list of own apps tells no price; a person's caps must hold on the present one, not on that of yesterday."""
+    """The list of own apps has no price; a person's caps must hold on the present one, not on that of yesterday."""
     own = build_flow("a1", price=None)
     bench = build_bench(store, tmp_path, Store(build_flow("a1", price=5), own=(own, build_flow("a2", price=None))))
     await bench.catalog.refresh()
@@ -118,7 +118,7 @@ async def test_an_own_app_that_is_published_has_the_published_price(store: Fault
     assert found == [("a1", True, 9.0), ("a2", True, None)]
 
 
-async def test_what_only_the_definition_tells_outlives_the_next_list(store: FaultyStore, tmp_path: Path) -> None:
+async def test_what_only_the_definition_has_outlives_the_next_list(store: FaultyStore, tmp_path: Path) -> None:
     """Live lists were seen that hold ids and names alone: the price must not become unknown after ten minutes."""
     bench = build_bench(store, tmp_path, Store({"sqid": "a1"}))
     bench.cache_store.details["a1"] = build_flow("a1", "Upscale", price=7)
@@ -133,7 +133,7 @@ async def test_what_only_the_definition_tells_outlives_the_next_list(store: Faul
     assert bench.count() == (4, 1)
 
 
-async def test_a_removed_app_disappears_and_its_name_passes_to_nobody(store: FaultyStore, tmp_path: Path) -> None:
+async def test_a_removed_app_disappears_and_its_name_passes_to_no_other(store: FaultyStore, tmp_path: Path) -> None:
     """A model or a script that remembers the name must never run another app by it."""
     bench = build_bench(store, tmp_path, Store(build_flow("a1", "Sketch")))
     await bench.catalog.refresh()

@@ -7,8 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from flowport.catalog.cache import load_catalogue
-from flowport.catalog.merge import STALE_AFTER_SECONDS
+from flowport.catalog.snapshots import STALE_AFTER_SECONDS, load_catalogue
 from flowport.domain.errors import AppUnsupported, Breakage, Operation
 from flowport.store.sqlite.store import open_sqlite_store
 from tests.catalog.benches import build_bench
@@ -19,10 +18,10 @@ GARBAGE = build_answer(b"<html>")
 
 
 @pytest.mark.parametrize("path", [LIST_OWN, LIST_PUBLISHED])
-async def test_a_list_that_fails_keeps_its_apps_and_tells_the_problem(
+async def test_a_list_that_fails_keeps_its_apps_and_reports_the_problem(
     store: FaultyStore, tmp_path: Path, path: str
 ) -> None:
-    """A provider may have trouble with one list alone; nobody's tools may vanish for it."""
+    """A provider may have trouble with one list alone; no tool may vanish for it."""
     bench = build_bench(store, tmp_path, Store(build_flow("a1"), own=(build_flow("mine"),)))
     await bench.catalog.refresh()
     before = bench.catalog.tools
@@ -64,8 +63,8 @@ async def test_whatever_fails_the_last_catalogue_stands(
     assert load_catalogue(tmp_path / "catalogue/one.json") == before
 
 
-async def test_a_mistake_of_ours_is_told_and_the_next_refresh_is_tried(store: FaultyStore, tmp_path: Path) -> None:
-    """Without it the list would be "not told yet" until the process ends."""
+async def test_a_mistake_of_ours_is_reported_and_the_next_refresh_is_tried(store: FaultyStore, tmp_path: Path) -> None:
+    """Without it the list would be "not reported yet" until the process ends."""
     bench = build_bench(store, tmp_path, Store(build_flow("a1")))
     bench.cache_store.faults[LIST_PUBLISHED] = RuntimeError("a bug")
     assert not await bench.catalog.refresh()
@@ -75,8 +74,8 @@ async def test_a_mistake_of_ours_is_told_and_the_next_refresh_is_tried(store: Fa
     assert (bench.list_names(), bench.catalog.problem) == (["app_a1"], "")
 
 
-async def test_the_list_does_not_wait_for_a_store_that_tells_no_use(store: FaultyStore, tmp_path: Path) -> None:
-    """The order is then the provider's; a list without tools would be no help to anybody."""
+async def test_the_list_does_not_wait_for_a_store_that_returns_no_use(store: FaultyStore, tmp_path: Path) -> None:
+    """The order is then the provider's; a list without tools would not help."""
     bench = build_bench(store, tmp_path, Store(build_flow("a1"), build_flow("a2")), max_tools=1)
     store.failing.add("get_used_apps")
     assert await bench.catalog.refresh()
@@ -137,8 +136,8 @@ async def test_an_app_that_cannot_be_a_tool_is_left_out_with_its_reason(
         await bench.catalog.fetch_listing("a1")
 
 
-async def test_a_left_out_app_returns_when_it_is_mended(store: FaultyStore, tmp_path: Path) -> None:
-    """Builders mend their flows."""
+async def test_a_left_out_app_returns_when_it_is_repaired(store: FaultyStore, tmp_path: Path) -> None:
+    """Builders repair their flows."""
     bench = build_bench(store, tmp_path, Store(build_flow("a1")))
     bench.cache_store.inputs["a1"] = None
     await bench.catalog.refresh()
@@ -148,7 +147,7 @@ async def test_a_left_out_app_returns_when_it_is_mended(store: FaultyStore, tmp_
 
 
 async def test_a_list_item_without_an_id_is_counted_and_costs_no_other(store: FaultyStore, tmp_path: Path) -> None:
-    """It cannot even be named, so it can only be told of."""
+    """It cannot even be named, so it can only be counted."""
     bench = build_bench(store, tmp_path, Store({"name": "No id"}, build_flow("a1"), {"sqid": "  "}))
     await bench.catalog.refresh()
     assert (bench.list_names(), len(bench.catalog.current.left_out)) == (["app_a1"], 2)

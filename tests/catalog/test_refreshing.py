@@ -5,7 +5,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from flowport.catalog.merge import MAX_REREAD, STALE_AFTER_SECONDS
+from flowport.catalog.snapshots import MAX_REREAD, STALE_AFTER_SECONDS
 from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.interface import ApiRequest
 from flowport.providers.magnific.api import Magnific
@@ -32,7 +32,7 @@ async def keep_fresh(bench: Bench, *, lists: int) -> list[float]:
 
 
 async def test_the_rest_is_read_by_degrees_and_leaves_half_of_the_budget(store: FaultyStore, tmp_path: Path) -> None:
-    """Runs and looks must never wait behind apps that nobody asked for."""
+    """Runs and looks must never wait behind apps that were not asked for."""
     bench = build_bench(store, tmp_path, Store(*build_apps(69)), limit=50)
     granted: list[float] = []
     answer = bench.account.answer
@@ -52,7 +52,7 @@ async def test_the_rest_is_read_by_degrees_and_leaves_half_of_the_budget(store: 
 
 
 async def test_old_definitions_are_read_again_a_few_at_a_time(store: FaultyStore, tmp_path: Path) -> None:
-    """Inputs change without a trace in the list, but a day's age is no reason for a burst."""
+    """Inputs change without a trace in the list, but a day's age does not justify a burst."""
     bench = build_bench(store, tmp_path, Store(*build_apps(12)))
     await bench.catalog.refresh()
     bench.cache_store.inputs["a0"] = [PROMPT, {**PROMPT, "id": "in-2", "api_key": "style"}]
@@ -106,7 +106,7 @@ async def test_there_is_something_to_show_after_a_cache_or_an_attempt(store: Fau
     assert (before, first.catalog.is_ready, later.catalog.is_ready) == (False, True, True)
 
 
-async def test_whoever_needs_the_first_list_waits_for_one_attempt_at_most(store: FaultyStore, tmp_path: Path) -> None:
+async def test_who_needs_the_first_list_waits_for_one_attempt_at_most(store: FaultyStore, tmp_path: Path) -> None:
     """With the provider down the standing tools are better than a list that never comes."""
     bench = build_bench(store, tmp_path, Store())
     await bench.catalog.wait_until_attempted(0)

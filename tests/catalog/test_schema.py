@@ -159,7 +159,7 @@ PLACE = "path, URL, run:ID#1 or last"
     ],
 )
 def test_each_kind_of_input_says_no_more_than_is_needed(item: Input, schema: dict[str, Any]) -> None:
-    """One type, the label once, a hint where the type does not tell enough."""
+    """One type, the label once, a hint where the type does not say enough."""
     assert build_property(item) == schema
 
 
@@ -184,8 +184,8 @@ def test_each_kind_of_input_says_no_more_than_is_needed(item: Input, schema: dic
         ({"description": "\u200b", "placeholder": " "}, {}),
     ],
 )
-def test_what_the_builder_says_of_an_input_is_told_once_and_clean(item: dict[str, str], words: dict[str, str]) -> None:
-    """It is what a person would see in the builder's form; a stranger wrote it."""
+def test_what_the_builder_says_of_an_input_is_shown_once_and_clean(item: dict[str, str], words: dict[str, str]) -> None:
+    """It is what a person would see in the builder's form; it is untrusted text."""
     built = build_property(build_input(InputKind.TEXT, **item))
     assert built == {"type": "string", **words}
 

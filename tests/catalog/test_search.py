@@ -58,7 +58,7 @@ def test_an_app_answers_to_its_tool_id_and_name(wanted: str, found: object) -> N
     assert get_listing(ALL, wanted) is found
 
 
-def test_a_name_that_several_apps_bear_means_none_of_them() -> None:
+def test_a_name_that_several_apps_have_means_none_of_them() -> None:
     """Whichever was taken might be the wrong one, and is charged."""
     with pytest.raises(AppAmbiguous) as asked:
         get_listing(ALL, "photo to sketch")
@@ -71,7 +71,7 @@ def test_a_name_that_several_apps_bear_means_none_of_them() -> None:
     )
 
 
-def test_an_id_that_several_apps_bear_means_none_of_them() -> None:
+def test_an_id_that_several_apps_have_means_none_of_them() -> None:
     """Two providers count their apps without each other."""
     other = build_listing("aB3", "Another", tool_name="another")
     with pytest.raises(AppAmbiguous):

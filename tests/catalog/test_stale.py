@@ -8,8 +8,8 @@ from typing import Any
 import anyio
 import pytest
 
-from flowport.catalog.merge import STALE_AFTER_SECONDS
 from flowport.catalog.refresher import FIRST_WATCH_SECONDS, MAX_REREAD, REREAD_SECONDS, WATCH_SECONDS
+from flowport.catalog.snapshots import STALE_AFTER_SECONDS
 from flowport.domain.errors import Operation
 from flowport.domain.models import Source
 from flowport.network.ratelimit.limiter import Priority
@@ -104,14 +104,14 @@ async def test_a_stale_definition_that_waits_is_dropped_when_a_refresh_has_read_
 
 
 @pytest.mark.parametrize(("inputs", "changes"), [([PROMPT], 0), ([PROMPT, COLOUR], 1)], ids=["same", "other"])
-async def test_clients_hear_of_a_definition_only_when_the_tool_has_changed(
+async def test_clients_are_notified_of_a_definition_only_when_the_tool_has_changed(
     *, store: FaultyStore, tmp_path: Path, inputs: Any, changes: int
 ) -> None:
     """Most refusals are about a value, and each word costs every client a reading of the list."""
-    heard: list[None] = []
-    bench = build_bench(store, tmp_path, Store(*build_apps(1)), on_change=lambda: heard.append(None))
+    changed: list[None] = []
+    bench = build_bench(store, tmp_path, Store(*build_apps(1)), on_change=lambda: changed.append(None))
     await bench.catalog.refresh()
-    heard.clear()
+    changed.clear()
     bench.cache_store.inputs["a0"] = inputs
     bench.clock.advance(1)
     old = bench.catalog.get_listing("a0").app.read_at
@@ -119,10 +119,10 @@ async def test_clients_hear_of_a_definition_only_when_the_tool_has_changed(
         mark_stale(bench, "a0")
         await wait_until(lambda: bench.catalog.get_listing("a0").app.read_at != old)
 
-    assert (len(heard), list_arguments(bench)) == (changes, [[item["api_key"] for item in inputs]])
+    assert (len(changed), list_arguments(bench)) == (changes, [[item["api_key"] for item in inputs]])
 
 
-async def test_what_cannot_be_read_or_kept_leaves_the_tool_and_is_told(store: FaultyStore, tmp_path: Path) -> None:
+async def test_what_cannot_be_read_or_kept_leaves_the_tool_and_is_reported(store: FaultyStore, tmp_path: Path) -> None:
     """One refusal is one try; the reading of stale definitions goes on."""
     bench = build_bench(store, tmp_path, Store(*build_apps(2)))
     await bench.catalog.refresh()
@@ -168,7 +168,7 @@ async def test_an_app_that_can_no_longer_be_a_tool_stays_left_out_for_every_proc
 async def test_the_process_that_refreshes_takes_up_what_another_has_read_again(
     store: FaultyStore, tmp_path: Path
 ) -> None:
-    """Its own clients must hear of it before the next refresh, and its next file must still have it."""
+    """Its own clients must be notified before the next refresh, and its next file must still have it."""
     clock = FakeClock(is_automatic=False)
     bench = build_bench(store, tmp_path, Store(*build_apps(2)), clock=clock)
     other = build_bench(store, tmp_path, bench.cache_store, clock=clock, has_turn=lambda: False)

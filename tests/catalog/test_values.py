@@ -146,7 +146,7 @@ def test_a_refusal_says_what_came_and_what_would_fit(item: Input, sent: JsonValu
         (2.0, 1.0, "It takes a number."),
     ],
 )
-def test_bounds_are_told_when_they_can_hold(low: float | None, high: float | None, expected: str) -> None:
+def test_bounds_are_stated_when_they_can_hold(low: float | None, high: float | None, expected: str) -> None:
     """Providers publish bounds that no number can keep; those are left to their own check."""
     assert format_expected(build_input(InputKind.NUMBER, minimum=low, maximum=high)) == expected
 
@@ -219,7 +219,7 @@ def test_the_longest_text_is_the_apps_own_where_it_names_one() -> None:
     assert parse_value(build_input(kind=InputKind.TEXT, max_length=len(text)), text) == text
 
 
-def test_a_file_inside_a_call_is_no_text() -> None:
+def test_a_file_inside_a_call_is_not_text() -> None:
     """It may have 10 MB, and is measured as a file."""
     uri = "data:image/png;base64," + "A" * MAX_TEXT_BYTES * 2
     assert parse_value(build_input(kind=InputKind.IMAGE), uri) == uri

@@ -15,7 +15,7 @@ import anyio.to_thread
 from flowport.bootstrap import Assembly, open_assembly
 from flowport.domain.errors import Breakage, FlowportError, Operation, ProviderUnreachable, StoreError
 from flowport.providers.interface import ApiAnswer, ApiRequest
-from flowport.runs.calls import Exchange
+from flowport.runs.delivery import Exchange
 from flowport.runtime.clock import Pace
 from flowport.runtime.failpoints import Failpoint, trigger
 from flowport.server.handlers import ToolCalls
@@ -325,7 +325,7 @@ class World:
         account = Account(self.provider, self.clock, process)
         async with open_assembly(self._settings, clock=self.clock, pace=Pace(), account=account) as assembly:
             process.assembly = assembly
-            assembly.first_listed.set()
+            assembly.first_list.note_written()
             # What the start has asked of the store is done before it is counted.
             await process.store.count_unseen(owner="local")
             process.worker = CountedWorker(process.store.worker)

@@ -9,7 +9,7 @@ SIZES = st.lists(st.lists(st.integers(1, 50), min_size=3, max_size=3).map(sorted
 
 
 def test_more_things_are_worth_more_than_fuller_ones() -> None:
-    """Somebody who does not know that there is a fifth picture never asks for it."""
+    """A user who does not know of a fifth picture never asks for it."""
     assert choose_forms([[1, 5, 9]] * 4, 12) == [1, 1, 0, 0]
 
 

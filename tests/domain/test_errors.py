@@ -6,8 +6,6 @@ from typing import Final
 import pytest
 
 from flowport.domain import call_errors, errors
-from flowport.domain import call_errors as purse_errors
-from flowport.domain import spending as consent
 from flowport.domain.call_errors import (
     AppAmbiguous,
     AppNotFound,
@@ -281,7 +279,7 @@ SENTENCES: Final = [
 
 def find_classes(base: type[FlowportError]) -> set[type[FlowportError]]:
     """Return a class of the taxonomy and all below it."""
-    ours = {errors.__name__, network_errors.__name__, purse_errors.__name__, call_errors.__name__, consent.__name__}
+    ours = {errors.__name__, network_errors.__name__, call_errors.__name__}
     below = [kind for kind in base.__subclasses__() if kind.__module__ in ours]
     return {base}.union(*(find_classes(kind) for kind in below))
 
@@ -317,7 +315,7 @@ def build_variants() -> list[FlowportError]:
 
 
 def test_every_sentence_is_whole_and_speaks_no_python() -> None:
-    """Models and people read it; a class name or a None says that nobody thought of the case."""
+    """Models and people read it; a class name or a None is a case that was forgotten."""
     sentences = [str(error) for error in build_variants()]
     assert [text for text in sentences if not re.fullmatch(r"[A-Za-z][^\n]*[.\"]", text)] == []
     odd = re.compile(r"None|\w\(|<|Error|\.\.|  |Operation|Breakage")
@@ -333,6 +331,6 @@ def test_what_never_connected_was_not_sent(breakage: Breakage) -> None:
     assert {kind.name for kind in Breakage if kind not in NEVER_CONNECTED} == arrived
 
 
-def test_errors_are_told_apart_as_objects() -> None:
+def test_errors_are_distinguished_as_objects() -> None:
     """Two equal failures are two failures: a group that holds both must keep both, and sets must take them."""
     assert len({RunNotFound("x"), RunNotFound("x")}) == 2

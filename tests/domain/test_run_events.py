@@ -223,7 +223,7 @@ def test_an_event_changes_these_fields_and_no_others(run: Run, event: RunEvent, 
 
 
 def test_an_output_is_replaced_by_its_number() -> None:
-    """It was saved; the others are still being downloaded, and a number that the run has not is no output of it."""
+    """It was saved; the others are still being downloaded, and a number that the run has not is not an output of it."""
     saved = Output(n=2, kind=OutputKind.FILE, url="https://x.example/2", saved_path="/2.bin", size_bytes=3)
     assert apply(RUN, OutputSaved(saved)).outputs == (RUN.outputs[0], saved)
     assert apply(RUN, LinksRefreshed((saved, replace(saved, n=3)))).outputs == (RUN.outputs[0], saved)

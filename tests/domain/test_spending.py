@@ -30,7 +30,7 @@ def find(
 
 @pytest.mark.parametrize("price", [None, 0.0, 5.0, 1e9])
 def test_without_limits_everything_is_paid(price: float | None) -> None:
-    """Nobody who sets nothing is kept from anything."""
+    """Without limits everything is allowed."""
     assert find(price, SpendingLimits(), None) is None
 
 
@@ -62,8 +62,8 @@ def test_what_is_spent_and_reserved_counts_against_the_day(cap: float, price: fl
     found = find(price, SpendingLimits(max_credits_per_day=cap), SOME)
     assert isinstance(found, DayCapReached) is is_over
     if isinstance(found, DayCapReached):
-        told = (found.price_credits, found.spent_credits, found.unknown_credits, found.reserved_credits)
-        assert told == (price, 12.0, 5.0, 6.0)
+        fields = (found.price_credits, found.spent_credits, found.unknown_credits, found.reserved_credits)
+        assert fields == (price, 12.0, 5.0, 6.0)
         assert (found.cap_credits, found.left_credits) == (cap, max(0.0, cap - 18.0))
 
 
@@ -107,7 +107,7 @@ def test_an_unknown_price_has_a_rule_of_its_own(unknown_price: UnknownPrice, kin
 )
 @pytest.mark.parametrize("is_agreed", [True, False])
 def test_no_agreement_opens_a_cap(rules: SpendingLimits, price: float | None, is_agreed: bool) -> None:
-    """Nobody is asked about what a cap forbids, and a yes that was given meanwhile changes nothing."""
+    """A user is not asked about what a cap forbids, and a yes that was given meanwhile changes nothing."""
     found = find(price, rules, SOME, is_agreed=is_agreed)
     assert isinstance(found, RunCapReached | DayCapReached | PriceUnknown)
 

@@ -1,4 +1,4 @@
-"""Strangers' text, before anybody reads it."""
+"""Untrusted text, before it is shown."""
 
 import unicodedata
 
@@ -92,7 +92,7 @@ def test_only_the_start_of_megabytes_is_read(start: str) -> None:
         assert clean_text(long, limit=limit).endswith("…")
 
 
-def test_a_long_text_that_shows_little_is_still_told_to_be_cut() -> None:
+def test_a_long_text_that_shows_little_is_still_marked_as_cut() -> None:
     """What cannot be seen may hide what comes behind it."""
     assert clean_line("\N{ZERO WIDTH SPACE}" * 10_000 + "lake") == "…"
     assert clean_line("\N{ZERO WIDTH SPACE}" * 1000 + "lake") == "lake"

@@ -11,7 +11,7 @@ import pytest
 from flowport.catalog.refresher import Catalog
 from tests.fakes.client import IDS
 from tests.fakes.client import Client as SandboxClient
-from tests.server.test_notifications import TOOLS, hearing
+from tests.server.test_clients import TOOLS, hearing
 from tests.support.harness import MODES, Harness, Mode, open_harness
 
 PICTURE = IDS["Text to Picture"]

@@ -14,10 +14,10 @@ import pytest
 from flowport.domain.errors import ArgumentsInvalid
 from flowport.domain.models import Output, OutputKind, RunState
 from flowport.media.input_files import MediaRules
-from flowport.runs.calls import RunRequest
 from flowport.runs.delivery import DeliveredRuns
 from flowport.runs.prepare import CallPreparer
 from flowport.runs.references import OutputFinder
+from flowport.runs.submit import RunRequest
 from flowport.store.sqlite.store import open_sqlite_store
 from tests.media.bombs import PACKED, build_stuffed_png
 from tests.media.containers import box

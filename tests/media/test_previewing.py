@@ -17,7 +17,7 @@ from PIL import Image
 from flowport.actions.views.run import build_run_answer
 from flowport.domain.models import JsonValue, Output, OutputKind, Run, RunState
 from flowport.media.previews import MAX_PREVIEWS, Previewer
-from flowport.runs.progress import RunView
+from flowport.runs.live import RunView
 from flowport.server.results import build_result
 from tests.fakes.client import Client as SandboxClient
 from tests.media.containers import cover, movie_header, mp4, track

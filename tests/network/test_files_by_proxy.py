@@ -74,7 +74,14 @@ async def put(url: str = URL) -> None:
     """Upload a file where the name service knows nothing."""
     outlet = Outlet(resolve=nowhere)
     uploader = Uploader(file_threads=anyio.CapacityLimiter(1), outlet=outlet)
-    place = UploadPlace(url, {"Content-Type": "image/png"}, 10.0, "https://x.test/a", 60.0, "f1")
+    place = UploadPlace(
+        put_url=url,
+        headers={"Content-Type": "image/png"},
+        put_seconds=10.0,
+        asset_url="https://x.test/a",
+        asset_seconds=60.0,
+        provider_upload_id="f1",
+    )
     try:
         await uploader.put(place, io.BytesIO(PNG), FINGERPRINT, trusted_origins=())
     finally:

@@ -25,7 +25,14 @@ HEADERS = {"Content-Type": "image/png", "X-Odd": "As It Came"}
 
 def build_place(url: str, seconds: float = 10.0) -> UploadPlace:
     """Return a place at an address."""
-    return UploadPlace(url, HEADERS, seconds, "https://storage.example/asset", 86400.0, "f1")
+    return UploadPlace(
+        put_url=url,
+        headers=HEADERS,
+        put_seconds=seconds,
+        asset_url="https://storage.example/asset",
+        asset_seconds=86400.0,
+        provider_upload_id="f1",
+    )
 
 
 async def put(

@@ -234,7 +234,7 @@ def test_what_is_not_cancelled_is_said(status: int) -> None:
 def test_a_file_goes_up_through_the_mcp_server() -> None:
     """`upload_file` takes a data URI or base64 and returns a permanent address (MCP server: tools)."""
     found, asked = converse(MAGICA.upload_whole("image/png", b"abc"), build_answer({"url": "https://cdn.x/a.png"}))
-    assert found == UploadedFile("https://cdn.x/a.png", UPLOAD_SECONDS)
+    assert found == UploadedFile(asset_url="https://cdn.x/a.png", asset_seconds=UPLOAD_SECONDS)
     assert fill_in(asked[0], build_offer("upload_file", "", "url", "data_uri")) == {
         "data_uri": "data:image/png;base64,YWJj"
     }

@@ -21,7 +21,14 @@ FILE: dict[str, Any] = {
     "asset_url": "https://storage.example/asset?token=t",
     "asset_url_expires_in": 86400,
 }
-PLACE = UploadPlace(FILE["upload_url"], FILE["headers"], 120.0, FILE["asset_url"], 86400.0, "f1")
+PLACE = UploadPlace(
+    put_url=FILE["upload_url"],
+    headers=FILE["headers"],
+    put_seconds=120.0,
+    asset_url=FILE["asset_url"],
+    asset_seconds=86400.0,
+    provider_upload_id="f1",
+)
 
 
 def parse(**changes: Any) -> UploadPlace:
@@ -49,7 +56,12 @@ def test_the_documented_answer_is_a_place() -> None:
 def test_what_is_left_out_is_what_the_page_says() -> None:
     """And a longer life is not believed."""
     assert parse(expires_in=..., asset_url_expires_in="x", headers=..., file_id=...) == UploadPlace(
-        FILE["upload_url"], {}, 120.0, FILE["asset_url"], 86400.0, ""
+        put_url=FILE["upload_url"],
+        headers={},
+        put_seconds=120.0,
+        asset_url=FILE["asset_url"],
+        asset_seconds=86400.0,
+        provider_upload_id="",
     )
     assert parse(expires_in=9e9, asset_url_expires_in=9e9) == PLACE
     assert parse(expires_in=-1, asset_url_expires_in=True) == PLACE

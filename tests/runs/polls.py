@@ -9,9 +9,8 @@ import anyio
 
 from flowport.domain.models import Run, RunState, Urgency
 from flowport.providers.interface import ApiRequest, Provider
-from flowport.runs.live import LiveRuns
-from flowport.runs.pending_writes import PendingWrites
-from flowport.runs.poll import PollResult, RunPoller
+from flowport.runs.live import LiveRuns, PendingWrites
+from flowport.runs.poll import RunPoller
 from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Pace
 from tests.runs.samples import NOW, RUN
@@ -33,7 +32,7 @@ class Watch:
     clock: FakeClock
     store: FaultyStore
     tasks: anyio.abc.TaskGroup
-    over: dict[str, PollResult] = field(default_factory=dict)
+    over: dict[str, Run] = field(default_factory=dict)
     began_at: float = 0.0
     """When the latest run began to be followed."""
     asked_at: list[float] = field(default_factory=list)

@@ -13,7 +13,7 @@ from flowport.domain.errors import ArgumentsInvalid
 from flowport.runs.batch.csv_tables import MAX_TABLE_BYTES, Table, TableRow, parse_table
 from flowport.runs.batch.report import BatchReport, build_table, get_row_state, restore_table
 from flowport.runs.output_file import SavingRules
-from flowport.store.batch_records import BatchArguments
+from flowport.store.records import BatchArguments
 from tests.actions.test_batch_views import build_output, build_row, build_unbegun
 
 

@@ -14,9 +14,9 @@ from flowport.domain.run_events import Finished
 from flowport.domain.spending import SpendingLimits
 from flowport.providers.registry import ProviderSettings
 from flowport.runs.batch.prepare import BatchRequest, InputRow, PreparedBatch, prepare_batch
-from flowport.runs.batch.service import TRIAL_ROWS, Batches, _count_places, format_stopped
-from flowport.runs.calls import RunRequest
-from flowport.store.batch_records import STOPPED_BY_PERSON
+from flowport.runs.batch.service import TRIAL_ROWS, Batches, _count_places
+from flowport.runs.submit import RunRequest
+from flowport.store.records import STOPPED_BY_PERSON
 from tests.fakes.client import Client as SandboxClient
 from tests.fakes.magica.client import MAGICA_KEY, MagicaClient
 from tests.support.harness import Harness, open_harness
@@ -238,12 +238,6 @@ async def test_the_limits_are_those_of_the_call(flowport: Harness) -> None:
     batches._acceptor.requests.spending_limits = SpendingLimits(max_credits_per_day=2.0)
     with pytest.raises(Exception, match=r"3 runs of .* cost 3 credits together"):
         await batches.submit(await prepare(flowport, 3), RunRequest("local"))
-
-
-@pytest.mark.parametrize(("failures", "words"), [(1, "At least 1 row failed, so"), (2, "At least 2 rows failed, so")])
-def test_why_no_more_is_begun_is_a_sentence(failures: int, words: str) -> None:
-    """It stands in the answer."""
-    assert format_stopped(failures).startswith(words)
 
 
 async def test_a_mistake_after_the_store_has_a_batch_loses_nothing(

@@ -88,8 +88,8 @@ async def test_one_request_tells_of_all_that_are_ripe(store: FaultyStore) -> Non
         assert watch.asked_at == [2.5]
         for name in NAMES:
             followed = watch.over[name]
-            assert (followed.run.state, followed.is_ours) == (RunState.SUCCEEDED, True)
-            assert [output.url for output in followed.run.outputs] == ["https://cdn.x/a.png"]
+            assert followed.state is RunState.SUCCEEDED
+            assert [output.url for output in followed.outputs] == ["https://cdn.x/a.png"]
 
 
 async def test_a_run_that_goes_on_is_looked_at_again_in_its_pace(store: FaultyStore) -> None:
@@ -188,7 +188,7 @@ async def test_when_it_goes_wrong_each_is_read_by_itself_at_once(store: FaultySt
         await watch.finish(*NAMES)
         assert (get_parties(watch), get_singles(watch)) == ([NAMES], NAMES)
         assert max(watch.asked_at) < NEXT_SECONDS
-        assert {followed.run.state for followed in watch.over.values()} == {RunState.SUCCEEDED}
+        assert {followed.state for followed in watch.over.values()} == {RunState.SUCCEEDED}
 
 
 @pytest.mark.parametrize(("reply", "seconds"), BAD, ids=str)
@@ -245,7 +245,7 @@ async def test_a_run_that_is_left_alone_meanwhile_holds_up_nobody(store: FaultyS
         watch.live_runs.remove("gone")
         held.set()
         await watch.finish("gone", "here")
-        assert watch.over["gone"].is_ours is False
+        assert watch.over["gone"].state is RunState.RUNNING
         assert get_singles(watch) == ["here"]
 
 

@@ -18,7 +18,7 @@ from flowport.domain.models import (
     RunState,
 )
 from flowport.domain.run_events import StartUnknown
-from flowport.runs.calls import RunRequest
+from flowport.runs.submit import RunRequest
 from flowport.store.process_lock import ProcessLock
 from tests.fakes.client import build_photo, write
 from tests.runs.benches import OneApp, open_bench

@@ -8,8 +8,7 @@ import anyio
 import pytest
 
 from flowport.domain.models import RunState
-from flowport.runs.calls import Exchange
-from flowport.runs.delivery import Deliveries, Delivery
+from flowport.runs.delivery import Deliveries, Delivery, Exchange
 from flowport.runtime.background import Supervisor
 from flowport.store.records import AttachRules, WaitingCall
 from tests.runs.samples import NOW, RUN

@@ -7,8 +7,8 @@ from typing import cast
 import pytest
 
 from flowport.domain.errors import StoreError
-from flowport.runs.durations import DurationBook, Usual
-from flowport.runs.poll_schedule import UNKNOWN_SECONDS
+from flowport.runs.poll import DurationBook, Usual
+from flowport.runs.steps import UNKNOWN_SECONDS
 from flowport.store.interface import Store
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from flowport.runs.calls import Exchange
+from flowport.runs.delivery import Exchange
 
 WRITTEN, CANCELLED, DISCONNECTED = Exchange.note_written, Exchange.note_cancelled, Exchange.note_disconnected
 

@@ -13,10 +13,9 @@ from flowport.domain.models import Output, OutputKind, Run, RunState
 from flowport.domain.run_events import Finished, Started
 from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.interface import ApiRequest
-from flowport.runs.live import LiveRuns
-from flowport.runs.pending_writes import PendingWrites
-from flowport.runs.poll import PollResult, RunPoller
-from flowport.runs.poll_schedule import LOST_AFTER_SECONDS
+from flowport.runs.live import LiveRuns, PendingWrites
+from flowport.runs.poll import RunPoller
+from flowport.runs.steps import LOST_AFTER_SECONDS
 from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Pace
 from tests.runs.samples import NOW, RUN, build_look, get_instant, read
@@ -54,7 +53,7 @@ async def follow(
     await store.accept(run)
     live_runs.put(run, noted_at=0.0)
     account = ScriptedAccount(answer, clock)
-    return (await follow_on(store, live_runs, clock, account, run)).run, account
+    return (await follow_on(store, live_runs, clock, account, run)), account
 
 
 async def follow_on(
@@ -65,7 +64,7 @@ async def follow_on(
     run: Run = RUNNING,
     *,
     writer: PendingWrites | None = None,
-) -> PollResult:
+) -> Run:
     """Follow a run by a follower of its own."""
     async with Supervisor() as supervisor:
         follower = RunPoller(
@@ -243,7 +242,7 @@ async def test_a_change_that_the_store_did_not_take_is_written_before_the_next(
     writer = PendingWrites(store, live_runs, clock)
     store.failing.add("Started")
     written = await writer.record(starting, Started("remote-1", RunState.RUNNING, NOW))
-    assert (written.run.state, (await read(store)).state) == (RunState.RUNNING, RunState.STARTING)
+    assert (written.state, (await read(store)).state) == (RunState.RUNNING, RunState.STARTING)
     store.failing.clear()
     account = ScriptedAccount(in_turn(DONE), clock)
     await follow_on(store, live_runs, clock, account, writer=writer)
@@ -261,10 +260,11 @@ async def test_an_end_that_another_process_wrote_is_not_ours(
     """Two processes may look at one run; only one of them saves its outputs."""
     await store.accept(RUNNING)
     live_runs.put(RUNNING, noted_at=0.0)
-    await store.record(RUN.id, Finished(RunState.SUCCEEDED, NOW, spent_credits=5.0))
+    await store.claim(RUN.id, "p2", lease=RUNNING.lease)
+    await store.record(RUN.id, Finished(RunState.SUCCEEDED, NOW, spent_credits=5.0), RUNNING.lease + 1)
     followed = await follow_on(store, live_runs, clock, ScriptedAccount(in_turn(DONE), clock))
 
-    assert (followed.run.state, followed.is_ours) == (RunState.SUCCEEDED, False)
+    assert (followed.state, followed.process_id, followed.lease) == (RunState.SUCCEEDED, "p2", RUNNING.lease + 1)
 
 
 async def test_the_states_on_the_way_are_written_down(
@@ -398,7 +398,7 @@ async def test_an_unfollowed_run_is_left_in_the_pause(
     """The wish stands on the list of live runs even where the store could not take it."""
     account = ScriptedAccount(in_turn(), clock)
     live_runs.put(replace(RUNNING, is_followed=False), noted_at=0.0)
-    assert await follow_on(store, live_runs, clock, account) == PollResult(RUNNING, is_ours=False)
+    assert await follow_on(store, live_runs, clock, account) == RUNNING
 
 
 async def test_a_run_that_is_not_on_the_board_is_not_looked_at(
@@ -406,7 +406,7 @@ async def test_a_run_that_is_not_on_the_board_is_not_looked_at(
 ) -> None:
     """It was let go of while its start was under way."""
     account = ScriptedAccount(in_turn(), clock)
-    assert await follow_on(store, live_runs, clock, account) == PollResult(RUNNING, is_ours=False)
+    assert await follow_on(store, live_runs, clock, account) == RUNNING
 
 
 async def test_a_laptop_that_slept_looks_once_and_goes_on(store: FaultyStore, live_runs: LiveRuns) -> None:

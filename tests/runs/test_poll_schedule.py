@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.runs.poll_schedule import (
+from flowport.runs.steps import (
     FAILED_POLL,
     LIVE_ROWS,
     LIVE_ROWS_UNLIMITED,

@@ -10,8 +10,7 @@ from flowport.domain.errors import Breakage, Operation
 from flowport.domain.models import RunState, Urgency
 from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.interface import ApiRequest
-from flowport.runs.live import LiveRuns
-from flowport.runs.pending_writes import PendingWrites
+from flowport.runs.live import LiveRuns, PendingWrites
 from flowport.runs.poll import RunPoller
 from flowport.runs.poller import MAX_POLLS
 from flowport.runtime.background import Supervisor
@@ -165,7 +164,7 @@ async def test_a_bug_in_the_watch_ends_the_following_of_every_run_and_of_none_th
         )
         with pytest.raises(RuntimeError, match="has crashed"):
             await follower.follow(RUNNING, account)
-        assert (await follower.follow(RUNNING, account)).run.state is RunState.SUCCEEDED
+        assert (await follower.follow(RUNNING, account)).state is RunState.SUCCEEDED
     assert "ZeroDivisionError" in caplog.text
 
 

@@ -19,10 +19,10 @@ from flowport.domain.models import Input, InputKind
 from flowport.media.formats import FORMATS
 from flowport.media.input_files import FileMedia, MediaRules, UrlMedia
 from flowport.media.sources import DiskSource, Fingerprint
-from flowport.runs.calls import RunRequest
 from flowport.runs.delivery import DeliveredRuns
 from flowport.runs.prepare import CallPreparer, MediaInput, PreparedCall
 from flowport.runs.references import CreationMedia, OutputFinder
+from flowport.runs.submit import RunRequest
 from flowport.store.sqlite.store import open_sqlite_store
 from tests.fakes.client import build_photo, write
 from tests.runs.samples import APP, PROMPT

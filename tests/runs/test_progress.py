@@ -7,7 +7,9 @@ from typing import Any
 import anyio
 import pytest
 
-from flowport.runs.progress import BatchView, estimate_left_seconds, format_batch_progress
+from flowport.runs.batch.service import format_stopped
+from flowport.runs.live import BatchView
+from flowport.runs.waiting import estimate_left_seconds, format_batch_progress
 from tests.actions.test_batch_views import BATCH, TALLY
 from tests.fakes.client import Client as SandboxClient
 from tests.support.harness import open_harness
@@ -86,3 +88,9 @@ async def test_why_rows_are_not_sent_is_told(sandbox: SandboxClient, tmp_path: P
                 await anyio.lowlevel.checkpoint()
     assert facts["problem"].startswith("The day's requests are used up, and Magnific was not asked to start the run.")
     assert facts["problem"].endswith("Nothing was sent; Flowport goes on by itself.")
+
+
+@pytest.mark.parametrize(("failures", "words"), [(1, "At least 1 row failed, so"), (2, "At least 2 rows failed, so")])
+def test_why_no_more_is_begun_is_a_sentence(failures: int, words: str) -> None:
+    """It stands in the answer."""
+    assert format_stopped(failures).startswith(words)

@@ -11,10 +11,9 @@ from flowport.domain.errors import Breakage, DayUsedUp, Operation, ProviderRefus
 from flowport.domain.models import Run, RunState
 from flowport.domain.run_events import Cancelled
 from flowport.network.ratelimit.limiter import Priority
-from flowport.runs.calls import RunRequest
-from flowport.runs.live import LiveRuns
-from flowport.runs.pending_writes import PendingWrites
+from flowport.runs.live import LiveRuns, PendingWrites
 from flowport.runs.start import RunStarter
+from flowport.runs.submit import RunRequest
 from tests.runs.benches import Bench, OneApp, open_bench
 from tests.runs.samples import APP, CALL, NOW, PROMPT, RUN, TAKEN, build_look, get_instant, read
 from tests.support.fake_clock import FakeClock

@@ -15,11 +15,11 @@ from flowport.domain.errors import Breakage, DayUsedUp, Operation, ProviderRefus
 from flowport.domain.models import Input, InputKind, Run
 from flowport.media.input_files import MediaRules
 from flowport.providers.magica.api import Magica
-from flowport.runs.calls import RunRequest
 from flowport.runs.delivery import DeliveredRuns
 from flowport.runs.prepare import CallPreparer, PreparedCall
 from flowport.runs.recovery import CallRebuilder
 from flowport.runs.references import OutputFinder
+from flowport.runs.submit import RunRequest
 from tests.fakes.client import build_photo, write
 from tests.runs.benches import OneApp
 from tests.runs.samples import APP, PROMPT, RUN, get_instant

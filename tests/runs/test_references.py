@@ -8,9 +8,9 @@ import pytest
 from flowport.domain.errors import ArgumentsInvalid
 from flowport.domain.models import InputKind, Output, OutputKind, Run, RunState
 from flowport.domain.run_events import Delivered
-from flowport.runs.calls import RunRequest
 from flowport.runs.delivery import MAX_CONNECTIONS, MAX_DELIVERED, DeliveredRuns
 from flowport.runs.references import OutputFinder, OutputMedia
+from flowport.runs.submit import RunRequest
 from tests.runs.samples import NOW, RUN
 from tests.support.scripted import FaultyStore
 

@@ -11,7 +11,7 @@ import pytest
 from flowport.domain.errors import Breakage, Operation
 from flowport.domain.models import Run, RunState, Urgency
 from flowport.providers.interface import ApiAnswer, ApiRequest
-from flowport.runs.calls import RunRequest
+from flowport.runs.submit import RunRequest
 from tests.runs.benches import open_bench
 from tests.runs.samples import BUSY, CALL, DONE, NOW, RUN, RUNNING, TAKEN, build_look
 from tests.support.fake_clock import wait_until_blocked

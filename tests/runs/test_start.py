@@ -15,8 +15,7 @@ from flowport.domain.run_events import Cancelled, StartRequested
 from flowport.network.ratelimit.limiter import Priority
 from flowport.network.ratelimit.record import SPAN_SECONDS
 from flowport.providers.interface import ApiAnswer, ApiRequest
-from flowport.runs.live import LiveRuns
-from flowport.runs.pending_writes import PendingWrites
+from flowport.runs.live import LiveRuns, PendingWrites
 from flowport.runs.start import MAX_STARTS, MAY_HAVE_CHANGED, RunStarter, format_unknown
 from tests.runs.samples import CALL, NOW, RUN, TAKEN, get_instant, read
 from tests.support.fake_clock import FakeClock

@@ -5,17 +5,20 @@ from pathlib import Path
 
 import pytest
 
+from flowport.catalog.listing import Listing
 from flowport.domain.models import ENDED_UNSENT, ENDED_WHILE_STARTING, FINAL_STATES, Output, OutputKind, Run, RunState
 from flowport.runs.steps import Conduct, Done, Download, Drop, MarkUnknown, Poll, Start, Step, next_step
-from tests.runs.benches import open_bench
-from tests.runs.samples import DONE, NOW, RUN, RUNNING, build_look, read
-from tests.support.scripted import FaultyStore, in_turn
+from flowport.runs.submit import RunRequest
+from tests.runs.benches import OneApp, open_bench
+from tests.runs.samples import APP, DONE, NOW, PROMPT, RUN, RUNNING, TAKEN, build_look, read
+from tests.support.scripted import ACCOUNT, FaultyStore, in_turn
 
 S = RunState
 LINKED = Output(1, OutputKind.IMAGE, "https://cdn.example/1.png")
 SAVED = replace(LINKED, saved_path="/kept.png")
 TEXT = Output(1, OutputKind.TEXT, None, text="hello")
 QUEUED = replace(RUNNING, state=S.QUEUED)
+LISTING = Listing(replace(APP, inputs=(PROMPT,)), "sketch", {"in-1": "prompt"})
 BATCH = replace(RUN, id="batch_1", state=S.RUNNING, row_count=3)
 
 
@@ -88,7 +91,6 @@ async def test_a_process_that_never_saw_the_call_executes_the_step(
     async with open_bench(store, tmp_path, in_turn(build_look("failed"))) as bench:
         await store.claim(left.id, bench.process.process_id, lease=2)
         held = await read(store)
-        bench.live_runs.put(held, noted_at=0.0)
         assert await bench.runner.advance(held) is None
         assert bench.live_runs.get(held.id) is None
     over = await read(store)
@@ -99,7 +101,6 @@ async def test_one_step_names_the_run_for_the_next(store: FaultyStore, tmp_path:
     """A run that has ended with pictures is returned, so that a job for its download can follow."""
     await store.accept(RUNNING)
     async with open_bench(store, tmp_path, in_turn(build_look("completed", images=1))) as bench:
-        bench.live_runs.put(RUNNING, noted_at=0.0)
         after = await bench.runner.advance(RUNNING)
         assert after == await read(store)
         assert after is not None
@@ -114,3 +115,18 @@ async def test_a_run_that_is_followed_is_not_followed_twice(store: FaultyStore, 
         bench.runner.follow(RUNNING)
         assert (await bench.finish(RUNNING)).state is S.SUCCEEDED
         assert len(bench.account.asked) == 1
+
+
+async def test_a_worker_prepares_the_call_again_from_the_record(store: FaultyStore, tmp_path: Path) -> None:
+    """The process that accepted the call, with its arguments in memory, has ended; each step is one call of `advance`."""
+    async with open_bench(store, tmp_path, in_turn(TAKEN, build_look("failed"))) as bench:
+        call = await bench.preparer.prepare(bench.account, LISTING, {"prompt": "a lake"}, RunRequest("local"))
+        left = replace(RUN, reported_at=NOW, canonical_digest=call.canonical_digest)
+        await store.accept(left)
+        bench.catalogs[ACCOUNT.id] = OneApp(store, bench.clock, tmp_path, LISTING)
+        await store.claim(left.id, bench.process.process_id, lease=left.lease)
+        started = await bench.runner.advance(await read(store))
+        assert started is not None
+        assert (started.state, started.provider_run_id) == (S.RUNNING, "remote-1")
+        assert await bench.runner.advance(started) is None
+    assert (await read(store)).state is S.FAILED

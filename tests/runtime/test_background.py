@@ -1,4 +1,4 @@
-"""Background tasks that nobody waits for."""
+"""Background tasks."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -17,21 +17,21 @@ async def crash(text: str = "words of the bug") -> None:
     raise RuntimeError(text)
 
 
-async def test_a_crash_is_logged_with_its_traceback_and_its_owner_is_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_crash_is_logged_with_its_traceback_and_its_owner_is_notified(caplog: pytest.LogCaptureFixture) -> None:
     """A task that dies unheard leaves a process that neither answers nor exits."""
-    told = anyio.Event()
+    notified = anyio.Event()
     async with Supervisor() as supervisor:
-        supervisor.spawn("watcher", crash, "the bug", on_crash=_set(told))
-        await told.wait()
+        supervisor.spawn("watcher", crash, "the bug", on_crash=_set(notified))
+        await notified.wait()
     assert "the task 'watcher' has crashed" in caplog.text
     assert "RuntimeError: the bug" in caplog.text
 
 
 def _set(event: anyio.Event) -> Callable[[], Awaitable[None]]:
-    async def tell() -> None:
+    async def notify() -> None:
         event.set()
 
-    return tell
+    return notify
 
 
 async def test_the_others_go_on_after_a_crash() -> None:
@@ -50,8 +50,8 @@ async def test_the_others_go_on_after_a_crash() -> None:
         await ended.wait()
 
 
-async def test_a_crash_without_an_owner_is_heard_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
-    """Nobody may count on the task, but the operator must know."""
+async def test_a_crash_without_an_owner_is_logged_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    """No other part depends on the task, but the operator must know."""
     async with Supervisor() as supervisor:
         supervisor.spawn("lonely", crash)
         await wait_until_blocked()
@@ -68,23 +68,23 @@ async def test_an_owner_that_crashes_on_the_news_is_logged_too(caplog: pytest.Lo
 
 
 async def test_a_task_that_ends_well_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """Nor is its owner told of a crash that was none."""
-    told, ended = anyio.Event(), anyio.Event()
+    """Nor is its owner notified: it did not crash."""
+    notified, ended = anyio.Event(), anyio.Event()
     async with Supervisor() as supervisor:
-        supervisor.spawn("short", _set(ended), on_crash=_set(told))
+        supervisor.spawn("short", _set(ended), on_crash=_set(notified))
         await ended.wait()
         await wait_until_blocked()
-    assert (told.is_set(), caplog.records) == (False, [])
+    assert (notified.is_set(), caplog.records) == (False, [])
 
 
 async def test_leaving_cancels_every_task_without_calling_it_a_crash(caplog: pytest.LogCaptureFixture) -> None:
-    """A process that stops must not wait for a watcher, and its end is no error."""
-    told = anyio.Event()
+    """A process that stops must not wait for a watcher, and its end is not an error."""
+    notified = anyio.Event()
     async with Supervisor() as supervisor:
         for name in "abc":
-            supervisor.spawn(name, anyio.sleep_forever, on_crash=_set(told))
+            supervisor.spawn(name, anyio.sleep_forever, on_crash=_set(notified))
         await wait_until_blocked()
-    assert (told.is_set(), caplog.records) == (False, [])
+    assert (notified.is_set(), caplog.records) == (False, [])
 
 
 async def test_an_error_of_the_body_leaves_as_it_came() -> None:

@@ -42,7 +42,7 @@ async def test_changes_of_lists_within_some_seconds_are_one_word() -> None:
     assert await gather(changes.take_lists, clock, change, LIST_SECONDS) == [{ListKind.TOOLS, ListKind.RESOURCES}]
 
 
-async def test_changes_of_runs_are_told_sooner_and_change_no_list() -> None:
+async def test_changes_of_runs_are_announced_sooner_and_change_no_list() -> None:
     """Who watches a run wants to see it; a client would read twenty runs again for a file that was saved."""
     clock = FakeClock(is_automatic=False)
     changes = Changes(clock)
@@ -58,7 +58,7 @@ async def test_changes_of_runs_are_told_sooner_and_change_no_list() -> None:
 
 
 async def test_what_was_taken_is_not_taken_again() -> None:
-    """A client must not hear the same word twice."""
+    """A client must not be notified twice."""
     changes = Changes(FakeClock(is_automatic=True))
     changes.note_list(ListKind.TOOLS)
     await changes.take_lists()

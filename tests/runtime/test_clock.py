@@ -26,7 +26,7 @@ def manual() -> FakeClock:
     return FakeClock(is_automatic=False)
 
 
-async def test_the_system_clock_tells_epoch_seconds_and_never_goes_back() -> None:
+async def test_the_system_clock_returns_epoch_seconds_and_never_goes_back() -> None:
     """Stored instants must mean the same to the next process."""
     clock = SystemClock()
     earlier = clock.monotonic()
@@ -60,7 +60,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return pass_seconds
 
 
-def tell(clock: Clock) -> tuple[float, float, float]:
+def read(clock: Clock) -> tuple[float, float, float]:
     """Return what the three clocks in one say."""
     boot = clock.boot_time()
     assert boot is not None
@@ -71,11 +71,11 @@ def tell(clock: Clock) -> tuple[float, float, float]:
 def test_every_clock_of_a_process_runs_at_its_rate(machine: Callable[[float], None], rate: float) -> None:
     """One that stayed behind would let waits, ages and the minute of the budget disagree."""
     clock = ShiftedClock(shift_seconds=-30.0, rate=rate)
-    before = tell(clock)
+    before = read(clock)
     machine(6.0)
 
     assert before[0] == 1_800_000_970.0, "it begins at the right time, but for the shift"
-    assert [after - earlier for after, earlier in zip(tell(clock), before, strict=True)] == [6.0 * rate] * 3
+    assert [after - earlier for after, earlier in zip(read(clock), before, strict=True)] == [6.0 * rate] * 3
 
 
 def test_processes_of_one_rate_share_a_boot_time_and_others_do_not(machine: Callable[[float], None]) -> None:
@@ -88,7 +88,7 @@ def test_processes_of_one_rate_share_a_boot_time_and_others_do_not(machine: Call
 
 
 async def test_waits_are_as_much_shorter_as_the_clock_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever sleeps a minute by a fast clock must not find that twenty have passed."""
+    """A task that sleeps a minute by a fast clock must not find that twenty have passed."""
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -105,7 +105,7 @@ async def test_waits_are_as_much_shorter_as_the_clock_is_faster(monkeypatch: pyt
 
 
 async def test_time_jumps_to_each_wake_up_in_turn() -> None:
-    """Every sleeper must see the very moment for which it asked, whoever else sleeps."""
+    """Every sleeper must see the very moment for which it asked, whichever other task sleeps."""
     clock, woken = FakeClock(), list[tuple[float, float]]()
     async with anyio.create_task_group() as tasks:
         for seconds in (30.0, 0.5, 3600.0, 30.0):
@@ -114,7 +114,7 @@ async def test_time_jumps_to_each_wake_up_in_turn() -> None:
     assert (clock.now(), clock.count_sleepers()) == (1_800_003_600.0, 0)
 
 
-async def test_time_stands_still_while_somebody_can_run() -> None:
+async def test_time_stands_still_while_a_task_can_run() -> None:
     """A wait that ended early would make a test depend on the order of tasks."""
     clock, woken = FakeClock(), list[tuple[float, float]]()
     async with anyio.create_task_group() as tasks:
@@ -152,7 +152,7 @@ async def test_a_timeout_on_a_sleep_that_drives_the_clock_lets_others_wake() -> 
 
 
 async def test_a_manual_clock_moves_only_by_hand(manual: FakeClock) -> None:
-    """Only so can a test see what happens while somebody waits."""
+    """Only so can a test see what happens while a task waits."""
     woken = list[tuple[float, float]]()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(note, manual, 5.0, woken)
@@ -165,15 +165,15 @@ async def test_a_manual_clock_moves_only_by_hand(manual: FakeClock) -> None:
 
 
 async def test_an_endless_loop_of_sleeps_is_ended() -> None:
-    """A test that never ends tells nobody what is wrong."""
+    """A test that never ends does not show what is wrong."""
     clock = FakeClock()
     clock._jumps = MAX_JUMPS - 5
     with pytest.raises(RuntimeError, match="endless loop"):
-        await _sleep_for_ever(clock)
+        await _sleep_without_end(clock)
     assert clock.monotonic() == 5.0
 
 
-async def _sleep_for_ever(clock: Clock) -> None:
+async def _sleep_without_end(clock: Clock) -> None:
     while True:
         await clock.sleep(1)
 

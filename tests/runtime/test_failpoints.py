@@ -39,7 +39,7 @@ def test_a_point_without_a_trap_is_passed() -> None:
         trigger(point)
 
 
-def test_a_trap_closes_once_at_the_wished_reaching_of_its_own_point(sent: list[tuple[int, int]]) -> None:
+def test_a_trap_closes_once_at_the_chosen_reaching_of_its_own_point(sent: list[tuple[int, int]]) -> None:
     """The second look of a run leaves other things behind than the first."""
     if sys.platform == "win32":
         pytest.skip("Windows has no such signals and limits")

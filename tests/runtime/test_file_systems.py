@@ -38,7 +38,7 @@ for text in sys.argv[2:]:
 CATALOGUE = """
 import sys
 from pathlib import Path
-from flowport.catalog.cache import load_catalogue, save_catalogue
+from flowport.catalog.snapshots import load_catalogue, save_catalogue
 from flowport.catalog.listing import Catalogue
 path = Path(sys.argv[1]) / "catalogue" / "magnific-x.json"
 for at in (1.0, 2.0):
@@ -110,7 +110,7 @@ def test_a_table_and_a_catalogue_are_saved(tmp_path: Path, lacks: dict[str, int]
 
 @pytest.mark.parametrize("call", ["link", "fsync", "rename_over"])
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
-def test_a_disk_that_is_full_or_broken_is_no_lack(tmp_path: Path, call: str, number: int) -> None:
+def test_a_disk_that_is_full_or_broken_is_not_a_lack(tmp_path: Path, call: str, number: int) -> None:
     """A result that never reached the disk must not pass for saved, and its name stays free."""
     catching = f"import errno\ntry:\n{_indent(SAVE)}\nexcept OSError as exc:\n    print(errno.errorcode[exc.errno])\n"
     lacks = {call: number} if call != "rename_over" else {"link": errno.EPERM, call: number}
@@ -198,8 +198,8 @@ def _indent(code: str) -> str:
     return "\n".join(f"    {line}" for line in code.splitlines())
 
 
-def test_an_error_of_the_path_is_no_lack_either() -> None:
-    """A folder that has gone, or a name that is too long, is told as it is."""
+def test_an_error_of_the_path_is_not_a_lack_either() -> None:
+    """A folder that has gone, or a name that is too long, is reported as it is."""
     for number in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EISDIR):
         assert not is_not_offered(OSError(number, os.strerror(number)))
 

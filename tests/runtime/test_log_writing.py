@@ -1,4 +1,4 @@
-"""Logging never holds up whoever logs, even if no program reads the log."""
+"""Logging never delays its caller, even if no program reads the log."""
 
 import fcntl
 import io
@@ -57,9 +57,9 @@ def test_a_full_pipe_holds_up_nothing_and_what_was_dropped_is_counted() -> None:
                 handler.flush()
             stream.close()
             reader.join()
-    told = [int(found[1]) for found in map(re.compile(r"([0-9]+) lines? of this log").search, written) if found]
+    counted = [int(found[1]) for found in map(re.compile(r"([0-9]+) lines? of this log").search, written) if found]
     kept = [int(line.removeprefix("line ")) for line in written if line.startswith("line ")]
-    assert len(kept) + sum(told) == lines
+    assert len(kept) + sum(counted) == lines
     assert kept == sorted(set(kept))
     assert MAX_WAITING_LINES <= len(kept) < lines
 
@@ -82,7 +82,7 @@ def test_a_flush_does_not_wait_for_a_reader_that_never_comes() -> None:
         handler = QueuedHandler(stream)
         logger = build_logger(handler)
         for _ in range(PIPE_BYTES):
-            logger.info("nobody reads this")
+            logger.info("unread")
         handler.flush()
         handler.close()
         assert handler.has_waiting()
@@ -102,7 +102,7 @@ def test_a_log_that_cannot_be_written_stops_nothing(*, is_open: bool) -> None:
         assert not handler.has_waiting()
 
 
-def test_a_record_that_cannot_be_formatted_is_told_of_and_stops_nothing() -> None:
+def test_a_record_that_cannot_be_formatted_is_reported_and_stops_nothing() -> None:
     """The library would write its traceback straight to stderr, past the cleaning and the queue."""
     stream = io.StringIO()
     handler = QueuedHandler(stream)

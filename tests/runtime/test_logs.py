@@ -119,7 +119,7 @@ def test_one_fault_of_the_record_is_one_line(stream: io.StringIO) -> None:
 
 
 def test_a_fault_of_the_record_is_news_again_after_an_hour(stream: io.StringIO) -> None:
-    """Whoever reads the end of a long log must find it there."""
+    """A reader of the end of a long log must find it there."""
     fault = StoreError("the disk is full", "Make room.")
     for age in (0.0, REPEAT_SECONDS - 1, REPEAT_SECONDS + 1):
         record = logging.LogRecord("flowport.a", logging.ERROR, "", 0, "%s", (fault,), None)

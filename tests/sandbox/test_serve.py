@@ -31,14 +31,15 @@ async def test_a_cancelled_sandbox_ends_although_requests_are_open() -> None:
         for request in (waiting + "\r\n", waiting, ""):
             stream = await anyio.connect_tcp("127.0.0.1", port)
             await stream.send(request.encode())
-            tasks.start_soon(_drain, stream)
+            tasks.start_soon(drain, stream)
         await client.http.get("/v1/ai/flows")
         with anyio.fail_after(60):
             await client.stop()
     assert tasks.cancel_scope.cancel_called is False
 
 
-async def _drain(stream: anyio.abc.SocketStream) -> None:
+async def drain(stream: anyio.abc.SocketStream) -> None:
+    """Read until the other end closes."""
     async with stream:
         try:
             while True:

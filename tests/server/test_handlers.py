@@ -6,17 +6,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import mcp.types as t
 import pytest
 from mcp import Client
 from mcp.shared.exceptions import MCPError
 
 from flowport.domain.errors import ConfigurationError
-from flowport.runs.calls import Exchange
-from flowport.runtime.background import Changes
+from flowport.runs.delivery import Exchange
+from flowport.runtime.background import Changes, FirstList
 from flowport.runtime.clock import SystemClock
 from flowport.server.clients import McpCaller
-from flowport.server.handlers import build_server, build_stopped_server
+from flowport.server.handlers import Handlers, build_server, build_stopped_server
 from flowport.server.results import OUR_MISTAKE
 from tests.fakes.client import open_sandbox
 from tests.support.harness import MODES, Harness, Mode, open_harness
@@ -64,7 +65,7 @@ async def test_our_own_mistakes_do_not_reach_the_client(mode: Mode, caplog: pyte
             "changes": Changes(SystemClock()),
         },
     )()
-    async with Client(build_server(workspace, anyio.CapacityLimiter(1), anyio.Event()), mode=mode) as client:
+    async with Client(build_server(workspace, anyio.CapacityLimiter(1), FirstList()), mode=mode) as client:
         result = await client.call_tool("list_runs", {})
         with pytest.raises(MCPError) as caught:
             await client.read_resource("flowport://runs/run_x")
@@ -138,3 +139,22 @@ async def test_both_eras_get_the_hints_that_theirs_asks_for(flowport: Harness) -
     if flowport.client.protocol_version == "2026-07-28":
         assert (listed.ttl_ms, listed.cache_scope) == (60_000, "private")
     assert isinstance(listed, t.ListToolsResult)
+
+
+async def test_background_work_begins_after_the_first_list_was_written() -> None:
+    """A refresh that begins while the list is still being written delays it by the import of the HTTP library."""
+    first_list, exchange = FirstList(), Exchange(1)
+    workspace: Any = SimpleNamespace(
+        clock=SystemClock(),
+        wait_for_catalogues=anyio.lowlevel.checkpoint,
+        get_tools=list,
+        tool_order=SimpleNamespace(note_listed=lambda _: None),
+    )
+    context: Any = SimpleNamespace(request=exchange)
+
+    await Handlers(workspace, anyio.CapacityLimiter(1), first_list).list_tools(context, None)
+
+    assert first_list.asked.is_set()
+    assert not first_list.written.is_set()
+    exchange.note_written()
+    assert first_list.written.is_set()

@@ -10,8 +10,7 @@ import pytest
 from mcp.shared.exceptions import MCPError
 
 from flowport.domain.models import LOCAL_OWNER
-from flowport.server.completion import MAX_VALUES, Completion
-from flowport.server.prompts import PROMPTS
+from flowport.server.prompts import MAX_VALUES, PROMPTS, Completion
 from tests.fakes.client import IDS, open_sandbox
 from tests.fakes.client import Client as SandboxClient
 from tests.store.samples import build_run

@@ -1,6 +1,16 @@
 """The ids under which requests are passed on."""
 
-from flowport.server.requests import MAX_KEPT, RequestTable
+from dataclasses import replace
+
+import anyio
+import pytest
+
+from flowport.runs.delivery import Exchange, RequestId
+from flowport.runtime.clock import SystemClock
+from flowport.server.requests import MAX_KEPT, RequestIdInUse, RequestsInProgress, RequestTable
+from tests.support.fake_clock import wait_until_blocked
+from tests.support.harness import READER, ScriptedCaller
+from tests.support.scripted import wait_until
 
 
 def test_an_id_is_passed_on_as_it_is_while_nothing_speaks_against_it() -> None:
@@ -61,3 +71,136 @@ def test_what_is_over_is_remembered_for_a_while_and_no_longer() -> None:
     assert table.cancel("c", 1) == []
     assert not table.begin("c", 1).is_renamed
     assert len(table.cancel("c", MAX_KEPT)) == 1
+
+
+def build_caller(request_id: RequestId = 7, connection: str = "c") -> ScriptedCaller:
+    """Return who asks by a request of its own."""
+    return replace(READER, exchange=Exchange(request_id), connection=connection)
+
+
+class Bench:
+    """Requests and what is made for them."""
+
+    def __init__(self) -> None:
+        self.requests = RequestsInProgress[str](SystemClock())
+        self.made = 0
+        self.go_on = anyio.Event()
+        self.answers: list[str] = []
+
+    async def make(self) -> str:
+        """Make an answer once it is time."""
+        self.made += 1
+        number = self.made
+        await self.go_on.wait()
+        return f"answer {number}"
+
+    async def ask(self, caller: ScriptedCaller, content: object = "x", *, is_stateless: bool = False) -> None:
+        """Ask and keep the answer; a client that leaves ends its request."""
+        with anyio.CancelScope() as scope:
+            caller.exchange.set_on_left(scope.cancel)
+            self.answers.append(await self.requests.answer(caller, content, self.make, is_stateless=is_stateless))
+
+
+async def test_it_is_carried_out_once_and_answered_each_time() -> None:
+    """A proxy that is unsure sends it twice."""
+    bench = Bench()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(bench.ask, build_caller())
+        await wait_until_blocked()
+        bench.go_on.set()
+    assert (bench.made, bench.answers) == (1, ["answer 1"] * 3)
+
+
+async def test_an_answer_that_is_not_written_yet_is_given_again() -> None:
+    """The client may have stopped reading; its id is free when it was written."""
+    bench, first, second = Bench(), build_caller(), build_caller()
+    bench.go_on.set()
+    await bench.ask(first)
+    await bench.ask(second)
+    for caller in (first, second):
+        caller.exchange.note_written()
+    assert (bench.made, bench.answers) == (1, ["answer 1"] * 2)
+    for caller in (build_caller(), build_caller()):
+        await bench.ask(caller)
+        caller.exchange.note_written()
+    assert bench.made == 3
+
+
+async def test_when_the_first_client_has_left_one_of_the_others_goes_on_for_it() -> None:
+    """And of two that wait one alone."""
+    bench, callers = Bench(), [build_caller() for _ in range(3)]
+    async with anyio.create_task_group() as tasks:
+        for caller in callers:
+            tasks.start_soon(bench.ask, caller)
+            await wait_until_blocked()
+        callers[0].exchange.note_disconnected()
+        await wait_until(lambda: bench.made == 2)
+        await wait_until_blocked()
+        bench.go_on.set()
+    assert (bench.made, bench.answers) == (2, ["answer 2"] * 2)
+
+
+@pytest.mark.parametrize(
+    ("request_id", "connection", "content", "made"),
+    [(8, "c", "x", 2), ("7", "c", "x", 2), (7, "other", "x", 2), (7, "other", "y", 2)],
+)
+async def test_other_requests_are_requests_of_their_own(
+    request_id: RequestId, connection: str, content: str, made: int
+) -> None:
+    """Another id, a number that is a text, or another connection's."""
+    bench = Bench()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.ask, build_caller())
+        tasks.start_soon(bench.ask, build_caller(request_id, connection), content)
+        await wait_until_blocked()
+        bench.go_on.set()
+    assert bench.made == made
+
+
+async def test_another_request_under_an_id_in_progress_is_refused_where_ids_are_the_connections() -> None:
+    """Where each request stands alone the other may be another window's."""
+    bench = Bench()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.ask, build_caller())
+        await wait_until_blocked()
+        with pytest.raises(RequestIdInUse, match="The id 7 belongs to another request that is still in progress"):
+            await bench.ask(build_caller(), "y")
+        bench.go_on.set()
+        await bench.requests.answer(build_caller(), "z", bench.make, is_stateless=True)
+    assert bench.made == 2
+
+
+class Listener:
+    """What is told of an answer."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def note_written(self) -> None:
+        """Note it."""
+        self.told.append("written")
+
+    def note_cancelled(self) -> None:
+        """Note it."""
+        self.told.append("cancelled")
+
+    def note_left(self) -> None:
+        """Note it."""
+        self.told.append("left")
+
+
+@pytest.mark.parametrize(
+    ("content", "request_id", "told"), [("x", 7, ["cancelled"]), ("y", 7, []), ("x", "7", []), ("x", 8, [])]
+)
+async def test_the_same_request_under_an_answered_id_counts_as_cancelled(
+    content: str, request_id: RequestId, told: list[str]
+) -> None:
+    """An id is used once in a session, so whoever sends it again has not taken the answer."""
+    bench, first, listener = Bench(), build_caller(), Listener()
+    bench.go_on.set()
+    await bench.ask(first)
+    first.exchange.expect(listener)
+    first.exchange.note_written()
+    await bench.ask(build_caller(request_id), content)
+    assert (listener.told, bench.made) == (["written", *told], 2)

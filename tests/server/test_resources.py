@@ -18,8 +18,7 @@ from flowport.domain.call_errors import ResourceNotFound
 from flowport.domain.models import LOCAL_OWNER, Output, OutputKind, Run, RunState
 from flowport.domain.run_events import OutputSaved
 from flowport.domain.uris import format_output_uri, format_run_uri
-from flowport.runs.calls import Exchange
-from flowport.runs.delivery import Deliveries
+from flowport.runs.delivery import Deliveries, Exchange
 from flowport.runtime.background import Supervisor
 from flowport.server.resources import MAX_BYTES, MAX_PAGE_BYTES, Content, Resources
 from tests.fakes.client import Client as SandboxClient

@@ -7,7 +7,7 @@ import mcp.types as t
 import pytest
 from mcp.shared.message import SessionMessage
 
-from flowport.server.stdio_streams import Heard, ReconnectingReader, parse_line
+from flowport.server.stdio_streams import Received, ReconnectingReader, parse_line
 
 PING = {"jsonrpc": "2.0", "id": "last", "method": "ping"}
 DEEP = '{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"\\ud83d": ' + "[" * 100_000 + "]" * 100_000 + "}}"
@@ -24,7 +24,7 @@ async def hear(*lines: bytes) -> tuple[object, list[tuple[object, int]]]:
 
     waiting = iter([*lines, json.dumps(PING).encode()])
 
-    async def receive() -> Heard:
+    async def receive() -> Received:
         """Take the next line."""
         return parse_line(next(waiting))
 

@@ -37,7 +37,7 @@ def test_a_file_in_the_working_directory_is_never_read(home: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["FLOWPORT_HOME", "FLOWPORT_OUTPUT_DIR", "FLOWPORT_FILE_ROOTS"])
-@pytest.mark.parametrize("text", ["results", "./results", "~nobody-of-that-name/x"])
+@pytest.mark.parametrize("text", ["results", "./results", "~no-such-user/x"])
 def test_a_path_that_depends_on_the_working_directory_is_refused(name: str, text: str) -> None:
     """Clients start us anywhere, so it would mean another folder each time."""
     error = refuse({name: text})
@@ -73,10 +73,10 @@ def test_the_home_folder_and_what_holds_it_are_no_default_roots(
     assert Path.cwd() not in load().file_roots
 
 
-def test_a_home_folder_behind_a_link_is_no_default_root(
+def test_a_home_folder_behind_a_link_is_not_a_default_root(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some systems keep home folders elsewhere; the working directory is told without links."""
+    """Some systems keep home folders elsewhere; the working directory is given without links."""
     link = tmp_path / "link"
     link.symlink_to(home)
     monkeypatch.setenv("HOME", str(link))
@@ -86,7 +86,7 @@ def test_a_home_folder_behind_a_link_is_no_default_root(
     assert (home / "Pictures").resolve() in roots
 
 
-def test_a_pictures_folder_that_is_the_home_folder_is_no_default_root(
+def test_a_pictures_folder_that_is_the_home_folder_is_not_a_default_root(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Desktops name the home folder where a person has turned the pictures folder off."""
@@ -99,7 +99,7 @@ def test_a_pictures_folder_that_is_the_home_folder_is_no_default_root(
     assert loaded.output_dir in loaded.file_roots
 
 
-def test_a_working_directory_that_is_gone_is_no_root(home: Path) -> None:
+def test_a_working_directory_that_is_gone_is_not_a_root(home: Path) -> None:
     """A shell may stand in a folder that was removed; that must not stop the start."""
     gone = Path.cwd()
     gone.rmdir()

@@ -184,8 +184,8 @@ def test_all_that_is_wrong_is_reported_at_once(config: Path) -> None:
         "MAGICA_BASE_URL": "ftp://x",
     }
     error = refuse(environ, config=config)
-    told = [error.setting, *(other.setting for other in error.others)]
-    assert sorted(told) == sorted(
+    named = [error.setting, *(other.setting for other in error.others)]
+    assert sorted(named) == sorted(
         [
             "wait_seconds in flowport.toml",
             "flowport_apps in flowport.toml",
@@ -199,7 +199,7 @@ def test_all_that_is_wrong_is_reported_at_once(config: Path) -> None:
         ]
     )
     assert str(error).splitlines()[0] == f"{error.setting} {error.problem}. {error.remedy}"
-    assert len(str(error).splitlines()) == len(told)
+    assert len(str(error).splitlines()) == len(named)
 
 
 def test_a_folder_for_a_file_is_refused(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_an_unknown_variable_is_named_with_the_nearest_one(name: str, remedy: st
 
 @pytest.mark.parametrize("name", ["MAGNIFIC_API_KEYS", "MAGNIFIC_APIKEY", "MAGNIFIC_KEY", "MAGNIFIC_URL"])
 def test_a_provider_variable_that_is_misspelt_is_refused(name: str) -> None:
-    """A key that nobody uses would leave the person in the sandbox, wondering."""
+    """A key that is not used would leave the user in the sandbox."""
     error = refuse({name: "x"})
     assert (error.setting, error.remedy[:23]) == (
         name,
@@ -306,7 +306,7 @@ def test_a_variable_that_would_have_no_effect_is_refused(name: str) -> None:
     ],
 )
 def test_a_malformed_value_is_refused_with_what_it_takes(name: str, text: str) -> None:
-    """The sentence must let a person mend it without the manual."""
+    """The sentence must let a user correct it without the manual."""
     error = refuse({name: text})
     assert (error.setting, error.problem) == (name, f"is {text!r}")
     assert error.remedy.startswith("It takes ")
@@ -330,7 +330,7 @@ def test_who_sets_a_limit_is_asked_about_unknown_prices(name: str, usual: str) -
 
 @pytest.mark.parametrize("text", ["0", "1000"])
 def test_the_bounds_of_a_number_are_allowed(text: str) -> None:
-    """No tools at all is a wish like any other."""
+    """No tools at all is a valid choice."""
     assert load({"FLOWPORT_MAX_TOOLS": text}).max_tools == int(text)
 
 

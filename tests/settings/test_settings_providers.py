@@ -82,7 +82,7 @@ def test_no_key_shows_in_what_a_log_could_print(key: str) -> None:
     assert marked not in f"{shown}{shown!r}{getattr(shown, 'providers', '')}"
 
 
-def test_keys_are_told_apart_by_a_short_digest() -> None:
+def test_keys_are_distinguished_by_a_short_digest() -> None:
     """The store names accounts by it, so it must not change between versions, nor give the key away."""
     first, second = (ProviderSettings("magnific", "https://x", key).fingerprint for key in (KEY, KEY + "0"))
     assert first == "18f70304fec4"
@@ -109,7 +109,7 @@ def test_a_key_with_a_character_that_no_key_has_is_named_without_itself(name: st
 
 
 def test_the_key_of_our_own_example_is_a_placeholder() -> None:
-    """Whoever copies the file and changes nothing is told so before anything is sent."""
+    """A user who copies the file and changes nothing learns it before anything is sent."""
     example = json.loads((Path(__file__).parents[2] / "mcp.json.example").read_text(encoding="utf-8"))
     error = refuse(example["mcpServers"]["flowport"]["env"])
     assert (error.setting, error.problem[:31]) == ("MAGNIFIC_API_KEY", 'is the placeholder "your key; l')
@@ -164,7 +164,7 @@ def test_origins_of_files_are_read_in_one_form(text: str, origins: tuple[str, ..
     ],
 )
 @pytest.mark.parametrize("name", ["MAGNIFIC_FILE_ORIGINS", "MAGICA_FILE_ORIGINS"])
-def test_what_is_no_origin_is_refused_without_being_quoted(text: str, name: str) -> None:
+def test_what_is_not_an_origin_is_refused_without_being_quoted(text: str, name: str) -> None:
     """A part that matches nothing would leave files unreachable, and it may hold a password."""
     error = refuse({name: text})
     assert (error.setting, error.problem) == (name, "holds something that is not an origin")

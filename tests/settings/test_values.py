@@ -89,7 +89,7 @@ PLACEHOLDERS = [
 
 @pytest.mark.parametrize("text", PLACEHOLDERS)
 @pytest.mark.parametrize("around", ["{}", '"{}"', " '{}' "])
-def test_a_placeholder_is_no_key_and_is_named(text: str, around: str) -> None:
+def test_a_placeholder_is_not_a_key_and_is_named(text: str, around: str) -> None:
     """A client that fills nothing in passes the text on as it stands; the provider would only call it a wrong key."""
     with pytest.raises(ConfigurationError) as caught:
         parse_api_key(find_row(NAME), around.format(text))

@@ -136,7 +136,7 @@ async def test_a_write_with_little_patience_does_not_wait_for_one_with_more(path
     await store.close()
 
 
-async def test_a_store_that_is_held_when_it_is_opened_is_read_and_mends(path: Path) -> None:
+async def test_a_store_that_is_held_when_it_is_opened_is_read_and_repaired(path: Path) -> None:
     """Each read tries again, and waits for that a moment at most."""
     store = open_store(path, busy_seconds=0.0)
     async with hold(path):

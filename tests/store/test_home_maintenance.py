@@ -62,7 +62,7 @@ async def test_it_is_done_at_once_and_every_day(tmp_path: Path) -> None:
     assert store.before == [910 * DAY_SECONDS, 911 * DAY_SECONDS, 912 * DAY_SECONDS]
 
 
-async def test_runs_are_kept_for_ever_on_request(tmp_path: Path) -> None:
+async def test_runs_are_kept_without_limit_on_request(tmp_path: Path) -> None:
     """Then the store is looked over, and nothing is looked for."""
     store = PrunedStore(tmp_path / "store.sqlite3", days=1)
     store.checks = 2
@@ -90,7 +90,7 @@ async def test_a_store_that_fails_is_tried_again_the_next_day(tmp_path: Path, ca
 
 
 async def test_what_was_pruned_is_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Somebody may wonder where a run has gone."""
+    """A user may look for a run that is gone."""
     caplog.set_level(logging.INFO)
     store = PrunedStore(tmp_path / "store.sqlite3", days=2)
     clock = FakeClock()

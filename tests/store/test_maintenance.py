@@ -39,7 +39,7 @@ def find_text(path: Path, text: str) -> list[str]:
 
 @pytest.mark.parametrize("state", [RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.UNKNOWN])
 async def test_what_is_over_seen_and_old_goes_with_all_that_belongs_to_it(store: SqliteStore, state: RunState) -> None:
-    """Rows of runs that are gone would grow for ever."""
+    """Rows of runs that are gone would grow without limit."""
     await store.accept(replace(build_old_run("run_1"), state=state))
     insert = "INSERT INTO waiting_calls (id, run_id, process_id) VALUES ('w', 'run_1', 'p')"
     await store.worker.write(lambda connection: connection.execute(insert))
@@ -67,7 +67,7 @@ async def test_pruning_is_done_in_slices(store: SqliteStore, monkeypatch: pytest
 
 
 async def test_an_erased_run_leaves_no_trace_in_the_file(store: SqliteStore, path: Path) -> None:
-    """Erasing is for what nobody shall ever read; its neighbours stay whole, and another Flowport goes on."""
+    """Erased runs must not be readable in the file; their neighbours stay whole, and another Flowport goes on."""
     other = open_sqlite_store(path)
     await leave_traces(store)
     for n in range(40):
@@ -96,7 +96,7 @@ async def test_an_erased_owner_is_gone_but_for_what_is_not_over(store: SqliteSto
     assert find_text(path, SECRET) == []
 
 
-async def test_nobody_erases_what_is_not_theirs(store: SqliteStore) -> None:
+async def test_an_owner_erases_only_own_runs(store: SqliteStore) -> None:
     """Not even by knowing the id."""
     await store.accept(build_old_run("run_1", owner="other"))
     with pytest.raises(RunNotFound):
@@ -104,7 +104,7 @@ async def test_nobody_erases_what_is_not_theirs(store: SqliteStore) -> None:
     assert await count_rows(store, "runs") == 1
 
 
-async def test_traces_that_could_not_be_removed_are_told(path: Path) -> None:
+async def test_traces_that_could_not_be_removed_are_reported(path: Path) -> None:
     """While another process reads an older state, the journal cannot be emptied."""
     store = open_sqlite_store(path, busy_seconds=0.05)
     await store.accept(build_old_run("run_1"))

@@ -21,7 +21,7 @@ from .samples import ACCOUNT, OWNER, build_run, finish_child, start_child
 
 @contextmanager
 def open_older(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a file as an older Flowport does, and create it with one run where there is none."""
+    """Open a file as an older Flowport does, and create it with one run if it is new."""
     path.parent.mkdir(exist_ok=True)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -59,7 +59,7 @@ async def test_an_older_file_is_renamed_and_a_new_one_begins(path: Path, caplog:
 
 
 async def test_a_second_older_file_does_not_replace_the_first(path: Path) -> None:
-    """Somebody went back to an older version for a day."""
+    """A user went back to an older version for a day."""
     for n in (1, 2):
         with open_older(path):
             pass
@@ -173,8 +173,8 @@ async def test_a_store_of_the_former_name_that_is_in_use_is_left_to_its_process(
 
 
 @pytest.mark.parametrize("content", [b"", b"an account book", b"SQLite format 3\0" + b"\xff" * 200])
-async def test_a_file_of_the_former_name_that_is_no_store_is_left_alone(path: Path, content: bytes) -> None:
-    """Many programs call a file a ledger, and a damaged record may still be restored by its owner."""
+async def test_a_file_of_the_former_name_that_is_not_a_store_is_left_alone(path: Path, content: bytes) -> None:
+    """Other programs use this name too, and a damaged record may still be restored by its owner."""
     former, journal = path.with_name(FORMER_NAME), path.with_name(f"{FORMER_NAME}-wal")
     path.parent.mkdir()
     former.write_bytes(content)
@@ -205,4 +205,4 @@ async def test_several_processes_that_find_the_former_name_at_once_share_the_new
     runs = await store.get_runs(account_id=None, owner=OWNER, limit=9, unseen_first=False)
     await store.close()
     assert {run.id for run in runs} == {f"run_{name}" for name in "abcd"}
-    assert [file.name for file in path.parent.glob("ledger*")] == [f"{FORMER_NAME}.older-1"]
+    assert [file.name for file in path.parent.glob(f"{FORMER_NAME}*")] == [f"{FORMER_NAME}.older-1"]

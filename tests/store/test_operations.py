@@ -64,7 +64,7 @@ def test_an_unheard_of_kind_is_a_fault_of_the_store(memory: sqlite3.Connection) 
 
 @pytest.mark.parametrize("value", [None, 0, 1.5, "", "é🙂", "nul\0nul"])
 def test_a_value_that_fits_is_left_alone(value: Any) -> None:
-    """The store is no place to tidy results."""
+    """The store does not tidy results."""
     assert build_value(value) == value
 
 

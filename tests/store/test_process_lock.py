@@ -1,4 +1,4 @@
-"""Whether another Flowport lives, told by the operating system."""
+"""Whether another Flowport lives, by the locks of the operating system."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ sys.stdin.read()
 
 
 def test_a_killed_process_is_dead_and_a_living_one_is_not(tmp_path: Path) -> None:
-    """A kill leaves the file behind; only the lock tells."""
+    """A kill leaves the file behind; only the lock shows it."""
     ours = ProcessLock(tmp_path)
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -39,7 +39,7 @@ def test_a_killed_process_is_dead_and_a_living_one_is_not(tmp_path: Path) -> Non
     assert f"{process_id}.lock" in left
 
 
-def test_letting_go_twice_closes_nothing_of_somebody_else(tmp_path: Path) -> None:
+def test_letting_go_twice_closes_nothing_of_others(tmp_path: Path) -> None:
     """The system gives the number of a closed file to the next that is opened."""
     lock = ProcessLock(tmp_path)
     lock.release()
@@ -76,7 +76,7 @@ def test_we_are_alive(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("process_id", ["", "../x", "p1", "0123"])
-def test_an_id_that_nobody_has_is_dead(tmp_path: Path, process_id: str) -> None:
+def test_an_id_without_a_process_is_dead(tmp_path: Path, process_id: str) -> None:
     """Ids come from a file that others may have written."""
     lock = ProcessLock(tmp_path)
     assert not lock.is_alive(process_id)
@@ -84,7 +84,7 @@ def test_an_id_that_nobody_has_is_dead(tmp_path: Path, process_id: str) -> None:
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
-    """Without the lock nobody could tell that we live."""
+    """Without the lock other processes cannot see that this one lives."""
     (tmp_path / FOLDER).touch()
     with pytest.raises(OSError, match="File exists"):
         ProcessLock(tmp_path)

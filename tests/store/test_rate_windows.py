@@ -54,7 +54,7 @@ async def test_nothing_is_opened_before_it_is_needed(path: Path) -> None:
 
 
 async def test_the_file_belongs_to_its_owner_alone(path: Path) -> None:
-    """It tells when somebody works."""
+    """It shows when a user works."""
     file = RateWindowFile(path)
     await file.change("a", partial(append, "x"))
     assert [one.stat().st_mode & 0o777 for one in path.parent.iterdir()] == [0o600] * len(list(path.parent.iterdir()))
@@ -89,8 +89,8 @@ async def test_a_damaged_file_is_thrown_away(path: Path, damage: bytes, caplog: 
     await file.close()
 
 
-async def test_a_file_that_was_deleted_is_begun_anew_and_shared_again(path: Path) -> None:
-    """It may be deleted at any time; whoever has the old one open must not count for himself from then on."""
+async def test_a_file_that_was_deleted_is_begun_again_and_shared_again(path: Path) -> None:
+    """It may be deleted at any time; a process that has the old one open must not count alone from then on."""
     files = [RateWindowFile(path), RateWindowFile(path)]
     for file in files:
         await file.change("a", partial(append, "x"))
@@ -103,7 +103,7 @@ async def test_a_file_that_was_deleted_is_begun_anew_and_shared_again(path: Path
 
 
 async def test_a_file_that_stays_locked_is_an_error(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A process that was stopped in a transaction must not stop the others; what nobody waits for is logged."""
+    """A process that was stopped in a transaction must not stop the others; a failure without a waiting caller is logged."""
     file = RateWindowFile(path, busy_seconds=0.01)
     await file.change("a", partial(append, "x"))
     with closing(sqlite3.connect(path, isolation_level=None)) as other, caplog.at_level(logging.INFO):
@@ -148,7 +148,7 @@ async def test_a_program_that_is_killed_in_a_transaction_leaves_nothing_of_it(pa
 
 
 async def test_a_mistake_in_the_background_is_logged(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Nobody awaits it, and it must not be lost."""
+    """No caller awaits it, and it must not be lost."""
 
     def fail(text: str) -> tuple[str, None]:
         """Stand for a mistake."""

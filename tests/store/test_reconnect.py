@@ -18,7 +18,7 @@ from tests.support.rights import obey_modes
 
 from .samples import ACCOUNT, OWNER, build_run
 
-PROBLEM = StoreError("the folder is somebody else's", "Choose another.")
+PROBLEM = StoreError("the folder is another user's", "Choose another.")
 
 
 async def save_run(path: Path) -> None:
@@ -43,7 +43,7 @@ async def test_a_sound_file_is_opened_as_ever(path: Path) -> None:
 
 
 async def test_a_file_that_becomes_writable_is_used_again(path: Path) -> None:
-    """Nobody restarts an assistant over it."""
+    """A user does not restart an assistant for it."""
     await save_run(path)
     with obey_modes():
         path.chmod(0o400)
@@ -58,8 +58,8 @@ async def test_a_file_that_becomes_writable_is_used_again(path: Path) -> None:
         await store.close()
 
 
-async def test_a_file_that_was_moved_away_is_begun_anew(path: Path) -> None:
-    """That is what the sentence tells people to do."""
+async def test_a_file_that_was_moved_away_is_begun_again(path: Path) -> None:
+    """That is what the error asks people to do."""
     path.parent.mkdir()
     path.write_bytes(b"no database " * 1000)
     store = open_store(path, retry_seconds=0)
@@ -114,7 +114,7 @@ async def test_a_store_may_be_for_reading_alone(path: Path) -> None:
     other = open_sqlite_store(path)
     await other.accept(build_run("run_1"))
     store = open_refusing_store(path, PROBLEM)
-    with pytest.raises(StoreError, match="somebody else's"):
+    with pytest.raises(StoreError, match="another user's"):
         await store.accept(build_run("run_2"))
     assert await list_ids(store) == ["run_1"]
     await store.check()
@@ -135,7 +135,7 @@ async def test_a_journal_that_cannot_be_read_is_not_ignored(path: Path) -> None:
         path.chmod(0o400)
         path.parent.chmod(0o500)
         store = open_refusing_store(path, PROBLEM)
-        with pytest.raises(StoreError, match="somebody else's"):
+        with pytest.raises(StoreError, match="another user's"):
             await list_ids(store)
         await store.close()
         path.parent.chmod(0o700)
@@ -147,7 +147,7 @@ async def test_a_journal_that_may_not_be_looked_at_counts_as_one(path: Path) -> 
     with obey_modes():
         path.parent.chmod(0o600)
         store = open_refusing_store(path, PROBLEM)
-        with pytest.raises(StoreError, match="somebody else's"):
+        with pytest.raises(StoreError, match="another user's"):
             await list_ids(store)
         await store.close()
         path.parent.chmod(0o700)
@@ -162,7 +162,7 @@ async def test_an_older_file_that_cannot_be_set_aside_is_reported(path: Path) ->
         connection.execute(f"PRAGMA user_version = {LAYOUT - 1}")
     before = path.read_bytes()
     store = open_refusing_store(path, PROBLEM)
-    with pytest.raises(StoreError, match="somebody else's"):
+    with pytest.raises(StoreError, match="another user's"):
         await list_ids(store)
     await store.close()
     assert path.read_bytes() == before

@@ -75,7 +75,7 @@ def make_nothing(path: Path) -> None:
 
 
 def make_garbage(path: Path) -> None:
-    """Put a file there that is no database."""
+    """Put a file there that is not a database."""
     path.parent.mkdir()
     path.write_bytes(b"This is a shopping list. " * 100)
 
@@ -116,10 +116,10 @@ def make_file_for_folder(path: Path) -> None:
         (make_file_for_folder, "its file cannot be opened (File exists)"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_told_in_a_sentence(
+def test_a_file_that_cannot_be_used_is_reported_in_a_sentence(
     path: Path, make: Callable[[Path], None], problem: str
 ) -> None:
-    """Somebody has to mend it who knows nothing of SQLite."""
+    """The user who repairs it may not know SQLite."""
     make(path)
     with pytest.raises(StoreError) as caught:
         open_sqlite_store(path)
@@ -135,7 +135,7 @@ async def test_a_full_disk_refuses_new_runs_and_lists_the_old(store: SqliteStore
     assert await store.get_live_runs(account_id=ACCOUNT) == (build_run("run_1"),)
 
 
-async def test_a_file_that_may_not_be_written_is_told(store: SqliteStore) -> None:
+async def test_a_file_that_may_not_be_written_is_reported(store: SqliteStore) -> None:
     """It looks like every other fault of the store: nothing is started."""
     await store.worker.perform_alone(lambda connection: connection.execute("PRAGMA query_only = ON"))
     with pytest.raises(StoreError, match="its file may not be written"):
@@ -143,8 +143,8 @@ async def test_a_file_that_may_not_be_written_is_told(store: SqliteStore) -> Non
 
 
 @pytest.mark.parametrize("lock", ["EXCLUSIVE", "IMMEDIATE"])
-def test_a_file_kept_locked_is_told_after_a_while(path: Path, lock: str) -> None:
-    """Another program that holds the file, for reading or only for writing, must not hold up our start for ever."""
+def test_a_file_kept_locked_is_reported_after_a_while(path: Path, lock: str) -> None:
+    """Another program that holds the file, for reading or only for writing, must not delay our start without limit."""
     path.parent.mkdir()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute(f"BEGIN {lock}")
@@ -202,7 +202,7 @@ asyncio.run(main(sys.argv[1]))
 
 
 async def test_a_killed_process_leaves_its_start_on_record(path: Path) -> None:
-    """Whoever comes after must know that the request may have left."""
+    """The next process must know that the request may have left."""
     child = start_child(NOTE_STARTING, path)
     with child:
         assert child.stdout is not None

@@ -49,5 +49,5 @@ def test_an_error_without_a_code_is_named_by_its_class() -> None:
 
 
 def test_a_closed_store_says_why() -> None:
-    """It is the one failure that is nobody's fault."""
+    """It is the one failure without a cause on this machine."""
     assert build_closed_error().problem == "it was closed because Flowport is stopping"

@@ -121,8 +121,8 @@ async def test_a_failing_operation_undoes_itself_alone(worker: StoreWorker) -> N
     assert await worker.read(count) == 2
 
 
-async def test_an_error_of_sqlite_is_told_as_a_sentence(worker: StoreWorker) -> None:
-    """Nobody above the store knows the library."""
+async def test_an_error_of_sqlite_is_reported_as_a_sentence(worker: StoreWorker) -> None:
+    """No caller of the store knows the library."""
     await worker.write(insert(1))
     with pytest.raises(StoreError, match="contradicts an earlier one") as caught:
         await worker.write(insert(1))
@@ -130,7 +130,7 @@ async def test_an_error_of_sqlite_is_told_as_a_sentence(worker: StoreWorker) -> 
 
 
 async def test_a_failing_commit_fails_the_whole_group(worker: StoreWorker) -> None:
-    """Nobody may be told that something is on disk which is not."""
+    """A caller must not learn that something is on disk which is not."""
 
     def add_orphan(connection: sqlite3.Connection) -> None:
         """Break a promise that is checked at the commit."""
@@ -183,7 +183,7 @@ async def test_a_read_may_fail(worker: StoreWorker) -> None:
         await worker.read(lambda _: 1 // 0)
 
 
-async def test_a_cancelled_write_is_made_whole_and_locks_nobody_out(worker: StoreWorker, path: Path) -> None:
+async def test_a_cancelled_write_is_made_whole_and_locks_no_process_out(worker: StoreWorker, path: Path) -> None:
     """A client that goes away in the middle must not leave the file locked for every other process."""
     gate = Gate()
     task = asyncio.create_task(worker.write(partial(insert_and_hold, gate=gate)))
@@ -241,7 +241,7 @@ async def test_closing_finishes_what_was_queued(worker: StoreWorker) -> None:
 
 
 async def test_nothing_is_taken_after_closing(worker: StoreWorker) -> None:
-    """A call that would wait for ever is worse than one that fails."""
+    """A call that waits without limit is worse than one that fails."""
     await worker.close()
     await worker.close()
     with pytest.raises(StoreError, match="it was closed"):

@@ -15,7 +15,7 @@ from flowport.bootstrap import Assembly, open_assembly
 from flowport.domain.models import LOCAL_OWNER
 from flowport.domain.spending import Consent
 from flowport.providers.registry import ProviderSettings
-from flowport.runs.calls import Exchange
+from flowport.runs.delivery import Exchange
 from flowport.runtime.clock import Clock, Pace
 from flowport.server.clients import Context
 from flowport.server.handlers import FlowportServer, build_server
@@ -135,7 +135,7 @@ async def open_harness(
     addresses = sandbox.addresses
     settings = build_settings(folder, addresses.api_url, file_origins=(addresses.files_url,), **changes)
     async with open_assembly(settings, clock=clock, pace=pace) as assembly:
-        server = build_server(assembly.workspace, assembly.file_threads, assembly.first_listed)
+        server = build_server(assembly.workspace, assembly.file_threads, assembly.first_list)
         server.middleware.insert(0, report_written)
         async with Client(server, mode=mode, elicitation_callback=ask_person) as client:
             yield Harness(client, sandbox, assembly, server, settings.output_dir)

@@ -13,9 +13,9 @@ from flowport.domain.errors import ArgumentsInvalid
 from flowport.domain.models import InputKind, Run, RunState
 from flowport.domain.uris import names_last
 from flowport.network.account import OpenAccount
-from flowport.runs.calls import Caller
+from flowport.runs.delivery import Caller
 from flowport.runs.service import CancelOutcome
-from flowport.store.batch_records import BatchProgress
+from flowport.store.records import BatchProgress
 
 CANCEL_SECONDS: Final = 5.0
 """How long the end of a run is waited for that its provider was asked to cancel."""

@@ -15,7 +15,7 @@ from flowport.domain.errors import StoreError
 from flowport.domain.models import InputKind, JsonValue, OutputKind, Source
 from flowport.domain.text import clean_line, format_duration
 from flowport.providers.registry import get_key_advice
-from flowport.runs.calls import Caller
+from flowport.runs.delivery import Caller
 from flowport.store.records import AppHistory
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from flowport.network.account import OpenAccount
 from flowport.network.ratelimit.limiter import LimiterStatus, Priority
 from flowport.providers.interface import Balance, Conversation
 from flowport.providers.registry import get_key_advice
-from flowport.runs.calls import Caller
+from flowport.runs.delivery import Caller
 
 BALANCE_SECONDS: Final = 10.0
 """How long the providers may take to tell what is left; the rest is told without them."""

@@ -10,8 +10,9 @@ from flowport.actions.views.view import View
 from flowport.actions.workspace import Workspace
 from flowport.domain.models import InputKind, Run
 from flowport.media.previews import Shown, drop_paths, drop_paths_of_rows
-from flowport.runs.calls import Caller, RunRequest
-from flowport.runs.progress import BatchView, RunView
+from flowport.runs.delivery import Caller
+from flowport.runs.live import BatchView, RunView
+from flowport.runs.submit import RunRequest
 
 RUN_ID: Final = build_input("run_id", InputKind.TEXT, "As an earlier answer gave it", is_required=True)
 

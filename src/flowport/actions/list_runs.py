@@ -21,8 +21,8 @@ from flowport.actions.views.view import (
 from flowport.actions.workspace import Workspace
 from flowport.domain.models import InputKind, Run, RunState
 from flowport.domain.text import choose_forms
-from flowport.runs.calls import Caller
-from flowport.runs.progress import BatchView, RunView
+from flowport.runs.delivery import Caller
+from flowport.runs.live import BatchView, RunView
 
 DEFAULT_RUNS: Final = 10
 """Runs that are listed unless a number is given."""

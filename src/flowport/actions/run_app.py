@@ -1,6 +1,7 @@
 """Run an app: by the tool of its own, or any app by its name, also several times."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Final
 
@@ -17,9 +18,9 @@ from flowport.domain.call_errors import build_refusal
 from flowport.domain.models import InputKind
 from flowport.domain.spending import find_price_question
 from flowport.runs.batch.prepare import BatchRequest, InputRow
-from flowport.runs.calls import Caller, RunRequest
+from flowport.runs.delivery import Caller
 from flowport.runs.prepare import PreparedCall, price_call
-from flowport.runs.submit import UNWATCHED, Offer, Watcher
+from flowport.runs.submit import UNWATCHED, Offer, RunRequest, Watcher
 from flowport.runs.waiting import report_while
 
 _MAX_READ_NAMES: Final = 500
@@ -53,8 +54,8 @@ async def run_app(
     """Start a run, or join the one that the call repeats, and return its answer."""
     arguments, is_asked_for = _take_new_run(listing, arguments)
     request = workspace.build_request(caller, is_new_wanted=is_new_wanted or is_asked_for)
-    preparation = _Preparation(workspace, home, listing, arguments, watcher)
-    async with workspace.run_submitter.submit(preparation, request, caller) as submission:
+    prepare = partial(_prepare, workspace=workspace, home=home, listing=listing, arguments=arguments, watcher=watcher)
+    async with workspace.run_submitter.submit(prepare, request, caller) as submission:
         watcher.note_run(submission.run, is_joined=submission.is_joined)
         if submission.is_joined:
             await workspace.recovery.resume(submission.run)
@@ -62,28 +63,29 @@ async def run_app(
     return await answer_run(workspace, caller, replace(view, is_joined=submission.is_joined), call_id=request.id)
 
 
-@dataclass(frozen=True, slots=True)
-class _Preparation:
-    """The app and the arguments of a call."""
+async def _prepare(
+    request: RunRequest,
+    caller: Caller,
+    *,
+    workspace: Workspace,
+    home: OpenCatalog,
+    listing: Listing,
+    arguments: Arguments,
+    watcher: Watcher,
+) -> Offer[PreparedCall]:
+    """Check the arguments and files, and price the run."""
+    work = _price(workspace, home, listing, arguments, request)
+    offer = await report_while(work, caller, workspace.clock, "preparing the call")
+    watcher.note_price(offer.prepared.app.price_credits, 1)
+    return offer
 
-    workspace: Workspace
-    home: OpenCatalog
-    listing: Listing
-    arguments: Arguments
-    watcher: Watcher
 
-    async def prepare(self, request: RunRequest, caller: Caller) -> Offer[PreparedCall]:
-        """Check the arguments and files, and price the run."""
-        work = self._prepare(request)
-        return await report_while(work, caller, self.workspace.clock, "preparing the call")
-
-    async def _prepare(self, request: RunRequest) -> Offer[PreparedCall]:
-        account = self.home.account
-        call = await self.workspace.preparer.prepare(account, self.listing, self.arguments, request)
-        call = await price_call(call, account)
-        self.watcher.note_price(call.app.price_credits, 1)
-        limits = self.workspace.settings.spending_limits
-        return Offer(call, find_price_question(limits, call.app_name, call.app.price_credits))
+async def _price(
+    workspace: Workspace, home: OpenCatalog, listing: Listing, arguments: Arguments, request: RunRequest
+) -> Offer[PreparedCall]:
+    call = await price_call(await workspace.preparer.prepare(home.account, listing, arguments, request), home.account)
+    limits = workspace.settings.spending_limits
+    return Offer(call, find_price_question(limits, call.app_name, call.app.price_credits))
 
 
 def _take_new_run(listing: Listing, arguments: Arguments) -> tuple[Arguments, bool]:

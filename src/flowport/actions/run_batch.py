@@ -1,6 +1,7 @@
 """Run an app once for each row of a table: many runs by one call."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from flowport.actions.get_run import answer_batch, get_batch_view
@@ -14,11 +15,10 @@ from flowport.domain.call_errors import build_refusal
 from flowport.domain.models import InputKind
 from flowport.domain.spending import find_price_question
 from flowport.media.input_files import MediaRules
-from flowport.runs.batch.input_rows import CSV, read_rows
-from flowport.runs.batch.prepare import MAX_ROWS, BatchRequest, PreparedBatch, prepare_batch
-from flowport.runs.calls import Caller, RunRequest
+from flowport.runs.batch.prepare import CSV, MAX_ROWS, BatchRequest, PreparedBatch, prepare_batch, read_rows
+from flowport.runs.delivery import Caller
 from flowport.runs.prepare import price_call
-from flowport.runs.submit import UNWATCHED, Offer, Watcher
+from flowport.runs.submit import UNWATCHED, Offer, RunRequest, Watcher
 from flowport.runs.waiting import report_while
 
 VARIATIONS: Final = replace(
@@ -67,8 +67,8 @@ async def start_batch(
 ) -> View:
     """Start a batch, or join the one that the call repeats, and return its answer."""
     request = workspace.build_request(caller, is_new_wanted=is_new_wanted)
-    preparation = _Preparation(workspace, home, listing, order, watcher)
-    async with workspace.batch_submitter.submit(preparation, request, caller) as submission:
+    prepare = partial(_prepare, workspace=workspace, home=home, listing=listing, order=order, watcher=watcher)
+    async with workspace.batch_submitter.submit(prepare, request, caller) as submission:
         watcher.note_run(submission.run, is_joined=submission.is_joined)
         if submission.is_joined:
             await workspace.recovery.resume(submission.run)
@@ -76,34 +76,32 @@ async def start_batch(
     return await answer_batch(workspace, caller, replace(view, is_joined=submission.is_joined), call_id=request.id)
 
 
-@dataclass(frozen=True, slots=True)
-class _Preparation:
-    """The app and the rows of a call."""
+async def _prepare(
+    request: RunRequest,
+    caller: Caller,
+    *,
+    workspace: Workspace,
+    home: OpenCatalog,
+    listing: Listing,
+    order: BatchRequest,
+    watcher: Watcher,
+) -> Offer[PreparedBatch]:
+    """Check and price all rows, and report meanwhile: thousands of files take their time."""
+    report = partial(_report_checked, workspace, caller, len(order.rows))
+    batch = await prepare_batch(workspace.preparer, home.account, listing, order, request, report=report)
+    # The rows are runs of one workflow, so one estimate is that of each.
+    call = await report_while(price_call(batch.call, home.account), caller, workspace.clock, "asking what a run costs")
+    runs = len(batch.rows)
+    total = None if call.app.price_credits is None else call.app.price_credits * runs
+    watcher.note_price(total, runs)
+    question = find_price_question(workspace.settings.spending_limits, call.app_name, total, runs=runs)
+    return Offer(replace(batch, call=call), question)
 
-    workspace: Workspace
-    home: OpenCatalog
-    listing: Listing
-    order: BatchRequest
-    watcher: Watcher
 
-    async def prepare(self, request: RunRequest, caller: Caller) -> Offer[PreparedBatch]:
-        """Check and price all rows, and report meanwhile: thousands of files take their time."""
-        workspace, account, count = self.workspace, self.home.account, len(self.order.rows)
-
-        async def report(checked: int) -> None:
-            """Report how many rows are checked."""
-            elapsed = workspace.clock.monotonic() - caller.arrived_at_seconds
-            await caller.report(elapsed, f"checking the rows, {checked} of {count}")
-
-        batch = await prepare_batch(workspace.preparer, account, self.listing, self.order, request, report=report)
-        # The rows are runs of one workflow, so one estimate is that of each.
-        pricing = price_call(batch.call, account)
-        call = await report_while(pricing, caller, workspace.clock, "asking what a run costs")
-        runs = len(batch.rows)
-        total = None if call.app.price_credits is None else call.app.price_credits * runs
-        self.watcher.note_price(total, runs)
-        question = find_price_question(workspace.settings.spending_limits, call.app_name, total, runs=runs)
-        return Offer(replace(batch, call=call), question)
+async def _report_checked(workspace: Workspace, caller: Caller, count: int, checked: int) -> None:
+    """Report how many rows are checked."""
+    elapsed = workspace.clock.monotonic() - caller.arrived_at_seconds
+    await caller.report(elapsed, f"checking the rows, {checked} of {count}")
 
 
 RUN_BATCH: Final = BuiltInTool(

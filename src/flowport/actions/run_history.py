@@ -11,7 +11,7 @@ from flowport.actions.views.view import Facts
 from flowport.actions.workspace import Workspace
 from flowport.domain.errors import RunNotFound
 from flowport.domain.models import LOCAL_OWNER, Output, Run, RunState
-from flowport.runs.progress import RunView
+from flowport.runs.live import RunView
 from flowport.store.records import RunSearch
 
 MAX_LISTED: Final = 200

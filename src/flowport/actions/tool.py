@@ -11,7 +11,7 @@ from flowport.domain.call_errors import build_refusal
 from flowport.domain.errors import ArgumentsInvalid
 from flowport.domain.models import App, Input, InputKind, JsonValue, Option
 from flowport.providers.registry import get_plugins
-from flowport.runs.calls import Caller
+from flowport.runs.delivery import Caller
 
 Arguments: TypeAlias = Mapping[str, JsonValue]
 

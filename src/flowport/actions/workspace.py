@@ -19,12 +19,11 @@ from flowport.network.account import OpenAccount
 from flowport.network.file_transfer import Fetcher
 from flowport.runs.batch.prepare import PreparedBatch
 from flowport.runs.batch.service import Batches
-from flowport.runs.calls import Caller, RunRequest
-from flowport.runs.delivery import Deliveries
+from flowport.runs.delivery import Caller, Deliveries
 from flowport.runs.prepare import CallPreparer, PreparedCall
 from flowport.runs.recovery import Recovery
 from flowport.runs.service import Runner
-from flowport.runs.submit import Submitter
+from flowport.runs.submit import RunRequest, Submitter
 from flowport.runs.waiting import EventWait, Waiter, wait
 from flowport.runtime.background import Changes, Supervisor
 from flowport.runtime.clock import Clock

@@ -108,7 +108,7 @@ def build_property_names(inputs: Sequence[Input], frozen: Mapping[str, str] | No
 
 
 def is_said_by(label: str, name: str) -> bool:
-    """Tell whether a name says all that the label says, apart from spelling and a distinguishing number."""
+    """Return whether a name says all that the label says, apart from spelling and a distinguishing number."""
     slug = build_slug(label)
     return not label or slug in {name, _NUMBERED.sub("", name)}
 

@@ -36,7 +36,7 @@ class Choice:
 
 
 def is_yes_or_no(item: Input) -> bool:
-    """Tell whether the options are true and false, so that a boolean says all about them."""
+    """Return whether the options are true and false, so that a boolean says all about them."""
     values = [option.value for option in item.options]
     return not item.is_open and all(isinstance(value, bool) for value in values) and set(values) == {True, False}
 
@@ -89,11 +89,11 @@ def format_choices(choices: tuple[Choice, ...]) -> str:
 def describe_choice(choice: Choice) -> str:
     """Return a choice with its label, `v1: Rachel`; without it where it only respells the value."""
     shown, label = format_scalar(choice.shown), clean_line(choice.option.label)
-    return f"{shown}: {label}" if is_telling(label, shown) else shown
+    return f"{shown}: {label}" if is_informative(label, shown) else shown
 
 
-def is_telling(label: str, shown: str) -> bool:
-    """Tell whether a label says more than its value."""
+def is_informative(label: str, shown: str) -> bool:
+    """Return whether a label says more than its value."""
     slug = build_slug(label)
     return bool(label) and label.casefold() != shown.casefold() and not (slug and slug == build_slug(shown))
 
@@ -149,12 +149,12 @@ def _format_shown(choice: Choice) -> str:
 
 
 def has_empty_choice(item: Input) -> bool:
-    """Tell whether no text is one of the options: builders spell "none" so."""
+    """Return whether no text is one of the options: builders spell "none" so."""
     return any(not clean_line(format_scalar(option.value)) for option in item.options)
 
 
 def is_same(one: JsonValue, other: JsonValue) -> bool:
-    """Tell whether two values are equal in JSON."""
+    """Return whether two values are equal in JSON."""
     # Python holds True to be 1; JSON does not.
     return one == other and isinstance(one, bool) == isinstance(other, bool)
 

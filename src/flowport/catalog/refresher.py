@@ -11,22 +11,24 @@ from typing import Any, Final
 
 import anyio
 
-from flowport.catalog.cache import get_stamp, load_catalogue, save_catalogue
 from flowport.catalog.fetch import fetch_lists
 from flowport.catalog.listing import Catalogue, Listing
-from flowport.catalog.merge import (
-    carry_over,
-    choose_to_reread,
-    get_unread,
-    is_outdated,
-    merge_catalogues,
-    narrow_catalogue,
-    replace_listings,
-    unite_apps,
-)
 from flowport.catalog.name_book import NameBook
 from flowport.catalog.ranking import Places, RankedTool, index_tools, order_listings, rank_tools
 from flowport.catalog.search import get_listing
+from flowport.catalog.snapshots import (
+    carry_over,
+    choose_to_reread,
+    get_stamp,
+    get_unread,
+    is_outdated,
+    load_catalogue,
+    merge_catalogues,
+    narrow_catalogue,
+    replace_listings,
+    save_catalogue,
+    unite_apps,
+)
 from flowport.domain.backoff import Backoff
 from flowport.domain.errors import AppUnsupported, ProviderError, StoreError
 from flowport.domain.models import App, Source
@@ -125,7 +127,7 @@ class Catalog:
         return tuple(one.tool for one in self.ranked)
 
     async def load(self) -> bool:
-        """Merge what an earlier or another process has saved with what was read since; False when there is none."""
+        """Merge what an earlier or another process has saved with what was read since; False when nothing was found."""
         self._file_stamp = get_stamp(self._cache_path)
         cached = load_catalogue(self._cache_path)
         if cached is None:

@@ -194,11 +194,11 @@ def _build_enum(choices: tuple[Choice, ...]) -> list[str]:
 
 def _format_options(choices: tuple[Choice, ...]) -> str:
     described = [(choice, describe_choice(choice)) for choice in choices]
-    telling = ", ".join(text for choice, text in described if text != format_scalar(choice.shown))
-    listed = clean_line(telling, limit=_MAX_OPTION_LABELS_LENGTH)
+    labels = ", ".join(text for choice, text in described if text != format_scalar(choice.shown))
+    listed = clean_line(labels, limit=_MAX_OPTION_LABELS_LENGTH)
     if listed.startswith(tuple(_COLONS)):
         listed = f"One of {listed}"
-    return listed + _SEE_ALL if len(telling) > _MAX_OPTION_LABELS_LENGTH else listed
+    return listed + _SEE_ALL if len(labels) > _MAX_OPTION_LABELS_LENGTH else listed
 
 
 def _format_examples(choices: tuple[Choice, ...]) -> str:

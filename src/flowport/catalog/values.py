@@ -114,7 +114,7 @@ def get_default(item: Input) -> JsonValue:
 
 
 def _is_sendable_default(item: Input, parsed: JsonValue) -> bool:
-    """Tell whether a default of any type is text or a number, or a list of them where the input takes several."""
+    """Return whether a default of any type is text or a number, or a list of them where the input takes several."""
     parts = parsed if item.is_list and isinstance(parsed, list) else [parsed]
     return not any(isinstance(part, bool | list | dict) for part in parts)
 
@@ -187,7 +187,7 @@ def _parse_kind(item: Input, value: JsonValue) -> Parsed:
 
 
 def _is_too_long(item: Input, text: str) -> bool:
-    """Tell whether a text is longer than any input needs whose app names no longest length. Files inside a call are not."""
+    """Return whether a text is longer than any input needs whose app names no longest length. Files inside a call are not."""
     is_text = not item.kind.is_media and get_max_length(item) is None
     return is_text and len(text) > MAX_TEXT_BYTES // 4 and len(text.encode()) > MAX_TEXT_BYTES
 

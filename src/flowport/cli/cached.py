@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import anyio
 
 from flowport.actions.views.app import KnownApp
-from flowport.catalog.cache import build_cache_path, load_catalogue
-from flowport.catalog.merge import narrow_catalogue
+from flowport.catalog.snapshots import build_cache_path, load_catalogue, narrow_catalogue
 from flowport.domain.errors import StoreError
 from flowport.domain.models import Account, Source
 from flowport.providers.registry import build_demo_account, get_demo_plugin, get_plugin

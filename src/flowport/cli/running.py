@@ -11,8 +11,7 @@ from flowport.cli.inputs import build_arguments
 from flowport.cli.results import open_outputs, say_summary, show_result
 from flowport.cli.session import Session, run_session
 from flowport.media.input_files import MediaRules
-from flowport.runs.batch.input_rows import CSV, read_rows
-from flowport.runs.batch.prepare import BatchRequest, InputRow
+from flowport.runs.batch.prepare import CSV, BatchRequest, InputRow, read_rows
 
 
 def run(given: dict[str, Any]) -> int:

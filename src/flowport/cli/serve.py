@@ -162,7 +162,7 @@ async def _serve(settings: Settings | ConfigurationError, serve: Serve, open_all
             await speak(build_stopped_server(settings))
         else:
             async with open_all(settings) as assembly:
-                await speak(build_server(assembly.workspace, assembly.file_threads, assembly.first_listed))
+                await speak(build_server(assembly.workspace, assembly.file_threads, assembly.first_list))
         # What reads standard input cannot be cancelled: the process ends with it still waiting.
         logging.shutdown()
         os._exit(end.code)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Pauses that grow with each failure up to a maximum, limited by a number of tries or an instant."""
+    """Pauses that grow with each failure up to a maximum, limited by a number of tries."""
 
     first_seconds: float
     factor: float = 2.0
@@ -14,23 +14,13 @@ class Backoff:
     longest_seconds: float = math.inf
     tries: int | None = None
     """The number of tries, including the first; None for no limit."""
-    until: float | None = None
-    """The instant after which no try begins, by the clock of `get_pause`; None for no limit."""
     steps: tuple[float, ...] = ()
     """Pauses that come before the first one, where a formula does not fit."""
 
-    def get_pause(self, failures: int, *, now: float = 0.0) -> float | None:
-        """Return the seconds to wait after this many failures in a row (at least 1); None if there is no further try.
-
-        Args:
-            now: The present instant; used only with `until`.
-        """
+    def get_pause(self, failures: int) -> float | None:
+        """Return the seconds to wait after this many failures in a row (at least 1); None if there is no further try."""
         if self.tries is not None and failures >= self.tries:
             return None
-        pause = self._get_pause(failures)
-        return None if self.until is not None and now + pause > self.until else pause
-
-    def _get_pause(self, failures: int) -> float:
         if failures <= len(self.steps):
             return self.steps[failures - 1]
         doublings = failures - len(self.steps) - 1

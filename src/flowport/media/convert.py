@@ -153,7 +153,9 @@ def convert_picture(file: BinaryIO, sniffed: FileFormat, wanted: Wanted, *, argu
 
 def _is_taken(image: "Image.Image", sniffed: FileFormat, size_bytes: int, wanted: Wanted) -> bool:
     """Check whether the file is sent as it is: accepted type and size, upright, in RGB or grey."""
-    return sniffed.mime_type in wanted.types and size_bytes <= wanted.max_bytes and _is_plain(image)
+    is_wanted = sniffed.mime_type in wanted.types and size_bytes <= wanted.max_bytes
+    # Not every reader turns a picture, or shows CMYK the same way.
+    return is_wanted and image.mode != "CMYK" and get_orientation(image) == 1
 
 
 @contextmanager
@@ -255,11 +257,6 @@ def _reduce(image: "Image.Image", argument: str) -> int:
     if reduction > 1:
         request_reduction(image, reduction)
     return reduction
-
-
-def _is_plain(image: "Image.Image") -> bool:
-    """Check whether every reader shows the file the same way: upright and not in CMYK."""
-    return image.mode != "CMYK" and get_orientation(image) == 1
 
 
 def _straighten(image: "Image.Image") -> "Image.Image":

@@ -279,7 +279,10 @@ def _check_url(url: str, argument: str, rules: MediaRules) -> UrlMedia:
         raise build_refusal(argument, f"is not a complete web address{_find_flaw(url)}", _GIVE)
     if "@" in parts.netloc:
         raise build_refusal(argument, "is an address with a user name or password in it", "Give one without.")
-    if parts.scheme != "https" and _get_origin(parts) not in rules.trusted_origins:
+    if (
+        parts.scheme != "https"
+        and f"{parts.scheme}://{parts.netloc.lower()}".removesuffix(":80") not in rules.trusted_origins
+    ):
         problem = f"is an address without encryption ({format_address(url)})"
         raise build_refusal(argument, problem, "Give an https URL, or the full path of a file on this computer.")
     return UrlMedia(url)
@@ -306,10 +309,6 @@ def _split_url(url: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts if is_whole else None
-
-
-def _get_origin(parts: SplitResult) -> str:
-    return f"{parts.scheme}://{parts.netloc.lower()}".removesuffix(":80")
 
 
 def _parse_file_uri(uri: str, argument: str) -> str:

@@ -11,6 +11,7 @@ import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO, Final, TypeAlias
 
 from flowport.media.containers import (
@@ -87,27 +88,20 @@ def _turn(size: _Size, orientation: int) -> _Size:
     return size[::-1] if orientation in SIDEWAYS else size
 
 
-def _read_fields(layout: str, place: int, *, is_height_first: bool = False) -> Callable[[BinaryIO], _Size]:
-    """Return a reader of two fields at a fixed place."""
-
-    def read(file: BinaryIO) -> _Size:
-        """Return width and height."""
-        first, second = struct.unpack(layout, read_at(file, place, struct.calcsize(layout)))
-        return (second, first) if is_height_first else (first, second)
-
-    return read
+def _read_fields(layout: str, place: int, file: BinaryIO) -> _Size:
+    """Return two fields at a fixed place."""
+    first, second = struct.unpack(layout, read_at(file, place, struct.calcsize(layout)))
+    return first, second
 
 
-def _read_text(*patterns: bytes) -> Callable[[BinaryIO], _Size]:
-    """Return a reader of what the groups `w` and `h` of the first matching pattern find."""
+def _read_height_first(layout: str, place: int, file: BinaryIO) -> _Size:
+    return _read_fields(layout, place, file)[::-1]
 
-    def read(file: BinaryIO) -> _Size:
-        """Return width and height."""
-        head = read_at(file, 0, _HEAD_BYTES)
-        found = next(filter(None, (re.search(pattern, head, re.DOTALL) for pattern in patterns)))
-        return int(found["w"]), int(found["h"])
 
-    return read
+def _read_text(pattern: bytes, file: BinaryIO) -> _Size:
+    """Return what the groups `w` and `h` of a pattern find."""
+    found = re.search(pattern, read_at(file, 0, _HEAD_BYTES), re.DOTALL)
+    return (int(found["w"]), int(found["h"])) if found else (0, 0)
 
 
 def _read_window(layout: str, head: bytes, place: int) -> _Size:
@@ -116,7 +110,7 @@ def _read_window(layout: str, head: bytes, place: int) -> _Size:
 
 
 def _read_dpx(file: BinaryIO) -> _Size:
-    return _read_fields(">2I" if read_at(file, 0, 4) == b"SDPX" else "<2I", 772)(file)
+    return _read_fields(">2I" if read_at(file, 0, 4) == b"SDPX" else "<2I", 772, file)
 
 
 _EXR_WINDOW: Final = b"displayWindow\0box2i\0\x10\0\0\0"
@@ -174,26 +168,22 @@ def _read_jxl(file: BinaryIO) -> _Size:
         boxes = walk_boxes(file)
         parts = (part for part in boxes.iterate(boxes.whole) if part.name in {b"jxlc", b"jxlp"})
         head = next(boxes.read(skip(part, 4 if part.name == b"jxlp" else 0), 64) for part in parts)
-    bits = _iterate_bits(head[2:])
-
-    def take(count: int) -> int:
-        """Return the next number of this many bits, lowest first."""
-        return sum(next(bits) << n for n in range(count))
-
-    def take_side() -> int:
-        """Return one side in pixels."""
-        return 8 * (1 + take(5)) if is_small else 1 + take(_JXL_SIDE_BITS[take(2)])
-
-    is_small = bool(take(1))
-    height, ratio = take_side(), take(3)
+    bits = (byte >> n & 1 for byte in head[2:] for n in range(8))
+    is_small = bool(_take(bits, 1))
+    height, ratio = _take_side(bits, is_small=is_small), _take(bits, 3)
     wide, high = _JXL_RATIOS.get(ratio, (0, 1))
-    width = height * wide // high if ratio else take_side()
-    is_default = take(1)
-    return _turn((width, height), 1 + take(3) if not is_default and take(1) else 1)
+    width = height * wide // high if ratio else _take_side(bits, is_small=is_small)
+    is_default = _take(bits, 1)
+    return _turn((width, height), 1 + _take(bits, 3) if not is_default and _take(bits, 1) else 1)
 
 
-def _iterate_bits(data: bytes) -> Iterator[int]:
-    return (byte >> n & 1 for byte in data for n in range(8))
+def _take(bits: Iterator[int], count: int) -> int:
+    """Return the next number of this many bits, lowest first."""
+    return sum(next(bits) << n for n in range(count))
+
+
+def _take_side(bits: Iterator[int], *, is_small: bool) -> int:
+    return 8 * (1 + _take(bits, 5)) if is_small else 1 + _take(bits, _JXL_SIDE_BITS[_take(bits, 2)])
 
 
 _MAX_HEIF_LINKS_BYTES: Final = 256 * 1024
@@ -238,28 +228,28 @@ def _iterate_heif_links(data: bytes) -> Iterator[tuple[int, int]]:
             yield item, int.from_bytes(data[start : start + index_bytes], "big") & mask
 
 
+_PNM: Final = rb"P[1-6Ff]\s+(?:#[^\n]*\n\s*)*(?P<w>\d{1,7})\s+(?P<h>\d{1,7})\s"
+_PAM: Final = rb"P7\nWIDTH (?P<w>\d{1,7})\nHEIGHT (?P<h>\d{1,7})\n"
+_HDR: Final = rb"\n[-+]Y (?P<h>\d{1,7}) [-+]X (?P<w>\d{1,7})\n"
+_HDR_ON_ITS_SIDE: Final = rb"\n[-+]X (?P<w>\d{1,7}) [-+]Y (?P<h>\d{1,7})\n"
+
 SIZE_READERS: Final[Mapping[str, Callable[[BinaryIO], _Size]]] = {
     "heif": _read_heif,
     "tiff": _read_tiff,
-    "tga": _read_fields("<2H", 12),
-    "sgi": _read_fields(">2H", 6),
-    "ras": _read_fields(">2I", 4),
-    "xcf": _read_fields(">2I", 14),
-    "jng": _read_fields(">2I", 16),
-    "qoi": _read_fields(">2I", 4),
-    "psd": _read_fields(">2I", 14, is_height_first=True),
-    "dds": _read_fields("<2I", 12, is_height_first=True),
+    "tga": partial(_read_fields, "<2H", 12),
+    "sgi": partial(_read_fields, ">2H", 6),
+    "ras": partial(_read_fields, ">2I", 4),
+    "xcf": partial(_read_fields, ">2I", 14),
+    "jng": partial(_read_fields, ">2I", 16),
+    "qoi": partial(_read_fields, ">2I", 4),
+    "psd": partial(_read_height_first, ">2I", 14),
+    "dds": partial(_read_height_first, "<2I", 12),
     "pcx": lambda file: _read_window("<4H", read_at(file, 4, 8), 0),
     "dpx": _read_dpx,
     "exr": _read_exr,
-    "pnm": _read_text(
-        rb"P[1-6Ff]\s+(?:#[^\n]*\n\s*)*(?P<w>\d{1,7})\s+(?P<h>\d{1,7})\s",
-        rb"P7\nWIDTH (?P<w>\d{1,7})\nHEIGHT (?P<h>\d{1,7})\n",
-    ),
-    "fits": _read_text(rb"NAXIS1  = *(?P<w>\d{1,7}).*?NAXIS2  = *(?P<h>\d{1,7})"),
-    "hdr": _read_text(
-        rb"\n[-+]Y (?P<h>\d{1,7}) [-+]X (?P<w>\d{1,7})\n", rb"\n[-+]X (?P<w>\d{1,7}) [-+]Y (?P<h>\d{1,7})\n"
-    ),
+    "pnm": lambda file: max(_read_text(_PNM, file), _read_text(_PAM, file)),
+    "fits": partial(_read_text, rb"NAXIS1  = *(?P<w>\d{1,7}).*?NAXIS2  = *(?P<h>\d{1,7})"),
+    "hdr": lambda file: max(_read_text(_HDR, file), _read_text(_HDR_ON_ITS_SIDE, file)),
     "j2k": _read_codestream,
     "jp2": _read_jp2,
     "iff": _read_ilbm,

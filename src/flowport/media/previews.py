@@ -32,7 +32,7 @@ from flowport.media.decode import (
     request_reduction,
 )
 from flowport.media.formats import MAX_HEAD_BYTES, sniff
-from flowport.store.batch_records import RowStatus
+from flowport.store.records import RowStatus
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -36,6 +36,10 @@ _TEXT: Final = 2
 _MAX_TEXT_BYTES: Final = 64
 
 
+_THUMBNAIL_EDGE: Final = 512
+_THUMBNAIL_SHARE: Final = 4
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """One picture of the file."""
@@ -101,19 +105,11 @@ def find_main_page(tiff: Tiff) -> Page | None:
     if not row:
         return None
     first, largest = row[0], max(row, key=lambda page: page.area)
-    main = largest if _looks_like_thumbnail(first, largest) else first
+    is_thumbnail = max(first.width, first.height) <= _THUMBNAIL_EDGE and first.area * _THUMBNAIL_SHARE <= largest.area
+    main = largest if is_thumbnail else first
     hidden = max((page.area for page in whole if page.index is None), default=0)
     copies = max((page.area for page in whole if page.is_reduced), default=0)
     return main if main.area >= max(hidden, copies) else None
-
-
-_THUMBNAIL_EDGE: Final = 512
-_THUMBNAIL_SHARE: Final = 4
-
-
-def _looks_like_thumbnail(page: Page, other: Page) -> bool:
-    is_small = max(page.width, page.height) <= _THUMBNAIL_EDGE
-    return is_small and page.area * _THUMBNAIL_SHARE <= other.area
 
 
 _Directory = Mapping[int, tuple[int, ...] | bytes]

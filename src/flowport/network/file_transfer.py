@@ -52,11 +52,9 @@ class Sink(Protocol[T_co]):
 
     def write(self, piece: bytes, /) -> object:
         """Take the next piece; an OSError ends the fetch."""
-        ...
 
     def finish(self, fetched: Fetched, /) -> T_co:
         """Return what the fetch is to return; called once, on the thread of the last `write`, when all of it came."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,23 +158,7 @@ class Balance:
     available_credits: float
 
 
-@dataclass(frozen=True, slots=True)
-class UploadPlace:
-    """Where the provider takes one file."""
-
-    put_url: str = field(repr=False)
-    """Signed; good for `put_seconds`."""
-    headers: Mapping[str, str]
-    """To be sent with the file, letter by letter, and no key beside them."""
-    put_seconds: float
-    asset_url: str = field(repr=False)
-    """What a run is given in the place of the file."""
-    asset_seconds: float
-    """How long the file lives there."""
-    provider_upload_id: str
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UploadedFile:
     """A file that the provider took inside the request for it."""
 
@@ -183,6 +167,17 @@ class UploadedFile:
     asset_seconds: float
     """How long the file lives there."""
     provider_upload_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadPlace(UploadedFile):
+    """Where the provider takes one file, and what it is there."""
+
+    put_url: str = field(repr=False)
+    """Signed; good for `put_seconds`."""
+    headers: Mapping[str, str]
+    """To be sent with the file, letter by letter, and no key beside them."""
+    put_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +228,6 @@ class BulkStatus(Protocol):
 
     def build_request(self, provider_run_ids: Sequence[str]) -> ApiRequest:
         """Return the request for the status of these runs, at most `most`."""
-        ...
 
     def parse(self, answer: ApiAnswer, provider_run_ids: Sequence[str], *, now: float) -> Mapping[str, RunStatus]:
         """Return the status of the runs by their ids, each as a poll of it alone would; one that is missing is polled alone.
@@ -245,7 +239,6 @@ class BulkStatus(Protocol):
         Raises:
             ProviderError: The answer is a refusal, or describes none of them.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +262,6 @@ class Webhooks(Protocol):
             headers: Names in lower case.
             now: In seconds since 1970.
         """
-        ...
 
     def parse(self, body: bytes) -> WebhookEvent:
         """Return what an event says.
@@ -277,7 +269,6 @@ class Webhooks(Protocol):
         Raises:
             ValueError: It names no run.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,15 +316,12 @@ class Provider(Protocol):
     @property
     def alternatives(self) -> Sequence["Provider"]:
         """The same provider in its other path families, to be tried in order when the lists of this one do not exist."""
-        ...
 
     def build_headers(self, api_key: str, host: str) -> Mapping[str, str]:
         """Return the headers that every request to this host carries."""
-        ...
 
     def build_list_queries(self) -> Sequence[ListQuery]:
         """Return the requests that list apps: own ones first."""
-        ...
 
     def parse_list(self, answer: ApiAnswer, *, is_own: bool) -> AppList:
         """Return the apps of a list, without definitions.
@@ -341,7 +329,6 @@ class Provider(Protocol):
         Raises:
             ProviderError: The answer is a refusal, or no list.
         """
-        ...
 
     def describe_app(self, app: App, *, read_at: float) -> Conversation[App]:
         """Return the app with its inputs.
@@ -350,19 +337,15 @@ class Provider(Protocol):
             ProviderError: An answer is a refusal, or not this app's definition.
             AppUnsupported: The definition cannot become a tool.
         """
-        ...
 
     def build_start_request(self, app: App, inputs: Mapping[str, JsonValue]) -> ApiRequest:
         """Return the request that starts a run. Each one that is sent may cost money."""
-        ...
 
     def parse_start(self, answer: ApiAnswer) -> StartOutcome:
         """Return whether the run was started; never raises for an answer."""
-        ...
 
     def build_status_request(self, provider_run_id: str) -> ApiRequest:
         """Return the request for the status of a run."""
-        ...
 
     def parse_status(self, answer: ApiAnswer, *, now: float) -> RunStatus:
         """Return the status of a run.
@@ -373,4 +356,3 @@ class Provider(Protocol):
         Raises:
             ProviderError: The answer is a refusal, or breaks the contract.
         """
-        ...

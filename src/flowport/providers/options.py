@@ -87,11 +87,10 @@ def find_options(holder: Mapping[str, Any]) -> Any:
     """Return the choices in the description of a select input, under whichever key; None when it has none."""
     config = holder.get("config")
     holders = (holder, config) if isinstance(config, Mapping) else (holder,)
-    return next((part for one in holders for key in _GROUP_KEYS if _is_filled(part := one.get(key))), None)
-
-
-def _is_filled(part: Any) -> bool:
-    return isinstance(part, list | dict) and bool(part)
+    return next(
+        (part for one in holders for key in _GROUP_KEYS if (part := one.get(key)) and isinstance(part, list | dict)),
+        None,
+    )
 
 
 def _format_label(choice: _Found, *, is_shared: bool) -> str:
@@ -113,7 +112,7 @@ def _iterate(app_id: str, found: Any, headings: tuple[str, ...]) -> Iterator[_Fo
             yield _Found(item, str(item), headings)
         elif isinstance(item, dict):
             yield from _iterate_item(app_id, item, headings, takes_labels=takes_labels)
-        elif _is_pair(item):
+        elif isinstance(item, list) and [type(part) for part in item] == [str, list]:
             yield from _iterate(app_id, item[1], (*headings, _cut(item[0])))
 
 
@@ -187,11 +186,6 @@ def _cannot_be_chosen(item: dict[str, Any]) -> bool:
 
 def _is_heading(item: dict[str, Any]) -> bool:
     return any(isinstance(item.get(key), str) and item[key].lower() in _HEADINGS for key in _TYPE_KEYS)
-
-
-def _is_pair(item: Any) -> bool:
-    """Check whether a list is a heading with the list of what lies below it."""
-    return isinstance(item, list) and [type(part) for part in item] == [str, list]
 
 
 def _cut(text: str) -> str:

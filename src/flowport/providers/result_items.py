@@ -75,7 +75,7 @@ def iterate_items(result: Mapping[str, Any]) -> Iterator[Item]:
         value = result[key]
         if key in _KINDS:
             items = _iterate(value, _KINDS[key], 0)
-        elif isinstance(value, list | dict) or key in _TEXT_KEYS | _FILE_KEYS or _is_file(value):
+        elif isinstance(value, list | dict) or key in _TEXT_KEYS | _FILE_KEYS or read_file(value, is_address=False):
             found = _iterate(value, OutputKind.FILE, 0)
             items = (item for item in found if _is_new(item, seen, is_expected=key in _TEXT_KEYS | _FILE_KEYS))
         else:
@@ -116,15 +116,11 @@ def guess_kind(url: str, otherwise: OutputKind) -> OutputKind:
     return OutputKind(word) if word in {"image", "video", "audio"} else otherwise
 
 
-def _is_file(value: Any) -> bool:
-    return bool(read_file(value, is_address=False))
-
-
 def _iterate(value: Any, kind: OutputKind, depth: int) -> Iterator[Item]:
     if _is_nothing(value):
         return
     if depth > _MAX_DEPTH:
-        yield _leave_unread(value)
+        yield UnreadItem(keep_beginning(value))
     elif isinstance(value, list):
         for part in value:
             yield from _iterate(part, kind, depth + 1)
@@ -147,7 +143,7 @@ def _read_plain(value: Any, kind: OutputKind) -> Item:
         return _build(url, kind)
     if not isinstance(value, str) or _ADDRESS.match(value):
         # A sentence may begin with a word and a colon; an address goes on without a space.
-        return _leave_unread(value)
+        return UnreadItem(keep_beginning(value))
     return FoundItem(OutputKind.TEXT, text=value.strip()[:MAX_TEXT])
 
 
@@ -171,7 +167,7 @@ def _iterate_mapping(item: Mapping[str, Any], kind: OutputKind, depth: int) -> I
         # Any of them may be the result.
         yield FoundItem(OutputKind.TEXT, text=" ".join(_format_further(addresses, []))[:MAX_TEXT])
     else:
-        yield _leave_unread(item)
+        yield UnreadItem(keep_beginning(item))
 
 
 def _iterate_below(item: Mapping[str, Any], kind: OutputKind, depth: int) -> Iterator[Item]:
@@ -211,10 +207,6 @@ def _choose_only(addresses: list[tuple[str, str]], kind: OutputKind) -> list[str
 
 def _build(url: str, kind: OutputKind, text: str = "", about: Mapping[str, Any] | None = None) -> FoundItem:
     return FoundItem(guess_kind(url, kind) if kind is OutputKind.FILE else kind, url, text, about or {})
-
-
-def _leave_unread(value: Any) -> UnreadItem:
-    return UnreadItem(keep_beginning(value))
 
 
 def keep_beginning(value: Any) -> str:

@@ -1,26 +1,187 @@
-"""Record what was delivered to whom, once it was written, and which calls wait no longer."""
+"""Who calls, whether the answer reached them, and what of a run was delivered by it.
+
+A handler returns before its answer is written, so it cannot know whether it was. It registers a listener with the exchange,
+and the transport reports whether the answer was written.
+"""
 
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Final
+from enum import Enum, auto
+from typing import Final, Protocol, TypeAlias
 
 import anyio
 
 from flowport.domain.errors import StoreError
 from flowport.domain.models import Run
 from flowport.domain.run_events import Delivered, DeliveryCancelled, Reported, RunEvent
-from flowport.runs.calls import Caller, Exchange
+from flowport.domain.spending import Consent
 from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Clock
 from flowport.runtime.failpoints import Failpoint, trigger
 from flowport.store.interface import Store
 
+RequestId: TypeAlias = str | int
+
+
 logger = logging.getLogger(__name__)
 
 MAX_CONNECTIONS: Final = 200
+
 MAX_DELIVERED: Final = 20
 """Runs that are remembered of one connection: the last may be erased."""
+
+
+class AnswerListener(Protocol):
+    """Receives the reports about one answer."""
+
+    def note_written(self) -> None:
+        """The answer was written to the client."""
+
+    def note_cancelled(self) -> None:
+        """The client cancelled the request although its answer was written."""
+
+    def note_left(self) -> None:
+        """The client no longer waits, and the answer was not written."""
+
+
+class _State(Enum):
+    OPEN = auto()
+    WRITTEN = auto()
+    CANCELLED = auto()
+    DISCONNECTED = auto()
+
+
+class Exchange:
+    """One request in progress. Its methods are called only on the event loop."""
+
+    def __init__(self, request_id: RequestId | None = None) -> None:
+        """Open an exchange; `request_id` is the client's id of the request."""
+        self.request_id = request_id
+        self._state = _State.OPEN
+        self._listener: AnswerListener | None = None
+        self._on_left: Callable[[], None] | None = None
+        self._on_closed: Callable[[], None] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the client is connected and waits for the answer."""
+        return self._state is _State.OPEN
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the answer was written to the client."""
+        return self._state is _State.WRITTEN
+
+    @property
+    def is_disconnected(self) -> bool:
+        """Whether the client disconnected or cancelled the request before it was answered."""
+        return self._state in {_State.CANCELLED, _State.DISCONNECTED}
+
+    @property
+    def listener(self) -> AnswerListener | None:
+        """The listener of this exchange; None if the answer delivers nothing."""
+        return self._listener
+
+    def set_on_left(self, on_left: Callable[[], None]) -> None:
+        """Call `on_left` once if the client disconnects or cancels before the answer; immediately if it already has."""
+        if self.is_disconnected:
+            on_left()
+        else:
+            self._on_left = on_left
+
+    def set_on_closed(self, on_closed: Callable[[], None]) -> None:
+        """Call `on_closed` once when the client no longer waits, whether or not it got the answer; the exchange is open."""
+        self._on_closed = on_closed
+
+    def expect(self, listener: AnswerListener) -> None:
+        """Register the listener for the answer that is about to be given to the transport."""
+        if not self.is_disconnected:
+            self._listener = listener
+
+    def withdraw(self) -> None:
+        """Remove the listener, because a different answer is given."""
+        listener, self._listener = self._listener, None
+        if listener is not None and self._state is not _State.WRITTEN:
+            listener.note_left()
+
+    def note_written(self) -> None:
+        """Record that the transport wrote the answer."""
+        before = self._state
+        if before in {_State.WRITTEN, _State.DISCONNECTED}:
+            return
+        self._state = _State.WRITTEN
+        self._on_left = None
+        self._close()
+        if self._listener is not None:
+            self._listener.note_written()
+            if before is _State.CANCELLED:
+                self._listener.note_cancelled()
+
+    def note_cancelled(self) -> None:
+        """Record that the client cancelled the request. An answer on its way may still be written."""
+        if self._state is _State.WRITTEN and self._listener is not None:
+            self._listener.note_cancelled()
+        self._leave(_State.CANCELLED)
+
+    def note_disconnected(self) -> None:
+        """Record that the client disconnected; nothing reaches it any more."""
+        self._leave(_State.DISCONNECTED)
+        if self._state is _State.CANCELLED:
+            self._state = _State.DISCONNECTED
+        if self._state is _State.DISCONNECTED:
+            self._listener = None
+
+    def _leave(self, state: _State) -> None:
+        if self._state is not _State.OPEN:
+            return
+        self._state = state
+        if self._listener is not None:
+            self._listener.note_left()
+        self._close()
+        on_left, self._on_left = self._on_left, None
+        if on_left is not None:
+            on_left()
+
+    def _close(self) -> None:
+        on_closed, self._on_closed = self._on_closed, None
+        if on_closed is not None:
+            on_closed()
+
+
+class Caller(Protocol):
+    """Who asks, whatever the request came by: a protocol, a terminal or a page.
+
+    It offers its exchange and not only `is_disconnected()`: a delivery is recorded when the answer was written, which is
+    after the handler has returned, so the handler registers a listener there. The connection tells which equal calls are
+    meant as separate runs, and the arrival bounds the wait.
+    """
+
+    @property
+    def arrived_at_seconds(self) -> float:
+        """Monotonic seconds at which the call arrived; the wait budget counts from it."""
+
+    @property
+    def owner(self) -> str:
+        """Whose runs are meant."""
+
+    @property
+    def connection(self) -> str:
+        """What the call came over; calls of one connection have the same."""
+
+    @property
+    def client(self) -> str:
+        """What the client calls itself, cleaned; empty when it does not say."""
+
+    @property
+    def exchange(self) -> Exchange:
+        """The request: it knows whether the client is disconnected, and whether the answer was written."""
+
+    async def report(self, elapsed_seconds: float, message: str, /) -> None:
+        """Report progress: a number that only grows, and a message for a person."""
+
+    async def confirm(self, question: str, patience_seconds: float, /) -> Consent:
+        """Ask the person a question and wait so many seconds for the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +276,7 @@ class Deliveries:
             self.delivered.note(run_id, owner=delivery.owner, connection=delivery.connection)
         boot = self._clock.boot_time()
         event = Delivered(at, delivery.client, boot.boot_id if boot else "", boot.seconds if boot else None)
-        self._spawn(delivery, event, ended_call_id=delivery.call_id, on_end=lambda: self._forget(pending))
+        self._spawn(delivery, event, pending)
         return at
 
     def note_cancelled(self, delivery: Delivery, delivered_at: float) -> None:
@@ -131,28 +292,22 @@ class Deliveries:
     def _forget(self, pending: "_PendingAnswer") -> None:
         self._pending.pop(pending, None)
 
-    def _spawn(
-        self,
-        delivery: Delivery,
-        event: RunEvent,
-        *,
-        ended_call_id: str = "",
-        on_end: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._supervisor.spawn(f"delivery of {delivery.run_id}", self._record, delivery, event, ended_call_id, on_end)
+    def _spawn(self, delivery: Delivery, event: RunEvent, pending: "_PendingAnswer | None" = None) -> None:
+        self._supervisor.spawn(f"delivery of {delivery.run_id}", self._record, delivery, event, pending)
 
-    async def _record(
-        self, delivery: Delivery, event: RunEvent, ended_call_id: str, on_end: Callable[[], None]
-    ) -> None:
+    async def _record(self, delivery: Delivery, event: RunEvent, pending: "_PendingAnswer | None") -> None:
+        """Record an event of a delivery; its call waits no longer once the answer is no longer pending."""
         # Also at the end of the process, which comes when the client has read the last answer.
         with anyio.CancelScope(shield=True):
             try:
+                ended_call_id = delivery.call_id if pending is not None else ""
                 await self._store.record(delivery.run_id, event, ended_call_id=ended_call_id)
             except StoreError as exc:
                 # It counts as undelivered, so an equal call gets the same result once more.
                 logger.warning("that run %s was delivered could not be recorded: %s", delivery.run_id, exc)
             finally:
-                on_end()
+                if pending is not None:
+                    self._forget(pending)
 
     async def _leave(self, call_id: str) -> None:
         with anyio.CancelScope(shield=True):

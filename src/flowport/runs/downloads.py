@@ -214,29 +214,32 @@ class OutputSaver:
 
     async def save_all(self, run: Run, account: OpenAccount, *, only: Collection[int]) -> Saved:
         """Try to save these outputs of a run, all at once, and record each result."""
-        origins = await account.fetch_file_origins()
-        saved: dict[int, Output] = {}
-        outcomes: dict[Outcome, set[int]] = {outcome: set() for outcome in Outcome}
-
-        places = self._places.setdefault(run.batch_id or run.id, anyio.Semaphore(MAX_FETCHES))
-
-        async def save(output: Output) -> None:
-            """Save one output and record the result."""
-            async with places:
-                url = await account.localize(output.url or "")
-                saved[output.n], outcome = await self._save(run, output, url, FetchRules(trusted_origins=origins))
-            outcomes[outcome].add(output.n)
-            await self._note(run, saved[output.n])
-
+        rules = FetchRules(trusted_origins=await account.fetch_file_origins())
+        saved: dict[int, tuple[Output, Outcome]] = {}
         wanted = [output for output in run.outputs if output.n in only]
         async with anyio.create_task_group() as group:
             for output in wanted[1:]:
-                group.start_soon(save, output)
+                group.start_soon(self._save_one, run, output, account, rules, saved)
             for output in wanted[:1]:
-                await save(output)
-        expired, unfit = frozenset(outcomes[Outcome.EXPIRED]), frozenset(outcomes[Outcome.UNFIT])
-        outputs = tuple(saved.get(output.n, output) for output in run.outputs)
+                await self._save_one(run, output, account, rules, saved)
+        outcomes = {kind: frozenset(n for n, (_, outcome) in saved.items() if outcome is kind) for kind in Outcome}
+        expired, unfit = outcomes[Outcome.EXPIRED], outcomes[Outcome.UNFIT]
+        outputs = tuple(saved[output.n][0] if output.n in saved else output for output in run.outputs)
         return Saved(replace(run, outputs=outputs), expired | unfit | outcomes[Outcome.FAILED], expired, unfit)
+
+    async def _save_one(
+        self,
+        run: Run,
+        output: Output,
+        account: OpenAccount,
+        rules: FetchRules,
+        saved: dict[int, tuple[Output, Outcome]],
+    ) -> None:
+        """Save one output, record the result and add it to `saved`."""
+        async with self._places.setdefault(run.batch_id or run.id, anyio.Semaphore(MAX_FETCHES)):
+            url = await account.localize(output.url or "")
+            saved[output.n] = await self._save(run, output, url, rules)
+        await self._note(run, saved[output.n][0])
 
     async def _note(self, run: Run, output: Output) -> None:
         try:

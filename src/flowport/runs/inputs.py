@@ -8,8 +8,9 @@ sent the run ends unsent.
 import base64
 import logging
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Final, assert_never
@@ -181,12 +182,11 @@ class InputPreparer:
         if url.startswith("https:") and self._is_fresh(output) and not account.is_sandbox:
             return url
         if url and not output.link:
-
-            def decode(rules: MediaRules) -> HeldSource:
-                """Return the bytes of a result that came inside the provider's answer and was not saved."""
-                return HeldSource(parse_data_uri(url, argument=item.argument, max_bytes=rules.max_inline_bytes))
-
-            return await self._send_source(decode, item, job)
+            # The bytes came inside the provider's answer and were not saved.
+            rules = await build_rules(account, ())
+            parse = partial(parse_data_uri, url, argument=item.argument, max_bytes=rules.max_inline_bytes)
+            data = await anyio.to_thread.run_sync(parse, limiter=self._threads)
+            return await self._send_source(HeldSource(data), item, job, rules)
         if not output.saved_path:
             problem = f"names output {output.n} of {media.run.id}, whose link has expired and which was not saved"
             raise build_refusal(item.argument, problem, "Give another file, or run that app again.")
@@ -224,22 +224,12 @@ class InputPreparer:
             return await self._send_path(path, item, job)
 
     async def _send_path(self, path: Path, item: MediaInput, job: _Preparation) -> str:
-        return await self._send_source(lambda rules: DiskSource(path, rules.roots), item, job, roots=(path.parent,))
+        rules = await build_rules(job.account, (path.parent,))
+        return await self._send_source(DiskSource(path, rules.roots), item, job, rules)
 
-    async def _send_source(
-        self,
-        build_source: Callable[[MediaRules], Source],
-        item: MediaInput,
-        job: _Preparation,
-        roots: tuple[Path, ...] = (),
-    ) -> str:
+    async def _send_source(self, source: Source, item: MediaInput, job: _Preparation, rules: MediaRules) -> str:
         """Check a file as if the call had named it, and send it."""
-        rules = await build_rules(job.account, roots)
-
-        def work() -> FileMedia:
-            """Read and check the file."""
-            return examine(build_source(rules), argument=item.argument, kind=item.kind, rules=rules)
-
+        work = partial(examine, source, argument=item.argument, kind=item.kind, rules=rules)
         return await self._send_file(await anyio.to_thread.run_sync(work, limiter=self._threads), item, job)
 
     async def _send_file(self, media: FileMedia, item: MediaInput, job: _Preparation) -> str:

@@ -3,14 +3,27 @@
 The store is the record; this list is newer, and a waiting handler reads it instead of the disk.
 """
 
+import logging
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 import anyio
 
+from flowport.domain.backoff import Backoff
+from flowport.domain.errors import StoreError
 from flowport.domain.models import Run, RunState, Urgency
+from flowport.domain.run_events import RunEvent, apply
+from flowport.runtime.clock import Clock
+from flowport.store.interface import Store
+from flowport.store.records import BatchProgress
+
+logger = logging.getLogger(__name__)
+
+FAILED_WRITE: Final = Backoff(300.0, 1.0, tries=8, steps=(0.5, 2.0, 10.0, 30.0, 60.0, 120.0))
+"""Between retries for a run that has ended; after the last one it stays among the live runs and in the log only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +142,10 @@ class LiveRuns:
             if not entry.is_settled:
                 self._wake_batch(entry.run)
 
-    def note_unwritten(self, run_id: str) -> None:
-        """Keep a run here although it is over, because the store could not take its last change."""
-        entry = self._entries.get(run_id)
-        if entry is not None:
-            entry.is_unwritten = True
+    def note_unwritten(self, run_id: str, *, is_unwritten: bool = True) -> None:
+        """Keep a run here although it is over while the store could not take its last change."""
+        if (entry := self._entries.get(run_id)) is not None:
+            entry.is_unwritten = is_unwritten
 
     def note_refused(self, run_id: str, reason: str) -> None:
         """Record that the run failed for a reason that holds for every run of its account, and wake the waiters of its batch."""
@@ -150,12 +162,6 @@ class LiveRuns:
         entry = self._entries.get(run_id)
         if entry is not None:
             entry.is_unwanted = True
-
-    def note_written(self, run_id: str) -> None:
-        """Record that the store has every change again."""
-        entry = self._entries.get(run_id)
-        if entry is not None:
-            entry.is_unwritten = False
 
     def update(self, run: Run, *, is_saving: bool | None = None, problem: str = "") -> None:
         """Set the new state of a run and wake its waiters."""
@@ -187,3 +193,88 @@ class LiveRuns:
             self._live.discard(run.id)
         else:
             self._live.add(run.id)
+
+
+class PendingWrites:
+    """Records events in their order, and keeps those that the store cannot take yet."""
+
+    def __init__(self, store: Store, live_runs: LiveRuns, clock: Clock) -> None:
+        self._store = store
+        self._live_runs = live_runs
+        self._clock = clock
+        self._pending: dict[str, deque[tuple[RunEvent, int]]] = {}
+
+    async def record(self, run: Run, event: RunEvent) -> Run:
+        """Record an event, and before it the pending ones of the same run.
+
+        Returns:
+            The run as the store has it, or, while the event is pending, as it will be. Its lease is another one if another
+            process has claimed it.
+        """
+        self._pending.setdefault(run.id, deque()).append((event, run.lease))
+        return await self.flush(apply(run, event))
+
+    async def flush(self, run: Run) -> Run:
+        """Record the pending events of a run, which has had them already; without any, nothing is done."""
+        pending = self._pending.get(run.id)
+        kept = run
+        while pending:
+            try:
+                outcome = await self._store.record(run.id, *pending[0])
+            except StoreError as exc:
+                self._live_runs.note_unwritten(run.id)
+                provider_run_id = run.provider_run_id or "without an id"
+                logger.error(  # noqa: TRY400 - the sentence of the error says all
+                    "run %s (%s at the provider) is %s, which is not recorded: %s",
+                    run.id,
+                    provider_run_id,
+                    run.state,
+                    exc,
+                )
+                return run
+            kept = outcome.run or run
+            pending.popleft()
+        if self._pending.pop(run.id, None) is not None:
+            self._live_runs.note_unwritten(run.id, is_unwritten=False)
+        return kept
+
+    async def flush_at_end(self, run: Run) -> None:
+        """Retry the pending events of a run that has ended, with increasing delays, up to a limit."""
+        failures = 0
+        while run.id in self._pending:
+            await self.flush(run)
+            failures += 1
+            if run.id not in self._pending or (pause := FAILED_WRITE.get_pause(failures)) is None:
+                return
+            await self._clock.sleep(pause)
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run as it stands, with what only this process knows of it."""
+
+    run: Run
+    elapsed_seconds: float
+    """From the acceptance to the end, or to now."""
+    problem: str = ""
+    """Why the last poll failed; empty when it did not."""
+    is_saving: bool = False
+    """Whether its outputs are still being saved."""
+    is_joined: bool = False
+    """Whether the call that is answered joined it instead of starting it."""
+    progress: str = ""
+    """How far it is, as a sentence for a person; empty once it is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchView:
+    """A batch as it stands."""
+
+    run: Run
+    batch_progress: BatchProgress
+    elapsed_seconds: float
+    """From the acceptance to the end, or to now."""
+    problem: str = ""
+    """Why it cannot go on just now; empty when it can."""
+    is_joined: bool = False
+    """Whether the call that is answered joined it instead of starting it."""

@@ -1,11 +1,14 @@
 """Poll one run to its end, and record each status that its provider reports."""
 
 import logging
-from dataclasses import dataclass
+import math
+import statistics
+from collections import deque
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from flowport.domain.errors import Operation, ProviderBroken, ProviderError, ProviderRejected
+from flowport.domain.errors import Operation, ProviderBroken, ProviderError, ProviderRejected, StoreError
 from flowport.domain.models import Run, RunState, Urgency
 from flowport.domain.run_events import Finished, Polled
 from flowport.domain.text import format_quoted
@@ -13,15 +16,96 @@ from flowport.network.account import OpenAccount
 from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.interface import RunStatus
 from flowport.providers.parsing import MAX_DETAIL_LENGTH, clean_detail
-from flowport.runs.durations import DurationBook
-from flowport.runs.live import LiveRun, LiveRuns
-from flowport.runs.pending_writes import PendingWrites
-from flowport.runs.poll_schedule import LOST_AFTER_SECONDS, PollState, note_failure, note_poll
+from flowport.runs.live import LiveRun, LiveRuns, PendingWrites
 from flowport.runs.poller import AccountPoller, PollSlot
+from flowport.runs.steps import LOST_AFTER_SECONDS, UNKNOWN_SECONDS, PollState, note_failure, note_poll
 from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Clock, Pace
 from flowport.runtime.failpoints import Failpoint, trigger
 from flowport.store.interface import Store
+from flowport.store.records import MIN_DURATIONS
+
+logger = logging.getLogger(__name__)
+
+_MAX_UNREAD_SHOWN: Final = 3
+
+PATIENCE_SECONDS: Final = 50.0
+"""How long a call usually waits for its run."""
+
+MAX_DURATIONS: Final = 200
+"""Of the runs of an app that ended in this process, the latest count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """How long an app's runs take."""
+
+    median_seconds: float
+    most_seconds: float
+    """Nine of ten took no longer."""
+
+
+@dataclass(slots=True)
+class _AppDurations:
+    """What is known of one app on one account."""
+
+    history: tuple[float, ...]
+    """From the store; it stays, because these durations are exact."""
+    newer: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_DURATIONS))
+    usual: Usual | None = None
+    """Of all of them; None when it is to be worked out."""
+
+    def get_usual(self) -> Usual | None:
+        """Return what is usual; None when nothing is known."""
+        if self.usual is None and (self.history or self.newer):
+            seconds = sorted((*self.history, *self.newer))
+            self.usual = Usual(statistics.median(seconds), seconds[math.ceil(0.9 * len(seconds)) - 1])
+        return self.usual
+
+
+class DurationBook:
+    """Answers how long a run of an app usually takes."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._apps: dict[tuple[str, str], _AppDurations] = {}
+
+    async def load(self, account_id: str, app_id: str) -> None:
+        """Read the durations of an app from the store, once; without it the durations stay unknown."""
+        if (account_id, app_id) in self._apps:
+            return
+        try:
+            seconds = await self._store.get_durations(account_id=account_id, app_id=app_id)
+        except StoreError as exc:
+            logger.info("how long earlier runs of %s took could not be read: %s", app_id, exc)
+            return
+        # Another task may have loaded them meanwhile, and recorded newer ones.
+        self._apps.setdefault((account_id, app_id), _AppDurations(tuple(seconds)))
+
+    def note(self, account_id: str, app_id: str, *, alive_seconds: float, over_seconds: float) -> None:
+        """Record a run that has just succeeded, if the earlier ones are known.
+
+        Args:
+            alive_seconds: The age at which it was last seen running; 0 when the first poll found it over.
+            over_seconds: The age at which it was seen over.
+        """
+        known = self._apps.get((account_id, app_id))
+        if known is not None:
+            known.newer.append((alive_seconds + over_seconds) / 2)
+            known.usual = None
+
+    def get_usual_seconds(self, account_id: str, app_id: str) -> float:
+        """Return the median; a general one while nothing is known."""
+        known = self._apps.get((account_id, app_id))
+        usual = known.get_usual() if known is not None else None
+        return UNKNOWN_SECONDS if usual is None else usual.median_seconds
+
+    def get_usual(self, account_id: str, app_id: str) -> Usual | None:
+        """Return what a person may expect; None while too few runs are known."""
+        known = self._apps.get((account_id, app_id))
+        if known is None or len(known.history) + len(known.newer) < MIN_DURATIONS:
+            return None
+        return known.get_usual()
 
 
 async def fetch_status(run: Run, account: OpenAccount, clock: Clock) -> RunStatus:
@@ -52,23 +136,6 @@ async def poll_once(run: Run, account: OpenAccount, clock: Clock) -> RunStatus:
 def is_unknown_there(error: ProviderError) -> bool:
     """Return whether the provider says that there is no such run."""
     return isinstance(error, ProviderRejected) and error.status == 404  # noqa: PLR2004
-
-
-logger = logging.getLogger(__name__)
-
-_MAX_UNREAD_SHOWN: Final = 3
-
-PATIENCE_SECONDS: Final = 50.0
-"""How long a call usually waits for its run."""
-
-
-@dataclass(frozen=True, slots=True)
-class PollResult:
-    """How polling a run has ended."""
-
-    run: Run
-    is_ours: bool
-    """Whether this process wrote the end, and so has its outputs to save."""
 
 
 class RunPoller:
@@ -105,11 +172,11 @@ class RunPoller:
         self._unknown_words: set[tuple[str, str]] = set()
         """By provider; each is logged once."""
 
-    async def follow(self, run: Run, account: OpenAccount) -> PollResult:
-        """Return the run when it is over, or its last known state when polling it was stopped."""
+    async def follow(self, run: Run, account: OpenAccount) -> Run:
+        """Return the run when it is over, or its last known state when polling stopped or another process claimed it."""
         entry = self._live_runs.get(run.id)
         if entry is None:
-            return PollResult(run, is_ours=False)
+            return run
         if account.limiter.limit:
             await self._durations.load(run.account_id, run.app_id)
         poller = self._get_poller(account)
@@ -118,15 +185,13 @@ class RunPoller:
         with poller.open_poll_slot(entry, age, get_usual_seconds) as slot:
             return await self._poll_to_the_end(run, account, poller, slot)
 
-    async def _poll_to_the_end(
-        self, run: Run, account: OpenAccount, poller: AccountPoller, slot: PollSlot
-    ) -> PollResult:
+    async def _poll_to_the_end(self, run: Run, account: OpenAccount, poller: AccountPoller, slot: PollSlot) -> Run:
         lost_since: float | None = None
         while True:
             try:
                 status = await poller.wait_for_turn(slot)
                 if not self._is_wanted(slot.entry):
-                    return PollResult(run, is_ours=False)
+                    return run
                 trigger(Failpoint.WHILE_FOLLOWING)
                 status = status or await poll_once(run, account, self._clock)
             except ProviderError as exc:
@@ -149,7 +214,7 @@ class RunPoller:
             noted = await self._note_status(run, status, problem=_format_unknown_word(account, status))
             if noted.lease != run.lease:
                 # Another process has claimed it.
-                return PollResult(noted, is_ours=False)
+                return noted
             run = noted
 
     def _get_poller(self, account: OpenAccount) -> AccountPoller:
@@ -200,11 +265,11 @@ class RunPoller:
         if status.state is run.state:
             await self._writer.flush(run)
         else:
-            run = (await self._writer.record(run, Polled(status.state, self._clock.now()))).run
+            run = await self._writer.record(run, Polled(status.state, self._clock.now()))
         self._live_runs.update(run, problem=problem)
         return run
 
-    async def _finish(self, run: Run, status: RunStatus, *, failure: str) -> PollResult:
+    async def _finish(self, run: Run, status: RunStatus, *, failure: str) -> Run:
         """Record the end. The price counts as spent whatever the end: no provider here says that a failure is free."""
         now = self._clock.now()
         if (entry := self._live_runs.get(run.id)) is not None:
@@ -218,9 +283,7 @@ class RunPoller:
             spent_credits=(run.price_credits or 0.0) if status.cost_credits is None else status.cost_credits,
             is_cost_reported=status.cost_credits is not None,
         )
-        written = await self._writer.record(run, end)
-        # Where another process recorded the end first, it saves the outputs.
-        return PollResult(written.run, is_ours=not written.is_stale)
+        return await self._writer.record(run, end)
 
 
 def _format_unknown_word(account: OpenAccount, status: RunStatus) -> str:

@@ -1,4 +1,4 @@
-"""Poll the live runs of one account, each alone or several by bulk status, as `poll_schedule` decides."""
+"""Poll the live runs of one account, each alone or several by bulk status, as `steps` decides."""
 
 import heapq
 import itertools
@@ -18,7 +18,7 @@ from flowport.network.account import OpenAccount
 from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.interface import RunStatus
 from flowport.runs.live import LiveRun
-from flowport.runs.poll_schedule import (
+from flowport.runs.steps import (
     FAILED_POLL,
     LAST_STARTS_MINUTES,
     POLLS_IN_ONE,

@@ -31,10 +31,10 @@ from flowport.media.source_kinds import SourceKind, correct_address, get_source_
 from flowport.media.sources import HeldSource
 from flowport.network.account import OpenAccount
 from flowport.network.ratelimit.limiter import Priority
-from flowport.runs.calls import RunRequest
 from flowport.runs.references import CreationMedia, InputMedia, OutputFinder, OutputMedia
+from flowport.runs.submit import RunRequest
 from flowport.runtime.clock import Clock
-from flowport.store.workers import Workers
+from flowport.store.interface import Workers
 
 MAX_SHOWN_VALUE: Final = 300
 """Characters of one text argument that the store keeps for a person to read again."""

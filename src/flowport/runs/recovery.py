@@ -26,16 +26,15 @@ from flowport.domain.errors import (
 from flowport.domain.models import InputKind, JsonValue, Run
 from flowport.domain.run_events import Adopted, AdoptionTried, RunEvent
 from flowport.network.account import OpenAccount
-from flowport.runs.calls import RunRequest
 from flowport.runs.downloads import LinkRefresher
 from flowport.runs.poll import fetch_status
 from flowport.runs.prepare import CallPreparer, PreparedCall
 from flowport.runs.service import Runner
 from flowport.runs.steps import Download, Drop, MarkUnknown
+from flowport.runs.submit import RunRequest
 from flowport.runtime.clock import Clock
-from flowport.store.interface import Store
+from flowport.store.interface import Store, Workers
 from flowport.store.records import Claimed
-from flowport.store.workers import Workers
 
 logger = logging.getLogger(__name__)
 

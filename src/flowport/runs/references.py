@@ -16,8 +16,8 @@ from flowport.domain.uris import (
 )
 from flowport.media.input_files import KIND_NAMES, WANTED_KINDS, Media, format_wanted
 from flowport.media.source_kinds import SourceKind, get_source_kind
-from flowport.runs.calls import RunRequest
 from flowport.runs.delivery import DeliveredRuns
+from flowport.runs.submit import RunRequest
 from flowport.store.interface import Store
 
 _FORMS: Final = 'Write run:ID#1 with the id of a run, flowport://runs/ID/outputs/1, or "last" for the newest result.'

@@ -21,15 +21,13 @@ from flowport.domain.models import (
 from flowport.domain.run_events import Cancelled, CancelRequested, Finished, RunEvent, StartUnknown
 from flowport.network.account import OpenAccount
 from flowport.network.ratelimit.limiter import Priority
-from flowport.runs.calls import RunRequest
 from flowport.runs.downloads import DownloadRetrier
-from flowport.runs.live import LiveRun, LiveRuns
-from flowport.runs.pending_writes import PendingWrites
+from flowport.runs.live import LiveRun, LiveRuns, PendingWrites
 from flowport.runs.poll import RunPoller
 from flowport.runs.prepare import PreparedCall, build_run
 from flowport.runs.start import CANCELLED_UNSENT, RunStarter
 from flowport.runs.steps import Conduct, Done, Download, Drop, MarkUnknown, Poll, Start, Step, next_step
-from flowport.runs.submit import Acceptor, Submission
+from flowport.runs.submit import Acceptor, RunRequest, Submission
 from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Clock
 from flowport.runtime.failpoints import Failpoint, trigger
@@ -62,7 +60,6 @@ class Conductor(Protocol):
 
     def conduct(self, batch: Run, runner: "Runner", /) -> Awaitable[Run]:
         """Have the runner follow the rows of a batch, and return the batch when it is over."""
-        ...
 
 
 class Runner:
@@ -148,6 +145,9 @@ class Runner:
         self._supervisor.spawn(f"run {run.id}", self._carry_on, run, on_crash=partial(self._note_crash, run.id))
 
     async def _carry_on(self, run: Run, call: PreparedCall | None = None) -> None:
+        if self._live_runs.get(run.id) is None:
+            # A person has stopped it between two steps.
+            return
         after = await self.advance(run, call)
         if after is not None:
             self._spawn(after)
@@ -163,8 +163,10 @@ class Runner:
         Raises:
             StoreError: What became of the run could not be recorded.
         """
-        account = self._accounts.get(run.account_id)
-        match self.get_step(run):
+        account, step = self._accounts.get(run.account_id), self.get_step(run)
+        if isinstance(step, Start | Poll | Download | Conduct):
+            self._put(run, run.urgency)
+        match step:
             case Start():
                 return await self._start(run, account, call)
             case Drop():
@@ -201,7 +203,8 @@ class Runner:
             await self._end(started)
             return None
         self._live_runs.update(started)
-        self._supervisor.spawn(f"cancel of run {run.id}", self._cancel_unwanted, run.id)
+        if (entry := self._live_runs.get(run.id)) is not None and entry.is_unwanted:
+            self._supervisor.spawn(f"cancel of run {run.id}", self._cancel_unwanted, run.id)
         return started
 
     async def _send(self, run: Run, account: OpenAccount, call: PreparedCall) -> Run:
@@ -222,13 +225,12 @@ class Runner:
         return None
 
     async def _poll(self, run: Run, account: OpenAccount) -> Run | None:
-        polled = await self._follower.follow(run, account)
-        over = polled.run
+        over = await self._follower.follow(run, account)
         if not over.state.is_final:
             if over.process_id != run.process_id:
                 self._live_runs.remove(run.id)
             return None
-        if polled.is_ours and isinstance(self.get_step(over), Download):
+        if over.lease == run.lease and isinstance(self.get_step(over), Download):
             self._live_runs.update(over, is_saving=True)
             return over
         await self._end(over)
@@ -315,7 +317,7 @@ class Runner:
 
     async def _fail_unsent(self, run: Run, reason: str) -> Run:
         failed = Finished(RunState.FAILED, self._clock.now(), failure=reason)
-        return (await self._writer.record(run, failed)).run
+        return await self._writer.record(run, failed)
 
     async def _note_crash(self, run_id: str) -> None:
         """Record what is certain about a run whose task died of our own bug, and wake those who wait for it."""
@@ -325,7 +327,7 @@ class Runner:
         view = entry.run
         if view.state is RunState.STARTING:
             unknown = StartUnknown(_CRASHED_WHILE_STARTING, self._clock.now())
-            view = (await self._writer.record(view, unknown)).run
+            view = await self._writer.record(view, unknown)
         elif view.state is RunState.ACCEPTED:
             view = await self._fail_unsent(view, "Flowport made a mistake before anything was sent.")
         self._live_runs.update(view, is_saving=False, problem="Flowport made a mistake while it followed this run.")

@@ -34,8 +34,7 @@ from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.answers import name_inputs
 from flowport.providers.interface import ApiRequest, NotTaken, Started, StartOutcome, Uncertain
 from flowport.runs.inputs import InputPreparer, PreparedInputs
-from flowport.runs.live import LiveRuns, QueuePlace
-from flowport.runs.pending_writes import PendingWrites
+from flowport.runs.live import LiveRuns, PendingWrites, QueuePlace
 from flowport.runs.prepare import PreparedCall
 from flowport.runtime.clock import Clock
 from flowport.runtime.failpoints import Failpoint, trigger
@@ -320,7 +319,7 @@ class RunStarter:
                 event = run_events.StartUnknown(failure=failure, at=now, answer=answer)
             case _:
                 assert_never(outcome)
-        kept = (await self._writer.record(run, event)).run
+        kept = await self._writer.record(run, event)
         return await self._claim_back(run, kept) if kept.lease != run.lease and kept.state.is_at_provider else kept
 
     async def _claim_back(self, run: Run, kept: Run) -> Run:

@@ -1,24 +1,33 @@
-"""Submit a run or a batch for a caller: prepare it, ask the person where needed, and have the store accept it."""
+"""Submit a run or a batch for a caller: prepare it, ask the person where needed, have the store accept it, and begin it."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Final, Generic, Protocol, TypeVar, assert_never
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar, assert_never
 
 import anyio
 
 from flowport.domain.call_errors import NotConfirmed, PriceUnconfirmed, UncertainStart
 from flowport.domain.errors import FlowportError, StoreError
-from flowport.domain.models import Run
-from flowport.domain.spending import Consent, LimitExceeded
+from flowport.domain.models import Run, Urgency
+from flowport.domain.spending import DAY_SECONDS, Consent, LimitExceeded, SpendingCheck, SpendingLimits
 from flowport.network.account import OpenAccount
-from flowport.runs.calls import Caller, RecentRequests, RunRequest
-from flowport.runs.delivery import Deliveries
+from flowport.runs.delivery import Caller, Deliveries, Exchange
 from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Clock
-from flowport.store.records import Accepted, AcceptOutcome, AttachRules, Joined, Uncertain
-from flowport.store.workers import Workers
+from flowport.store.interface import Workers
+from flowport.store.records import (
+    Accepted,
+    AcceptOutcome,
+    AttachRules,
+    Joined,
+    KnownProcesses,
+    LivenessNeeded,
+    Uncertain,
+    WaitingCall,
+)
 
 MAX_RUNS_SUBMITTED: Final = 5
 """Calls that are prepared and recorded side by side. More would not be done sooner: each would only wait longer for the
@@ -29,6 +38,129 @@ MAX_BATCHES_SUBMITTED: Final = 2
 
 P = TypeVar("P")
 P_contra = TypeVar("P_contra", contravariant=True)
+
+
+SIDE_BY_SIDE_SECONDS: Final = 10.0
+"""Equal calls over one connection within this time, whose clients are all connected, are meant to be as many runs: people
+ask for four variations."""
+
+SettledOutcome: TypeAlias = Accepted | Joined | Uncertain | LimitExceeded
+
+
+def _draw_id() -> str:
+    return "call_" + secrets.token_hex(8)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """One call that asks for a run."""
+
+    owner: str
+    connection: str = ""
+    """What it came over; calls of one connection have the same."""
+    is_stopped_with_caller: bool = False
+    """Whether its run is to be stopped, if it is not sent yet, when the caller leaves."""
+    is_new_wanted: bool = False
+    """Whether it joins no earlier run."""
+    is_uncertainty_accepted: bool = False
+    """Whether it is made although an equal run may have been started and its outcome is unknown."""
+    is_price_agreed: bool = False
+    """Whether the person was asked about the price and agreed."""
+    urgency: Urgency = Urgency.WAITED
+    """How soon what becomes of it is wanted; it decides who gets the next request of the budget."""
+    exchange: Exchange = field(default_factory=Exchange, compare=False)
+    """The request that makes the call; it tells whether the client is connected and waits."""
+    id: str = field(default_factory=_draw_id)
+
+    def accept_doubt(self) -> "RunRequest":
+        """Return the same call, made in knowledge of the doubt."""
+        return replace(self, is_uncertainty_accepted=True)
+
+    def agree_to_price(self) -> "RunRequest":
+        """Return the same call, whose price the person has agreed to."""
+        return replace(self, is_price_agreed=True)
+
+
+class RecentRequests:
+    """Remembers the calls whose clients wait, and makes the rules by which a call joins an earlier run."""
+
+    def __init__(self, clock: Clock, *, window_seconds: float, spending_limits: SpendingLimits | None = None) -> None:
+        """Begin empty; `window_seconds` is how long a run can be joined, 0 for never. Without limits nothing is refused for its price."""
+        self._clock = clock
+        self.spending_limits = spending_limits or SpendingLimits()
+        self._window_seconds = window_seconds
+        self._open: dict[str, dict[str, tuple[float, str]]] = {}
+        """By a digest of what they ask for, the calls whose clients wait: when each was accepted, and its connection."""
+
+    async def accept(
+        self,
+        accept: Callable[[AttachRules], Awaitable[AcceptOutcome]],
+        run: Run,
+        call: RunRequest,
+        process: Workers,
+    ) -> SettledOutcome:
+        """Have the store accept a call, and find out on the way what it needs to know of other processes.
+
+        Args:
+            accept: Records the call by these rules, or says which processes it must be known of whether they live.
+        """
+        processes, arrived_at = KnownProcesses(), self._clock.monotonic()
+        while True:
+            # Asked each time, as late as possible: a client that has disconnected meanwhile does not count.
+            outcome = await accept(self._build_rules(run, call, process.process_id, processes, arrived_at))
+            if not isinstance(outcome, LivenessNeeded):
+                return outcome
+            processes = processes.look_up(outcome.process_ids, process.is_alive)
+
+    def _build_rules(
+        self, run: Run, call: RunRequest, process_id: str, processes: KnownProcesses, arrived_at: float
+    ) -> AttachRules:
+        """Return the rules for a call, and remember it for those that come after.
+
+        They name the open calls that ask for the same: no other call decides whether this one joins a run.
+        """
+        digests = {run.raw_digest, run.canonical_digest}
+        equal = {id_: one for digest in digests for id_, one in self._open.get(digest, {}).items() if id_ != call.id}
+        beside = frozenset(
+            id_
+            for id_, (accepted_at, connection) in equal.items()
+            if connection == call.connection and arrived_at - accepted_at < SIDE_BY_SIDE_SECONDS
+        )
+        if call.exchange.is_open:
+            for digest in digests:
+                self._open.setdefault(digest, {})[call.id] = (arrived_at, call.connection)
+            call.exchange.set_on_closed(partial(self._forget, call.id, digests))
+        boot = self._clock.boot_time()
+        return AttachRules(
+            call=WaitingCall(call.id, process_id),
+            window_seconds=self._window_seconds,
+            at=self._clock.now(),
+            boot_id=boot.boot_id if boot else "",
+            boot_seconds=boot.seconds if boot else 0.0,
+            connected_call_ids=frozenset(equal),
+            beside_call_ids=beside,
+            processes=processes,
+            is_new_wanted=call.is_new_wanted,
+            is_uncertainty_accepted=call.is_uncertainty_accepted,
+        )
+
+    def _forget(self, call_id: str, digests: Collection[str]) -> None:
+        """Forget a call whose client no longer waits."""
+        for digest in digests:
+            calls = self._open.get(digest, {})
+            calls.pop(call_id, None)
+            if not calls:
+                self._open.pop(digest, None)
+
+    def build_terms(self, call: RunRequest) -> SpendingCheck:
+        """Return the terms on which a call's run is paid."""
+        boot = self._clock.boot_time()
+        return SpendingCheck(
+            self.spending_limits,
+            since=self._clock.now() - DAY_SECONDS,
+            boot_since=boot.subtract(DAY_SECONDS) if boot else None,
+            is_agreed=call.is_price_agreed,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,24 +206,14 @@ class NoWatcher:
 UNWATCHED: Final = NoWatcher()
 
 
-class Preparation(Protocol[P]):
-    """What can be prepared: the app and the arguments of a call."""
-
-    async def prepare(self, request: RunRequest, caller: Caller) -> Offer[P]:
-        """Check and price it; nothing is started."""
-        ...
-
-
 class Service(Protocol[P_contra]):
     """What accepts prepared runs or batches and carries them out."""
 
     async def submit(self, prepared: P_contra, request: RunRequest, /) -> Submission:
         """Accept it, or join the one that it repeats."""
-        ...
 
     def stop_unwanted(self, run: Run, request: RunRequest, /) -> None:
         """Stop what a disconnected caller started, as far as that is possible."""
-        ...
 
 
 class Submitter(Generic[P]):
@@ -109,9 +231,12 @@ class Submitter(Generic[P]):
 
     @asynccontextmanager
     async def submit(
-        self, preparation: Preparation[P], request: RunRequest, caller: Caller
+        self, prepare: Callable[[RunRequest, Caller], Awaitable[Offer[P]]], request: RunRequest, caller: Caller
     ) -> AsyncIterator[Submission]:
         """Give what became of a call; a caller that is disconnected or refused inside waits no longer.
+
+        Args:
+            prepare: Checks and prices the run or batch; nothing is started.
 
         Raises:
             ConfirmationNeeded: The client asks the person when the call is answered with the question.
@@ -120,7 +245,7 @@ class Submitter(Generic[P]):
         """
         submission: Submission | None = None
         try:
-            submission = await self._submit(preparation, request, caller)
+            submission = await self._submit(prepare, request, caller)
             yield submission
         except anyio.get_cancelled_exc_class():
             if submission is not None and request.is_stopped_with_caller:
@@ -132,10 +257,12 @@ class Submitter(Generic[P]):
             self._deliveries.leave(request.id)
             raise
 
-    async def _submit(self, preparation: Preparation[P], request: RunRequest, caller: Caller) -> Submission:
+    async def _submit(
+        self, prepare: Callable[[RunRequest, Caller], Awaitable[Offer[P]]], request: RunRequest, caller: Caller
+    ) -> Submission:
         doubt: UncertainStart | None = None
         async with self._places:
-            offer = await preparation.prepare(request, caller)
+            offer = await prepare(request, caller)
             price = offer.price
             try:
                 return await self._service.submit(offer.prepared, request)
@@ -166,13 +293,6 @@ class Submitter(Generic[P]):
         return request if doubt is None else request.accept_doubt()
 
 
-class Begin(Protocol):
-    """Begins a run or batch that was accepted."""
-
-    async def __call__(self, *, is_unwanted: bool) -> None:
-        """Begin it, as far as its caller, who may have left, still wants it."""
-
-
 @dataclass(slots=True)
 class _Ticket:
     """A call that is being accepted. Its handler may be gone; what became of the call then stays unread."""
@@ -180,7 +300,7 @@ class _Ticket:
     run: Run
     request: RunRequest
     accept: Callable[[AttachRules], Awaitable[AcceptOutcome]]
-    begin: Begin
+    begin: Callable[..., Awaitable[None]]
     on_crash: Callable[[], Awaitable[None]]
     is_settled: anyio.Event = field(default_factory=anyio.Event)
     """Set when the store has the run or could not take it."""
@@ -207,14 +327,14 @@ class Acceptor:
         request: RunRequest,
         *,
         accept: Callable[..., Awaitable[AcceptOutcome]],
-        begin: Begin,
+        begin: Callable[..., Awaitable[None]],
         on_crash: Callable[[], Awaitable[None]],
     ) -> Submission:
         """Accept a run or batch and begin it in the background; return once it is recorded, or the one that it joins.
 
         Args:
             accept: Asks the store, by the rules for joining and the spending limits.
-            begin: Begins what was accepted.
+            begin: Begins what was accepted; `is_unwanted` says that its caller has left and wanted it stopped.
             on_crash: Wakes those who wait for the run.
 
         Raises:
@@ -252,7 +372,7 @@ class Acceptor:
 
     async def _settle(self, ticket: _Ticket) -> None:
         try:
-            outcome = await self.requests.accept(ticket.accept, ticket.request, self.process)
+            outcome = await self.requests.accept(ticket.accept, ticket.run, ticket.request, self.process)
         except StoreError as exc:
             ticket.error = exc
             return

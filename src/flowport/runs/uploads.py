@@ -4,6 +4,7 @@ import io
 import logging
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import BinaryIO, Final, assert_never
 
@@ -30,9 +31,8 @@ from flowport.network.file_transfer import PASSING_STATUSES, SLOWEST_BYTES_PER_S
 from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.interface import PlacedUploads, UploadedFile, UploadPlace, WholeUploads
 from flowport.runtime.clock import Clock
-from flowport.store.interface import Store
+from flowport.store.interface import Store, Workers
 from flowport.store.records import BeingUploaded, ToUpload, Upload, UploadClaim
-from flowport.store.workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -230,22 +230,8 @@ class FileUploads:
         Raises:
             ArgumentsInvalid: The file cannot be read any more, has changed, or cannot be converted.
         """
-
-        def work() -> Body:
-            """Open and convert the file."""
-            with ExitStack() as closing:
-                file = closing.enter_context(open_unchanged(media.source, media.fingerprint, argument=argument))
-                is_picture = media.sniffed.kind is OutputKind.IMAGE
-                converted = convert_picture(file, media.sniffed, wanted, argument=argument) if is_picture else None
-                if converted is None:
-                    file.seek(0)
-                    closing.pop_all()
-                    return Body(file, _get_type(media), media.fingerprint, "")
-            data = io.BytesIO(converted.data)
-            fingerprint = compute_fingerprint(data, argument=argument, max_bytes=len(converted.data))
-            return Body(data, converted.mime_type, fingerprint, converted.note)
-
         async with self._conversions:
+            work = partial(_open_body, media, wanted, argument)
             return await anyio.to_thread.run_sync(work, limiter=self._threads)
 
     async def _send(self, body: Body, account: OpenAccount) -> UploadPlace | UploadedFile:
@@ -280,6 +266,20 @@ class FileUploads:
         asked = error.retry_after_seconds if isinstance(error, ProviderBusy) else None
         await self._clock.sleep(pause if asked is None else asked)
         return True
+
+
+def _open_body(media: FileMedia, wanted: Wanted, argument: str) -> Body:
+    with ExitStack() as closing:
+        file = closing.enter_context(open_unchanged(media.source, media.fingerprint, argument=argument))
+        is_picture = media.sniffed.kind is OutputKind.IMAGE
+        converted = convert_picture(file, media.sniffed, wanted, argument=argument) if is_picture else None
+        if converted is None:
+            file.seek(0)
+            closing.pop_all()
+            return Body(file, _get_type(media), media.fingerprint, "")
+    data = io.BytesIO(converted.data)
+    fingerprint = compute_fingerprint(data, argument=argument, max_bytes=len(converted.data))
+    return Body(data, converted.mime_type, fingerprint, converted.note)
 
 
 def _find_refused_type(error: ProviderError | UploadError, mime_type: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Background tasks: run them so that a crash of one ends no other, and collect the changes that they make for clients.
+"""Background tasks: a crash of one ends no other, clients get the changes that they make, the first tool list comes first.
 
 A task that dies silently leaves a process that neither answers nor exits. Here every background task has a name, its
 crash is logged with the traceback, and its owner is notified.
@@ -16,6 +16,9 @@ import anyio.abc
 from flowport.runtime.clock import Clock
 
 logger = logging.getLogger(__name__)
+
+FIRST_LIST_SECONDS: Final = 5.0
+"""How long background work waits for the first tool list."""
 
 
 class Supervisor:
@@ -131,3 +134,29 @@ class _Noted(Generic[T]):
         self._things.clear()
         self._bell = anyio.Event()
         return taken
+
+
+class FirstList:
+    """The first tool list: work that it does not need begins after it was written. Listens to the exchange of its request."""
+
+    def __init__(self) -> None:
+        self.asked = anyio.Event()
+        """Set when a client asked for it: from then on changes must be announced."""
+        self.written = anyio.Event()
+        """Set when it was written, or its client is gone."""
+
+    def note_written(self) -> None:
+        """The list was written."""
+        self.written.set()
+
+    def note_left(self) -> None:
+        """The client is gone."""
+        self.written.set()
+
+    def note_cancelled(self) -> None:
+        """The request was cancelled after the list was written, which changes nothing."""
+
+    async def wait_until_written(self) -> None:
+        """Wait until it was written, at most 5 s, because some clients never ask for it."""
+        with anyio.move_on_after(FIRST_LIST_SECONDS):
+            await self.written.wait()

@@ -24,23 +24,18 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """Return seconds since the Unix epoch."""
-        ...
 
     def monotonic(self) -> float:
         """Return seconds since some fixed moment of this process; never goes back."""
-        ...
 
     def boot_time(self) -> BootTime | None:
         """Return the instant by a clock that all processes share and that cannot be set; None if the system has none."""
-        ...
 
     async def sleep(self, seconds: float) -> None:
         """Wait; a negative duration counts as 0."""
-        ...
 
     def move_on_after(self, seconds: float) -> anyio.CancelScope:
         """Return a scope that ends after this many seconds of this clock."""
-        ...
 
 
 class SystemClock:

@@ -27,7 +27,7 @@ MIN_FREE_BYTES: Final = 10_000_000
 
 
 def is_not_offered(error: OSError) -> bool:
-    """Tell whether a file system lacks what was asked of it; else the disk, the file or the folder is at fault."""
+    """Return whether a file system lacks what was asked of it; else the disk, the file or the folder is at fault."""
     return error.errno not in _BROKEN | _GONE
 
 

@@ -1,8 +1,10 @@
-"""The client behind a request: what is known of it, and how to report to it and ask the person there.
+"""The clients of both eras: identify them, report progress, ask the person there, and announce changes.
 
 Older clients are asked in the middle of a call. Since 2026-07-28 the call is answered with the question, and the client
-makes it again with the person's answer; what was asked travels with it, sealed, so that a yes to one question does not
-answer another.
+repeats it with the person's answer; the question is included and sealed, so that consent to one does not answer another.
+
+Since 2026-07-28 a client opens a stream for change notifications, which the library serves. Older clients are notified on
+their connection. The library keeps no list of those, so `Announcer` does.
 """
 
 import hashlib
@@ -10,20 +12,32 @@ import json
 import logging
 import secrets
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, NoReturn, TypeAlias
 
 import anyio
 import mcp.types as t
 from mcp.server import ServerRequestContext
+from mcp.server.connection import Connection
 from mcp.server.context import CallNext, HandlerResult
+from mcp.server.subscriptions import (
+    InMemorySubscriptionBus,
+    ListenHandler,
+    ResourcesListChanged,
+    ResourceUpdated,
+    ServerEvent,
+    ToolsListChanged,
+)
 from mcp.shared.exceptions import MCPError
 
 from flowport.domain.call_errors import ConfirmationNeeded
 from flowport.domain.models import LOCAL_OWNER
 from flowport.domain.spending import Consent
 from flowport.domain.text import clean_line
-from flowport.runs.calls import Exchange
+from flowport.domain.uris import format_run_uri
+from flowport.runs.delivery import Exchange
+from flowport.runtime.background import Changes, ListKind
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +65,9 @@ EXCHANGE_KEY: Final = "flowport.runs.delivery"
 async def provide_exchange(ctx: Context, call_next: CallNext) -> HandlerResult:
     """Make an exchange for a request whose transport has made none: a middleware.
 
-    Nothing tells then that the answer was written, so what it holds counts as undelivered.
+    Without a transport that reports writes, the content of the answer counts as undelivered.
     """
-    found = _find_exchange(ctx)
+    found = find_exchange(ctx)
     if found is not None and found.request_id is None:
         found.request_id = ctx.request_id
     if ctx.request_id is None or found is not None:
@@ -112,20 +126,21 @@ def _refuse_arguments(problem: str) -> MCPError:
     return MCPError(t.INVALID_PARAMS, f"arguments {problem}. {words}")
 
 
-def _find_exchange(context: Context) -> Exchange | None:
+def find_exchange(context: Context) -> Exchange | None:
+    """Return the exchange of a request; None for a notification."""
     request = context.request
     found = request if request is None or isinstance(request, Exchange) else request.scope.get(EXCHANGE_KEY)
     return found if isinstance(found, Exchange) else None
 
 
 def is_stateless(context: Context) -> bool:
-    """Tell whether each request of the client stands alone, so that its ids are its own."""
+    """Return whether the client has no session, so that request ids may repeat."""
     request = context.request
     return request is not None and not isinstance(request, Exchange) and not request.headers.get(SESSION_HEADER)
 
 
 def get_connection_key(context: Context) -> str:
-    """Return what all requests of one client have in common, as far as that can be told."""
+    """Return a key that all requests of one client share, as far as they can be recognised."""
     request = context.request
     if request is None or isinstance(request, Exchange):
         return STDIO
@@ -171,7 +186,7 @@ class McpCaller:
             params: Those of a tool call, in which the person can be asked; None for another request.
             used: The answers of persons that were used before.
         """
-        exchange, client = _find_exchange(context), context.session.client_params
+        exchange, client = find_exchange(context), context.session.client_params
         if exchange is None:
             raise RuntimeError("a request has no exchange")
         self.arrived_at_seconds = arrived_at_seconds
@@ -231,3 +246,101 @@ def build_question(error: ConfirmationNeeded) -> t.InputRequiredResult:
 
 def _digest(question: str) -> str:
     return hashlib.sha256(question.encode()).hexdigest()
+
+
+SEND_SECONDS: Final = 1.0
+"""How long sending a notification may take; a client that takes longer has stopped reading and gets no more."""
+
+MAX_WATCHED: Final = 1_000
+"""Resources that one older client may watch."""
+
+_WATCHED: Final = "flowport.watched"
+_LIST_EVENTS: Final[Mapping[ListKind, type[ToolsListChanged | ResourcesListChanged]]] = {
+    ListKind.TOOLS: ToolsListChanged,
+    ListKind.RESOURCES: ResourcesListChanged,
+}
+
+
+class Announcer:
+    """Sends change notifications to clients of both eras."""
+
+    def __init__(self, changes: Changes) -> None:
+        self._changes = changes
+        self._bus = InMemorySubscriptionBus()
+        self._older: set[Connection] = set()
+        self.listen = ListenHandler(self._bus)
+        """Answers `subscriptions/listen`, which is how clients since 2026-07-28 listen."""
+
+    async def track(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        """Note a client of the older eras when it is ready, and forget it when it leaves: a middleware."""
+        result = await call_next(ctx)
+        if ctx.method == "notifications/initialized":
+            connection = _get_connection(ctx)
+            self._older.add(connection)
+            connection.exit_stack.callback(self._older.discard, connection)
+        return result
+
+    async def watch(self, context: ServerRequestContext[Any, Any], params: t.SubscribeRequestParams) -> t.EmptyResult:
+        """Subscribe an older client to one resource: `resources/subscribe`."""
+        watched = _get_watched(_get_connection(context))
+        if len(watched) < MAX_WATCHED:
+            watched.add(str(params.uri))
+        return t.EmptyResult()
+
+    async def unwatch(
+        self, context: ServerRequestContext[Any, Any], params: t.UnsubscribeRequestParams
+    ) -> t.EmptyResult:
+        """End that subscription: `resources/unsubscribe`."""
+        _get_watched(_get_connection(context)).discard(str(params.uri))
+        return t.EmptyResult()
+
+    async def keep_announcing_lists(self) -> None:
+        """Announce each change of a list. Never returns."""
+        while True:
+            lists = await self._changes.take_lists()
+            await self.announce([_LIST_EVENTS[kind]() for kind in ListKind if kind in lists])
+
+    async def keep_announcing_runs(self) -> None:
+        """Announce each change of a run to its subscribers. Never returns."""
+        while True:
+            run_ids = await self._changes.take_runs()
+            await self.announce([ResourceUpdated(uri=format_run_uri(run_id)) for run_id in sorted(run_ids)])
+
+    async def announce(self, events: Sequence[ServerEvent]) -> None:
+        """Notify every subscriber."""
+        for event in events:
+            await self._bus.publish(event)
+        async with anyio.create_task_group() as group:
+            for connection in tuple(self._older):
+                group.start_soon(self._notify, connection, events)
+
+    def count_older(self) -> int:
+        """Return how many older clients get notifications."""
+        return len(self._older)
+
+    async def _notify(self, connection: Connection, events: Sequence[ServerEvent]) -> None:
+        with anyio.move_on_after(SEND_SECONDS) as scope:
+            for event in events:
+                await _send(connection, event)
+        if scope.cancelled_caught:
+            logger.warning("a client has stopped reading; it gets no more notifications")
+            self._older.discard(connection)
+
+
+async def _send(connection: Connection, event: ServerEvent) -> None:
+    if isinstance(event, ToolsListChanged):
+        await connection.send_tool_list_changed()
+    elif isinstance(event, ResourcesListChanged):
+        await connection.send_resource_list_changed()
+    elif isinstance(event, ResourceUpdated) and event.uri in _get_watched(connection):
+        await connection.send_resource_updated(event.uri)
+
+
+def _get_watched(connection: Connection) -> set[str]:
+    watched: set[str] = connection.state.setdefault(_WATCHED, set())
+    return watched
+
+
+def _get_connection(context: ServerRequestContext[Any, Any]) -> Connection:
+    # The library documents that middleware pushes its clean-up onto the connection, but offers no public access to it.
+    return context.session._connection  # noqa: SLF001

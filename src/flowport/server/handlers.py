@@ -27,8 +27,8 @@ from flowport.catalog.search import MAX_NEAREST
 from flowport.domain.call_errors import AppAmbiguous, AppNotFound, ConfirmationNeeded, ResourceNotFound
 from flowport.domain.errors import ArgumentsInvalid, ConfigurationError, FlowportError, StoreError
 from flowport.domain.models import LOCAL_OWNER, JsonValue
-from flowport.runs.calls import Caller
-from flowport.runtime.background import Supervisor
+from flowport.runs.delivery import Caller
+from flowport.runtime.background import FirstList, Supervisor
 from flowport.runtime.failpoints import Failpoint, trigger
 from flowport.server.apps import (
     EXTENSION,
@@ -40,18 +40,18 @@ from flowport.server.apps import (
 )
 from flowport.server.clients import (
     MODERN_ERA,
+    Announcer,
     Context,
     McpCaller,
     UsedConfirmations,
     build_question,
+    find_exchange,
     is_stateless,
     provide_exchange,
     read_argument_text,
 )
-from flowport.server.completion import Completion
-from flowport.server.notifications import Announcer
-from flowport.server.prompts import PROMPTS, build_prompt_text
-from flowport.server.replays import RequestIdInUse, RequestsInProgress
+from flowport.server.prompts import PROMPTS, Completion, build_prompt_text
+from flowport.server.requests import RequestIdInUse, RequestsInProgress
 from flowport.server.resources import TEMPLATES, Resources, build_contents, build_list
 from flowport.server.results import build_error_result, build_mistake_result, build_result, build_wire_tool
 
@@ -139,7 +139,7 @@ class ToolCalls:
 class Handlers:
     """The protocol's requests, each answered from the workspace."""
 
-    def __init__(self, workspace: Workspace, file_threads: anyio.CapacityLimiter, first_listed: anyio.Event) -> None:
+    def __init__(self, workspace: Workspace, file_threads: anyio.CapacityLimiter, first_list: FirstList) -> None:
         self._workspace = workspace
         self._in_progress = RequestsInProgress[Result](workspace.clock)
         self._used_confirmations = UsedConfirmations()
@@ -147,12 +147,14 @@ class Handlers:
         self._resources = Resources(workspace, file_threads)
         self._file_threads = file_threads
         self._completion = Completion(workspace)
-        self._first_listed = first_listed
+        self._first_list = first_list
 
     async def list_tools(self, context: Context, __: t.PaginatedRequestParams | None) -> dict[str, Any]:
         """Answer with the built-in tools and the apps' tools; from the cache at once, else after at most eight seconds."""
         await self._workspace.wait_for_catalogues()
-        self._first_listed.set()
+        self._first_list.asked.set()
+        if not self._first_list.written.is_set() and (exchange := find_exchange(context)) is not None:
+            exchange.expect(self._first_list)
         tools = self._workspace.get_tools()
         self._workspace.tool_order.note_listed(tools)
         listed = [*_BUILT_IN, *tools]
@@ -251,7 +253,7 @@ _BUILT_IN: Final = [build_wire_tool(tool) for tool in BUILT_IN_TOOLS.values()]
 
 
 class FlowportServer(Server[Any]):
-    """The library's server, which tells older clients too that it announces changes."""
+    """The library's server; it declares change notifications to older clients as well."""
 
     announcer: Announcer | None = None
     """None when nothing ever changes."""
@@ -264,8 +266,8 @@ class FlowportServer(Server[Any]):
     ) -> InitializationOptions:
         """Return what older clients are greeted with, over either transport."""
         can_change = self.announcer is not None
-        told = notification_options or NotificationOptions(tools_changed=can_change, resources_changed=can_change)
-        return super().create_initialization_options(told, experimental_capabilities, extensions)
+        options = notification_options or NotificationOptions(tools_changed=can_change, resources_changed=can_change)
+        return super().create_initialization_options(options, experimental_capabilities, extensions)
 
     def get_capabilities(
         self,
@@ -287,15 +289,13 @@ class FlowportServer(Server[Any]):
             self.announcer.listen.close()
 
 
-def build_server(
-    workspace: Workspace, file_threads: anyio.CapacityLimiter, first_listed: anyio.Event
-) -> FlowportServer:
+def build_server(workspace: Workspace, file_threads: anyio.CapacityLimiter, first_list: FirstList) -> FlowportServer:
     """Return the server of a workspace.
 
     Args:
-        first_listed: Set when the first tool list was asked for; what is not needed for that list may begin then.
+        first_list: Gets to know when the first tool list was asked for and when it was written.
     """
-    handlers = Handlers(workspace, file_threads, first_listed)
+    handlers = Handlers(workspace, file_threads, first_list)
     announcer = Announcer(workspace.changes)
     server = _build_bare_server(handlers.call_tool, lifespan=partial(_keep_announcing, announcer))
     server.announcer = announcer
@@ -322,7 +322,7 @@ def build_server(
 def build_stopped_server(error: ConfigurationError) -> FlowportServer:
     """Return a server that lists the built-in tools and answers every call with what is wrong in the configuration.
 
-    A process that exits would only show "server disconnected"; this one tells the person what to correct.
+    A process that exits would only show "server disconnected"; this one says what to correct.
     """
 
     async def list_tools(_: Context, __: t.PaginatedRequestParams | None) -> dict[str, Any]:

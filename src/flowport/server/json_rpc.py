@@ -1,8 +1,8 @@
-"""JSON-RPC as clients write it: bytes to messages, or to the answers for what is none. Pure; both transports use it.
+"""Parse JSON-RPC: bytes to messages, or to error responses for invalid ones. Pure; both transports use it.
 
-The protocol's libraries read leniently: bytes that are no UTF-8 are replaced or guessed, half an emoji is dropped, a
-message with an odd id is taken for a notification. A call that pays for an app must mean what its client wrote, so such
-input is refused by its id, where that can be read.
+The protocol's libraries are lenient: they replace or guess bytes that are not UTF-8, drop half an emoji, and take a
+message with an invalid id for a notification. A call that costs money must mean what its client wrote, so such input is
+refused, with its id if that can be read.
 """
 
 import json
@@ -35,7 +35,7 @@ _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 class RefusedMessage(t.JSONRPCError):
-    """The answer to what is no message; its id is whatever the client wrote, so that it can tell which was refused."""
+    """The error response to an invalid message; its id is whatever the client wrote, so that it can match it."""
 
     id: Any
 
@@ -44,21 +44,21 @@ Parsed: TypeAlias = SessionMessage | RefusedMessage
 
 
 def parse_message(data: bytes) -> SessionMessage | None:
-    """Return the message that bytes are, when they are exactly one; the quick way for what is as it should be."""
+    """Return the message if the bytes are exactly one valid message, else None; the fast path."""
     try:
         data.decode()
         message = t.jsonrpc_message_adapter.validate_json(data, by_name=False)
     except ValueError:
         return None
-    # One with an id that is none reads like a notification, which has none.
+    # A message with an invalid id would be parsed as a notification.
     return None if isinstance(message, t.JSONRPCNotification) and b'"id"' in data else SessionMessage(message)
 
 
 def parse_messages(data: bytes) -> Sequence[Parsed]:
-    """Return the messages of a line or a body in order, with the answer in the place of each that is none.
+    """Return the messages of a line or a body in order, with an error response in place of each invalid one.
 
-    An array is taken apart, as the revision 2025-03-26 demands. Nothing comes of blank input. A byte order mark is passed
-    over (RFC 8259, section 8.1). Half of a character is replaced by a mark, but never in what may be paid for.
+    Arrays are split, as the revision 2025-03-26 requires. Blank input returns nothing. A byte order mark is skipped
+    (RFC 8259, section 8.1). A lone surrogate is replaced, except in a call that may cost money.
     """
     data = data.removeprefix(BYTE_ORDER_MARK)
     if not data.strip():
@@ -76,7 +76,7 @@ def parse_messages(data: bytes) -> Sequence[Parsed]:
 def _parse_text(text: str) -> Sequence[Parsed]:
     try:
         content = json.loads(text)
-    # Deeper than anything that means something.
+    # RecursionError: nested deeper than any valid message.
     except (ValueError, RecursionError):
         return refuse_text(text, _CONTROL)
     if not isinstance(content, list):
@@ -87,10 +87,10 @@ def _parse_text(text: str) -> Sequence[Parsed]:
 
 
 def find_id(content: Any) -> Any:
-    """Return the id by which the client waits for an answer, as it wrote it; None where there is none."""
+    """Return the id of a request as the client wrote it; None if it has none."""
     if not isinstance(content, dict):
         return None
-    # The id of an answer is one of ours. The client may have a request of its own under it, which this would end.
+    # A response has an id of ours. The client may have a request with the same id, which an error response would end.
     if "method" not in content and content.keys() & {"result", "error"}:
         return None
     found = content.get("id")
@@ -98,17 +98,17 @@ def find_id(content: Any) -> Any:
         return _SURROGATE.sub("?", found)
     if _is_whole(found):
         return int(found)
-    # What is no id at all belongs to a request only where there is a method.
+    # An invalid id belongs to a request only if there is a method.
     return _make_plain(found) if "method" in content else None
 
 
 def refuse(code: int, words: str, request_id: Any) -> RefusedMessage:
-    """Return the answer that refuses a message."""
+    """Return the error response that refuses a message."""
     return RefusedMessage(jsonrpc="2.0", id=request_id, error=t.ErrorData(code=code, message=words))
 
 
 def refuse_text(text: str, words: str) -> Sequence[RefusedMessage]:
-    """Return the answers to what cannot be read as it stands: one by each id that is whole, else one without an id."""
+    """Return error responses to unreadable text: one for each readable id, else one without an id."""
     try:
         content = json.loads(text, strict=False)
     except (ValueError, RecursionError):

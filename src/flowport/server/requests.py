@@ -1,33 +1,46 @@
-"""The requests of clients by their ids, as a transport needs them: to pass each on under an id of its own, and to cancel it.
+"""Requests by their ids: give each a unique id before the library gets it, cancel it, and answer a repeated one once.
 
-The protocol's library takes 7 and "7" for the same id, and keeps what belongs to a request under it, so of two requests
-with one id it loses one. A request whose id is taken, or was and got no answer, is passed on under an id made here.
+The protocol's library treats 7 and "7" as the same id and loses one of two requests with the same id. A request whose id
+is in use, or was used and got no answer, is passed on under a new id.
+
+A proxy or client that is unsure may repeat a request under the same id while it is in progress. The first one is executed;
+the others wait and get the same answer. If the client of the first disconnects, the next one is executed.
+
+An id must not be reused in a session (MCP, "Requests"). The same request under the id of an answered one means that the
+answer was not used: it counts as cancelled after the answer, and an equal call joins its run for a while.
 """
 
+import hashlib
 import secrets
 from collections import OrderedDict
-from typing import Final
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
-from flowport.runs.calls import Exchange, RequestId
+import anyio
+
+from flowport.runs.delivery import Caller, Exchange, RequestId
+from flowport.runs.waiting import EventWait, wait
+from flowport.runtime.clock import Clock
 
 MAX_KEPT: Final = 4096
-"""Requests that are remembered after they are over, so that a late cancellation finds its delivery."""
+"""Finished requests that are kept, so that a late cancellation finds its delivery."""
 
 
 class Request:
-    """One request on its way to the library and back."""
+    """One request between the client and the library."""
 
     def __init__(self, connection: str, request_id: RequestId, inner_id: RequestId) -> None:
         self.connection = connection
         self.id = request_id
-        """The id that the client gave."""
+        """The client's id."""
         self.inner_id = inner_id
-        """The id under which the library knows it."""
+        """The id that the library gets."""
         self.exchange = Exchange(request_id)
 
     @property
     def is_renamed(self) -> bool:
-        """Whether the library knows it by another id than the client."""
+        """Whether the library has another id for it than the client."""
         return self.inner_id != self.id
 
 
@@ -36,13 +49,13 @@ class RequestTable:
 
     def __init__(self) -> None:
         self._by_inner_id: dict[tuple[str, str], Request] = {}
-        """Those whose id must not be given to the library again."""
+        """Requests whose id must not be given to the library again."""
         self._over: OrderedDict[Request, None] = OrderedDict()
-        """Those that are answered, and those that ended without an answer, the oldest first."""
+        """Finished requests, answered or not, the oldest first."""
         self._by_id: dict[tuple[str, type, RequestId], list[Request]] = {}
 
     def begin(self, connection: str, request_id: RequestId) -> Request:
-        """Take a request in."""
+        """Register a request."""
         inner_id = request_id
         if (connection, str(request_id)) in self._by_inner_id:
             inner_id = f"flowport-{secrets.token_hex(8)}"
@@ -52,27 +65,27 @@ class RequestTable:
         return request
 
     def find(self, connection: str, inner_id: RequestId) -> Request | None:
-        """Return the request that the library knows by an id."""
+        """Return the request with this id at the library."""
         return self._by_inner_id.get((connection, str(inner_id)))
 
     def end(self, request: Request, *, is_answered: bool) -> None:
-        """Note that a request is over. Without an answer the library may still be busy with it, so its id stays taken."""
+        """Record that a request is over. Without an answer the library may still process it, so its id stays in use."""
         key = (request.connection, str(request.inner_id))
         if is_answered and self._by_inner_id.get(key) is request:
             del self._by_inner_id[key]
         self._keep(request)
 
     def find_inner_ids(self, connection: str, request_id: RequestId) -> list[RequestId]:
-        """Return the ids under which the library knows what a cancellation of an id means; the id itself for none."""
+        """Return the library's ids of the requests that a cancellation means; the id itself if there are none."""
         return [one.inner_id for one in self._find_meant(connection, request_id)] or [request_id]
 
     def _find_meant(self, connection: str, request_id: RequestId) -> list[Request]:
-        """Return the requests in progress with an id of the client's, or else the last one."""
+        """Return the requests in progress with a client's id, else the last one."""
         requests = self._by_id.get(_build_key(connection, request_id), [])
         return [one for one in requests if one.exchange.is_open] or requests[-1:]
 
     def cancel(self, connection: str, request_id: RequestId) -> list[Request]:
-        """Note that the client has cancelled the requests in progress with this id, or else the last one; return them."""
+        """Record that the client cancelled the requests in progress with this id, else the last one; return them."""
         meant = self._find_meant(connection, request_id)
         for request in meant:
             request.exchange.note_cancelled()
@@ -80,7 +93,7 @@ class RequestTable:
         return meant
 
     def _keep(self, request: Request) -> None:
-        """Remember a request that is over for as long as there is room."""
+        """Keep a finished request until newer ones need its room."""
         self._over[request] = None
         while len(self._over) > MAX_KEPT:
             self._forget(self._over.popitem(last=False)[0])
@@ -98,3 +111,114 @@ class RequestTable:
 
 def _build_key(connection: str, request_id: RequestId) -> tuple[str, type, RequestId]:
     return connection, type(request_id), request_id
+
+
+T = TypeVar("T")
+
+_Key: TypeAlias = tuple[str, type, RequestId | None]
+MAX_ANSWERED: Final = 256
+"""Answered requests that are kept."""
+
+_CHECK_EVERY: Final = 16
+"""Finished requests are dropped once for this many new ones."""
+
+_WAITING: Final = "this request is in progress already"
+
+
+class RequestIdInUse(Exception):
+    """Another request is in progress under the same id."""
+
+    def __init__(self, request_id: RequestId | None) -> None:
+        super().__init__(f"The id {request_id!r} belongs to another request that is still in progress. Use a new one.")
+
+
+@dataclass(eq=False, slots=True)
+class _Request(Generic[T]):
+    content: object
+    caller: Caller
+    done: anyio.Event = field(default_factory=anyio.Event)
+    answer: T | None = None
+    """None until it is made, and if the client disconnected before that."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its client waits, and it has an answer or will have one."""
+        return self.caller.exchange.is_open and not (self.done.is_set() and self.answer is None)
+
+
+class RequestsInProgress(Generic[T]):
+    """Requests that are not answered yet, by connection and id."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._requests: dict[_Key, list[_Request[T]]] = {}
+        self._unchecked = 0
+        """Requests since finished ones were dropped."""
+        self._answered: OrderedDict[tuple[_Key, str], Exchange] = OrderedDict()
+        """The last answered request of each id and content, the oldest first."""
+
+    async def answer(
+        self,
+        caller: Caller,
+        content: object,
+        make: Callable[..., Awaitable[T]],
+        *args: Any,
+        is_stateless: bool = False,
+    ) -> T:
+        """Return the answer to a request: what `make` returns of `args`, or what it returned for the same request.
+
+        Args:
+            content: What the request asks for; equal for equal requests.
+            is_stateless: Each request stands alone, so another one may have the same id by chance.
+
+        Raises:
+            RequestIdInUse: Another request with this id is in progress on this connection.
+        """
+        request_id = caller.exchange.request_id
+        key = (caller.connection, type(request_id), request_id)
+        others = self._requests.get(key, [])
+        if not is_stateless and any(one.is_alive and one.content != content for one in others):
+            raise RequestIdInUse(request_id)
+        self._forget_answered()
+        answered = (key, hashlib.sha256(repr(content).encode("utf-8", "replace")).hexdigest())
+        before = self._answered.get(answered)
+        if before is not None and before.is_written:
+            before.note_cancelled()
+        request = _Request[T](content, caller)
+        self._requests.setdefault(key, []).append(request)
+        try:
+            while (earlier := self._find_earlier(key, request)) is not None:
+                await wait(EventWait(earlier.done, _WAITING), caller, self._clock)
+                if earlier.answer is not None:
+                    if (listener := earlier.caller.exchange.listener) is not None:
+                        caller.exchange.expect(listener)
+                    request.answer = earlier.answer
+                    return earlier.answer
+            request.answer = await make(*args)
+            return request.answer
+        finally:
+            request.done.set()
+            if request.answer is not None:
+                self._answered[answered] = caller.exchange
+                while len(self._answered) > MAX_ANSWERED:
+                    self._answered.popitem(last=False)
+
+    def _find_earlier(self, key: _Key, request: _Request[T]) -> _Request[T] | None:
+        for one in self._requests[key]:
+            if one is request:
+                break
+            if one.is_alive and one.content == request.content:
+                return one
+        return None
+
+    def _forget_answered(self) -> None:
+        """Drop finished requests from time to time, because each pass checks all requests."""
+        self._unchecked += 1
+        if self._unchecked < _CHECK_EVERY:
+            return
+        self._unchecked = 0
+        self._requests = {
+            key: alive
+            for key, requests in self._requests.items()
+            if (alive := [one for one in requests if one.is_alive])
+        }

@@ -1,6 +1,6 @@
 """Read what answers link to: runs, their outputs, and the provider's own links to outputs of our runs; and apps.
 
-It is no proxy: a URL that no run of the owner produced is not fetched.
+A URL that no run of the owner produced is not fetched.
 """
 
 import base64
@@ -33,9 +33,9 @@ from flowport.media.identify import identify
 from flowport.media.previews import Preview
 from flowport.network.causes import FetchError
 from flowport.network.file_transfer import FetchRules, FileSink
-from flowport.runs.calls import Caller
+from flowport.runs.delivery import Caller
 from flowport.runs.downloads import bring_output
-from flowport.server.completion import BATCH_ID
+from flowport.server.prompts import BATCH_ID
 
 MAX_BYTES: Final = 8 * 1024 * 1024
 """The largest output whose bytes are handed to a client."""
@@ -49,7 +49,7 @@ MAX_TEXT_LENGTH: Final = 100_000
 MAX_LISTED: Final = 20
 
 MAX_PAGE_BYTES: Final = 100_000
-"""Of the outputs that a run's resource tells of at once; the resource names its next page."""
+"""Of the outputs on one page of a run's resource, which names the next page."""
 
 _NEVER_SHOWN: Final = frozenset({"text/html", "image/svg+xml"})
 """Types that carry programs; a client that shows them would run untrusted code."""
@@ -213,7 +213,7 @@ class Resources:
             return _build_sentence(output, f"could not be fetched: {exc.problem}")
 
     async def _fetch_refreshed(self, run: Run, output: Output, error: FetchError) -> Content:
-        """Return what lies at a fresh link of an output whose own has expired, or the sentence that there is none."""
+        """Fetch an output through a fresh link because its own has expired; return the reason if that fails."""
         try:
             refreshed = await self._workspace.recovery.refresh_link(run, output.n)
         except ProviderError as exc:

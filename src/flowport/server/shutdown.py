@@ -1,6 +1,6 @@
-"""The end of the process: asked for once, by a client that leaves or by a signal, and held to a time.
+"""Graceful shutdown: triggered once, by a disconnect or a signal, with a hard deadline.
 
-A thread of its own watches for it, so that the promised time holds even while the event loop is busy or stuck.
+A separate thread enforces the deadline, even while the event loop is busy or stuck.
 """
 
 import asyncio
@@ -18,23 +18,23 @@ import anyio
 logger = logging.getLogger(__name__)
 
 CLOSING_SECONDS: Final = 1.6
-"""How long the clean-up may take before the process ends without it; the store is whole either way."""
+"""Deadline of the clean-up. The store is consistent if the process is ended before."""
 
 
 PARENT_SECONDS = 5.0
-"""How often to look whether the program that started us is still there. Other programs that it started may hold its ends
-of our pipes, so that neither closes when it is killed."""
+"""Interval between checks that the parent process is alive. Other children of it may hold its ends of our pipes, so the
+pipes stay open when it is killed."""
 
 
 class End:
-    """The end that everything waits for."""
+    """The shutdown of this process."""
 
     def __init__(self, client_fd: int | None = None) -> None:
-        """Begin the watch; call it on the running event loop, once in a process.
+        """Start the watching thread; call it on the running event loop, once in a process.
 
         Args:
-            client_fd: Where the client is written to; the end comes when its reading end is closed, or when the program
-                that started us has ended. None for nowhere.
+            client_fd: The pipe to the client. Shutdown begins when its reading end is closed or when the parent process
+                has ended. None to watch neither.
         """
         self.asked = anyio.Event()
         self.code = 0
@@ -43,14 +43,14 @@ class End:
         threading.Thread(target=self._watch, args=(client_fd, os.getppid()), daemon=True).start()
 
     def ask(self, code: int = 0) -> None:
-        """Begin the clean-up, and see to it that it does not take for ever."""
+        """Begin the clean-up and start its deadline."""
         if not self.asked.is_set():
             self.code = code
             self.asked.set()
             self.hurry()
 
     def hurry(self) -> None:
-        """Ask for the end from anywhere: a thread, a signal handler. Nothing here may wait for a lock."""
+        """Begin shutdown from any thread or signal handler. Must not wait for a lock."""
         os.write(self._alarm, b"\0")
 
     def _watch(self, client_fd: int | None, parent_id: int) -> None:
@@ -62,13 +62,13 @@ class End:
 
 
 def listen_for_signals(end: End) -> None:
-    """Ask for the end at each signal that means it. By plain handlers: they run while the event loop does not."""
+    """Begin shutdown at SIGINT and SIGTERM. Plain handlers also run while the event loop is blocked."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: end.hurry())
 
 
 def open_client_fd() -> int | None:
-    """Return a descriptor of standard output to watch, or None when it is closed or cannot be watched here."""
+    """Return a duplicate of standard output to watch, or None if it is closed or the system has no `poll`."""
     try:
         # The protocol's library moves the first one away.
         return os.dup(1) if hasattr(select, "poll") else None
@@ -77,13 +77,13 @@ def open_client_fd() -> int | None:
 
 
 def _wait(wake: int, client_fd: int | None, parent_id: int) -> str:
-    """Wait for a byte, or until the client is gone; return how that is known, nothing for the former."""
+    """Wait for a byte or until the client is gone; return the reason for the latter, empty for the former."""
     if sys.platform == "win32" or client_fd is None:
         os.read(wake, 1)
         return ""
     poller = select.poll()
     poller.register(wake, select.POLLIN)
-    # No event is asked for: that the other end is gone is told unasked.
+    # No event is requested: POLLHUP and POLLERR are always reported.
     poller.register(client_fd, 0)
     while os.getppid() == parent_id:
         found = {descriptor for descriptor, _ in poller.poll(PARENT_SECONDS * 1000)}

@@ -76,7 +76,7 @@ class NoMessage(ValueError):
         return self.data.decode(errors="replace")
 
 
-Heard: TypeAlias = SessionMessage | NoMessage | RefusedMessage
+Received: TypeAlias = SessionMessage | NoMessage | RefusedMessage
 
 
 class MessageReader(ReadStream[SessionMessage]):
@@ -115,10 +115,10 @@ class MessageWriter(WriteStream[SessionMessage]):
 
 
 class ReconnectingReader(MessageReader):
-    """The stream from the client, without what is no message."""
+    """The stream of valid messages from the client; invalid lines are answered here."""
 
     def __init__(
-        self, receive: Callable[[], Awaitable[Heard]], answer: Callable[[SessionMessage], Awaitable[None]]
+        self, receive: Callable[[], Awaitable[Received]], answer: Callable[[SessionMessage], Awaitable[None]]
     ) -> None:
         """Prepare; nothing is read yet.
 
@@ -134,10 +134,12 @@ class ReconnectingReader(MessageReader):
     async def receive(self) -> SessionMessage:
         """Return the next message."""
         while not self._waiting:
-            heard = await self._receive()
-            if isinstance(heard, SessionMessage):
-                return heard
-            await self._take_apart([heard] if isinstance(heard, RefusedMessage) else parse_messages(heard.data))
+            received = await self._receive()
+            if isinstance(received, SessionMessage):
+                return received
+            await self._take_apart(
+                [received] if isinstance(received, RefusedMessage) else parse_messages(received.data)
+            )
         return self._waiting.popleft()
 
     async def _take_apart(self, parsed: Iterable[Parsed]) -> None:
@@ -155,7 +157,7 @@ if sys.platform == "win32":
 READ_BYTES: Final = 64 * 1024
 
 _SAFE_BYTES: Final = getattr(select, "PIPE_BUF", 0)
-"""What a pipe that is ready takes without making anybody wait (POSIX); 0 where that is not promised."""
+"""Bytes that a ready pipe takes without blocking (POSIX); 0 where the system does not guarantee it."""
 
 
 class LineReader:
@@ -172,7 +174,7 @@ class LineReader:
         """The same, where it is too long already."""
         self._has_ended = False
 
-    async def receive(self) -> Heard:
+    async def receive(self) -> Received:
         """Return the next message.
 
         Raises:
@@ -218,7 +220,7 @@ class LineReader:
         self._rest.clear()
 
 
-def parse_line(line: bytes) -> Heard:
+def parse_line(line: bytes) -> Received:
     """Return the message that a line is; else the line."""
     return parse_message(line) or NoMessage(line)
 
@@ -317,7 +319,7 @@ class LineWriter(MessageWriter):
 
 
 def _build_poller(descriptor: int) -> Any:
-    """Return what tells whether a descriptor can be written to; None where nothing does."""
+    """Return a check whether a descriptor can be written to; None if the system has none."""
     if sys.platform == "win32" or not hasattr(select, "poll") or not _SAFE_BYTES:
         return None
     poller = select.poll()

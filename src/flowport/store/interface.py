@@ -16,16 +16,20 @@ from typing import Protocol
 from flowport.domain.models import BootTime, Run, RunState
 from flowport.domain.run_events import Finished, RunEvent
 from flowport.domain.spending import Spending, SpendingCheck
-from flowport.store.batch_records import BatchArguments, BatchProgress, BatchRow, NewBatch, RowStatus
 from flowport.store.records import (
     AcceptOutcome,
     AppHistory,
     AttachRules,
+    BatchArguments,
+    BatchProgress,
+    BatchRow,
     ClaimOutcome,
     Erasure,
     History,
+    NewBatch,
     RecordOutcome,
     Reminder,
+    RowStatus,
     RunSearch,
     Upload,
     UploadClaim,
@@ -310,7 +314,7 @@ class RunQueries(Protocol):
         """
 
     async def get_last_delivered(self, *, owner: str) -> Run | None:
-        """Return the owner's run with outputs that was delivered last; None if there is none."""
+        """Return the owner's run with outputs that was delivered last; None if nothing was found."""
 
     async def get_durations(self, *, account_id: str, app_id: str, limit: int = 20) -> tuple[float, ...]:
         """Return how many seconds the app's latest successful runs took at the provider, newest first."""
@@ -343,7 +347,7 @@ class RecordKeeping(Protocol):
         """
 
     async def erase_run(self, run_id: str, *, owner: str) -> Erasure:
-        """Remove one run that is over, delivered or not, so that no trace of it remains in the file.
+        """Remove one run that is over, delivered or not, so that no trace of it remains in the store.
 
         Raises:
             RunNotFound: The owner has no such run.
@@ -364,8 +368,28 @@ class RecordKeeping(Protocol):
         """Return the bytes of the store's files, for all owners and including the journal."""
 
     async def close(self) -> None:
-        """Finish the requested operations and close the file; every later call except this one raises `StoreError`."""
+        """Finish the requested operations and close the store; every later call except this one raises `StoreError`."""
 
 
 class Store(RunStore, BatchStore, UploadStore, NameStore, SpendingStore, RunQueries, RecordKeeping, Protocol):
     """The record of every run, shared by all Flowport processes of one home."""
+
+
+class Workers(Protocol):
+    """This process among those of its home: the port that answers which processes are alive.
+
+    It is registered for as long as the object is open. On one machine OS file locks answer, see `process_lock`. Liveness is
+    asked before a transaction, never inside one.
+    """
+
+    process_id: str
+    """Of this process; no other process has or had the same."""
+
+    def is_alive(self, process_id: str) -> bool:
+        """Return whether a process is alive. If that cannot be found out, it counts as alive, so nothing of it is touched."""
+
+    def has_died(self, process_id: str) -> bool:
+        """Return whether a process of this home ended without releasing; processes of other homes are not known."""
+
+    def release(self) -> None:
+        """Unregister this process; a second call does nothing."""

@@ -28,7 +28,7 @@ from flowport.domain.errors import FlowportError, RunNotFound
 from flowport.domain.models import LOCAL_OWNER, OutputKind, RunState
 from flowport.domain.spending import Consent
 from flowport.media.previews import NoPreview
-from flowport.runs.calls import Exchange
+from flowport.runs.delivery import Exchange
 from flowport.store.records import RunSearch
 from flowport.web.listen_address import Address, HostCheck, build_origins
 

@@ -5,13 +5,14 @@ calls whose client disconnected, and does not report that an answer was sent. So
 """
 
 import json
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, TypeGuard
 
 import anyio.lowlevel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from flowport.runs.calls import Exchange, RequestId
+from flowport.runs.delivery import Exchange, RequestId
 from flowport.server.clients import EXCHANGE_KEY, SESSION_HEADER
 from flowport.server.requests import Request, RequestTable
 from flowport.web.bodies import replay
@@ -38,7 +39,7 @@ class RequestWatch:
         if session:
             await self._watch_session(session, scope, receive, send)
         else:
-            await self._watch(Exchange(), scope, receive, send)
+            await self._watch(scope, _Channel(Exchange(), receive, send))
 
     async def _watch_session(self, session: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request of a session, in which an id must not be in use twice."""
@@ -58,7 +59,7 @@ class RequestWatch:
         if request.is_renamed:
             body = json.dumps({**message, "id": request.inner_id}).encode()
         try:
-            await self._watch(request.exchange, scope, replay(body, receive), _restore_id(request, send))
+            await self._watch(scope, _Channel(request.exchange, replay(body, receive), send, request))
         finally:
             self._requests.end(request, is_answered=not request.exchange.is_disconnected)
 
@@ -69,46 +70,66 @@ class RequestWatch:
             json.dumps({**message, "params": {**message["params"], "requestId": inner_id}}).encode()
             for inner_id in self._requests.find_inner_ids(session, request_id)
         ]
-
-        async def note_taken(answer: Message) -> None:
-            if answer["type"] == "http.response.start" and answer["status"] < HTTPStatus.BAD_REQUEST:
-                self._requests.cancel(session, request_id)
-            await send(answer)
-
-        async def drop(_: Message) -> None:
-            """Drop an answer; the client gets the last one."""
-
         for body in bodies[:-1]:
-            await self._app(dict(scope), replay(body, receive), drop)
-        await self._app(scope, replay(bodies[-1], receive), note_taken)
+            await self._app(dict(scope), replay(body, receive), _drop)
+        note_accepted = partial(self._note_cancelled, session, request_id, send)
+        await self._app(scope, replay(bodies[-1], receive), note_accepted)
 
-    async def _watch(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _note_cancelled(self, session: str, request_id: RequestId, send: Send, answer: Message) -> None:
+        if answer["type"] == "http.response.start" and answer["status"] < HTTPStatus.BAD_REQUEST:
+            self._requests.cancel(session, request_id)
+        await send(answer)
+
+    async def _watch(self, scope: Scope, channel: "_Channel") -> None:
         """Handle a request, and record what happens to its answer."""
-
-        async def receive_watched() -> Message:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                exchange.note_disconnected()
-            return message
-
-        async def send_watched(message: Message) -> None:
-            answer = _find_answer(message.get("body", b"")) if exchange.is_open else None
-            if answer is None:
-                await send(message)
-                return
-            await _settle()
-            await send(message)
-            if "error" in answer:
-                exchange.withdraw()
-            # Bytes sent after a disconnect are lost without an error.
-            exchange.note_written()
-
         # A client that disconnected and calls again must be seen as disconnected first.
         await _settle()
         try:
-            await self._app({**scope, EXCHANGE_KEY: exchange}, receive_watched, send_watched)
+            await self._app({**scope, EXCHANGE_KEY: channel.exchange}, channel.receive, channel.send)
         finally:
-            exchange.note_disconnected()
+            channel.exchange.note_disconnected()
+
+
+class _Channel:
+    """Receives and sends for one request, and records in its exchange what happens to the answer."""
+
+    def __init__(self, exchange: Exchange, receive: Receive, send: Send, request: Request | None = None) -> None:
+        self.exchange = exchange
+        self._receive = receive
+        self._send = send
+        self._request = request if request is not None and request.is_renamed else None
+
+    async def receive(self) -> Message:
+        """Return the next event; a disconnect is recorded."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self.exchange.note_disconnected()
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the response, an answer with the id that the client gave."""
+        is_open = self.exchange.is_open
+        body = message.get("body", b"")
+        answer = _find_answer(body) if is_open or self._request is not None else None
+        if answer is None:
+            await self._send(message)
+            return
+        if self._request is not None and answer["id"] == self._request.inner_id:
+            text = json.dumps({**answer, "id": self._request.id}, ensure_ascii=False)
+            message = {**message, "body": body.partition(_DATA)[0] + _DATA + text.encode() + b"\r\n\r\n"}
+        if not is_open:
+            await self._send(message)
+            return
+        await _settle()
+        await self._send(message)
+        if "error" in answer:
+            self.exchange.withdraw()
+        # Bytes sent after a disconnect are lost without an error.
+        self.exchange.note_written()
+
+
+async def _drop(_: Message) -> None:
+    """Drop a response; the client gets the last one."""
 
 
 async def _settle() -> None:
@@ -128,28 +149,11 @@ async def _read_body(receive: Receive) -> tuple[bytes, bool]:
             return bytes(body), True
 
 
-def _restore_id(request: Request, send: Send) -> Send:
-    """Return a sender that restores the client's id in answers."""
-    if not request.is_renamed:
-        return send
-
-    async def send_restored(message: Message) -> None:
-        body = message.get("body", b"")
-        answer = _find_answer(body)
-        if answer is not None and answer["id"] == request.inner_id:
-            head, _, _ = body.partition(_DATA)
-            text = json.dumps({**answer, "id": request.id}, ensure_ascii=False)
-            message = {**message, "body": head + _DATA + text.encode() + b"\r\n\r\n"}
-        await send(message)
-
-    return send_restored
-
-
 _DATA: Final = b"data: "
 
 
 def _find_answer(body: bytes) -> dict[str, Any] | None:
-    """Return the answer in a part of a response, as an event or as the whole body; None if there is none."""
+    """Return the answer in a part of a response, as an event or as the whole body, or None."""
     if b'"result"' not in body and b'"error"' not in body:
         return None
     text = body.partition(_DATA)[2] if body.startswith((b"event:", b"id:", _DATA)) else body

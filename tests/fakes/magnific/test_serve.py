@@ -1,26 +1,13 @@
-"""Starting and stopping."""
-
-import signal
-import socket
+"""Stopping the fake; what it shares with the demo is tested there."""
 
 import anyio
-import httpx2
-import pytest
 
-from flowport.sandbox.serve import SandboxAddresses
-from tests.fakes.client import KEY, Client, open_sandbox
-from tests.fakes.magnific.serve import serve
+from tests.fakes.client import KEY, open_sandbox
 from tests.fakes.magnific.state import FakeOptions
+from tests.sandbox.test_serve import drain
 
 
-async def test_the_two_origins_listen_on_the_loopback_interface_alone(sandbox: Client) -> None:
-    """On ports that the system chose."""
-    origins = [sandbox.addresses.api_url, sandbox.addresses.files_url]
-    assert all(origin.startswith("http://127.0.0.1:") for origin in origins)
-    assert len(set(origins)) == 2
-
-
-async def test_a_cancelled_sandbox_ends_although_requests_are_open() -> None:
+async def test_a_cancelled_fake_ends_although_requests_are_open() -> None:
     """One waits for its run, one is half sent, one connection is idle."""
     async with open_sandbox() as client, anyio.create_task_group() as tasks:
         await client.switch("next_run", hold=True)
@@ -30,45 +17,11 @@ async def test_a_cancelled_sandbox_ends_although_requests_are_open() -> None:
         for request in (waiting + "\r\n", waiting, ""):
             stream = await anyio.connect_tcp("127.0.0.1", port)
             await stream.send(request.encode())
-            tasks.start_soon(_drain, stream)
+            tasks.start_soon(drain, stream)
         await client.http.get("/v1/ai/flows")
         with anyio.fail_after(60):
             await client.stop()
     assert tasks.cancel_scope.cancel_called is False
-
-
-async def _drain(stream: anyio.abc.SocketStream) -> None:
-    async with stream:
-        try:
-            while True:
-                await stream.receive()
-        except (anyio.EndOfStream, anyio.BrokenResourceError):
-            return
-
-
-async def test_after_the_end_nothing_listens() -> None:
-    """The ports are free again."""
-    async with open_sandbox() as client:
-        addresses = client.addresses
-    async with httpx2.AsyncClient(trust_env=False) as http:
-        with pytest.raises(httpx2.ConnectError):
-            await http.get(addresses.api_url)
-
-
-async def test_signals_are_left_to_the_command_line() -> None:
-    """Uvicorn would otherwise take SIGINT and SIGTERM for itself."""
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    async with open_sandbox() as client:
-        await client.http.get("/v1/ai/flows")
-        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
-
-
-async def test_a_taken_port_is_an_error_of_the_system() -> None:
-    """Anyone who asked for the port can say so."""
-    never_called: list[SandboxAddresses] = []
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
-        await serve(FakeOptions(key=KEY, port=taken.getsockname()[1]), never_called.append)
-    assert never_called == []
 
 
 def test_the_key_is_not_shown_with_the_options() -> None:

@@ -10,7 +10,7 @@ import pytest
 from mcp.client.context import ClientRequestContext
 
 from flowport.domain.spending import SpendingLimits, UnknownPrice
-from flowport.runs.poll_schedule import LIVE_ROWS_UNLIMITED
+from flowport.runs.steps import LIVE_ROWS_UNLIMITED
 from tests.fakes.client import Client as SandboxClient
 from tests.interaction.batches.asking import TOOL, build_rows, wait_until_started
 from tests.support.harness import Mode, open_harness

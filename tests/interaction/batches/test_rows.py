@@ -8,7 +8,7 @@ import anyio
 import mcp.types as t
 import pytest
 
-from flowport.runs.poll_schedule import LIVE_ROWS_UNLIMITED
+from flowport.runs.steps import LIVE_ROWS_UNLIMITED
 from tests.fakes.client import Client as SandboxClient
 from tests.interaction.batches.asking import FAILING, TOOL, build_rows, read, wait_until_started
 from tests.support.harness import Harness, open_harness

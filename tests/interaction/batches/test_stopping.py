@@ -9,7 +9,7 @@ import pytest
 
 from flowport.domain.models import RunState
 from flowport.runs.batch.service import TRIAL_ROWS
-from flowport.runs.poll_schedule import LIVE_ROWS_UNLIMITED
+from flowport.runs.steps import LIVE_ROWS_UNLIMITED
 from flowport.runs.waiting import KEY_GONE
 from tests.fakes.client import Client as SandboxClient
 from tests.interaction.batches.asking import FAILING, TOOL, build_rows, wait_until_started

@@ -12,7 +12,7 @@ import mcp.types as t
 import pytest
 
 from flowport.actions.views.view import format_facts
-from flowport.runs.calls import RunRequest
+from flowport.runs.submit import RunRequest
 from tests.fakes.client import Client as SandboxClient
 from tests.fakes.client import build_photo
 from tests.interaction.batches.asking import FAILING, TOOL, build_rows, read

@@ -11,8 +11,7 @@ import pytest
 from flowport.domain.models import App, Run, RunState
 from flowport.network.account import OpenAccount
 from flowport.providers.interface import Started
-from flowport.runs.live import LiveRuns
-from flowport.runs.pending_writes import PendingWrites
+from flowport.runs.live import LiveRuns, PendingWrites
 from flowport.runs.poll import RunPoller
 from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Pace
@@ -46,7 +45,7 @@ class Party:
 
             async def follow(run: Run) -> None:
                 """Follow one."""
-                ends.append((await follower.follow(run, self.account)).run.state)
+                ends.append((await follower.follow(run, self.account)).state)
 
             account_id = self.account.account.id
             runs = [replace(RUNNING, id=one, provider_run_id=one, account_id=account_id) for one in self.run_ids]

@@ -8,7 +8,7 @@ from flowport.store.interface import Store
 from flowport.store.sqlite.store import open_sqlite_store
 
 Factory: TypeAlias = Callable[[Path], Store]
-"""Opens the record that belongs to a folder, and creates it where there is none."""
+"""Opens the record that belongs to a folder, and creates it if it does not exist."""
 
 
 def open_sqlite(folder: Path) -> Store:

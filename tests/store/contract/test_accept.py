@@ -73,7 +73,7 @@ async def test_a_first_call_gets_its_own_run(store: Store) -> None:
 
 
 @pytest.mark.parametrize("state", [S.ACCEPTED, S.STARTING, S.QUEUED, S.RUNNING, S.SUCCEEDED, S.PARTIAL])
-async def test_a_repeated_call_joins_a_run_whose_end_nobody_has_seen(store: Store, state: S) -> None:
+async def test_a_repeated_call_joins_a_run_whose_end_was_not_delivered(store: Store, state: S) -> None:
     """A client that gave up and calls again must not pay again, however far the run has come."""
     earlier = build_equal("run_0", state, outputs=(OUTPUT,))
     await store.accept(earlier)
@@ -90,7 +90,7 @@ async def test_a_repeated_call_joins_a_run_whose_end_nobody_has_seen(store: Stor
         {"state": S.SUCCEEDED, "delivered_at": NOW},
         {"accepted_at": NOW - 3601, "accepted_boot_seconds": NOW - 3601},
         {"accepted_at": NOW, "accepted_boot_seconds": NOW - 3601},
-        {"owner": "somebody"},
+        {"owner": "other"},
         {"account_id": "another"},
         {"app_id": "another"},
         {"raw_digest": "x", "canonical_digest": "y"},
@@ -98,7 +98,7 @@ async def test_a_repeated_call_joins_a_run_whose_end_nobody_has_seen(store: Stor
     ids=str,
 )
 async def test_any_other_run_is_left_alone(store: Store, changes: dict[str, Any]) -> None:
-    """Somebody else's run, another wish, or one that is done with, is not what the call asks for."""
+    """A run of another owner, another request or a finished run is not what the call asks for."""
     await store.accept(replace(build_equal("run_0"), **changes))
     assert await call(store, 1) == "run_1"
 
@@ -154,7 +154,7 @@ async def test_equal_calls_side_by_side_over_one_connection_are_as_many_runs(sto
 
 
 async def test_an_equal_call_over_another_connection_joins(store: Store) -> None:
-    """Two programs that ask for the same at once are one person's retry more often than two wishes."""
+    """Two programs that ask for the same at once are one person's retry more often than two requests."""
     assert [await call(store, 0), await call(store, 1, process_id="p2")] == ["run_0", "run_0"]
 
 
@@ -167,7 +167,7 @@ async def test_a_call_of_a_dead_process_waits_no_longer(store: Store) -> None:
 
 
 async def test_a_new_run_is_had_by_asking_for_it(store: Store) -> None:
-    """Somebody who wants another one gets it."""
+    """A caller who wants another run gets it."""
     await store.accept(build_equal("run_0"))
     assert await call(store, 1, is_new_wanted=True) == "run_1"
 
@@ -182,13 +182,13 @@ async def test_after_an_unknown_run_an_equal_call_is_refused_every_time(store: S
     assert await call(store, 3, is_new_wanted=True, is_uncertainty_accepted=True) == "run_3"
 
 
-async def test_a_doubt_passes_with_the_window(store: Store) -> None:
-    """What was asked for yesterday is another wish."""
+async def test_an_uncertain_run_counts_within_the_window(store: Store) -> None:
+    """What was asked for yesterday is another request."""
     await store.accept(build_equal("run_0", S.UNKNOWN, accepted_boot_seconds=NOW - 3600))
     assert await call(store, 1) == "run_1"
 
 
-async def test_a_run_that_can_be_joined_goes_before_a_doubt(store: Store) -> None:
+async def test_a_run_that_can_be_joined_goes_before_an_uncertain_one(store: Store) -> None:
     """Joining costs nothing."""
     await store.accept(build_equal("run_0", S.UNKNOWN))
     await store.accept(build_equal("run_1", S.RUNNING))
@@ -196,20 +196,20 @@ async def test_a_run_that_can_be_joined_goes_before_a_doubt(store: Store) -> Non
 
 
 async def test_what_a_dead_process_had_not_sent_is_dropped(store: Store) -> None:
-    """Nobody was told of it, so the repeated call starts afresh, and the reservation is free."""
+    """No caller knows it, so the repeated call starts again, and the reservation is free."""
     await store.accept(build_equal("run_0", process_id="dead"))
     assert await call(store, 1) == "run_1"
     dropped = await store.get_run("run_0", account_id=None, owner=OWNER)
     assert (dropped.state, dropped.failure, dropped.reserved_credits) == (S.CANCELLED, ENDED_UNSENT, 0.0)
 
 
-async def test_what_a_dead_process_had_not_sent_but_told_of_is_joined(store: Store) -> None:
+async def test_what_a_dead_process_had_not_sent_but_reported_is_joined(store: Store) -> None:
     """Its caller may ask for it by its id, so it will be started."""
     await store.accept(build_equal("run_0", process_id="dead", reported_at=NOW))
     assert await call(store, 1) == "run_0"
 
 
-async def test_what_a_dead_process_was_sending_is_in_doubt(store: Store) -> None:
+async def test_what_a_dead_process_was_sending_is_uncertain(store: Store) -> None:
     """The request may have left."""
     await store.accept(build_equal("run_0", S.STARTING, process_id="dead"))
     outcome = await store.accept(build_equal("run_1"), build_rules("call_1"))
@@ -228,7 +228,7 @@ async def test_an_answered_call_waits_no_longer(store: Store) -> None:
 
 @pytest.mark.parametrize("connected", [frozenset(), EVERYBODY - {"call_0"}], ids=["alone", "beside others"])
 async def test_a_caller_that_is_not_connected_any_more_does_not_count(store: Store, connected: frozenset[str]) -> None:
-    """Its client has gone and calls again at once, over the same connection; nobody has taken it off the list yet."""
+    """Its client has gone and calls again at once, over the same connection; it is still on the list."""
     await call(store, 0)
     beside = frozenset({"call_0"}) & connected
     assert await call(store, 1, connected_call_ids=connected, beside_call_ids=beside) == "run_0"
@@ -254,7 +254,7 @@ async def test_an_answer_that_is_not_written_was_not_delivered(store: Store) -> 
 
 @pytest.mark.parametrize("process_id", ["dead", "p1", "p2"])
 async def test_a_delivery_stands_whatever_becomes_of_its_process(store: Store, process_id: str) -> None:
-    """The client has the result, so an equal call is another wish."""
+    """The client has the result, so an equal call is another request."""
     await store.accept(build_equal("run_0"), build_rules("call_0", process_id=process_id))
     await finish(store, "run_0")
     await store.record("run_0", Delivered(NOW), ended_call_id="call_0")
@@ -279,7 +279,7 @@ async def test_a_delivery_that_was_cancelled_afterwards_is_joined_for_a_minute(
 
 
 async def test_whether_other_processes_live_is_asked_before_anything_is_changed(store: Store) -> None:
-    """A transaction waits for nobody; what it needs to know is brought along, and only what matters is asked."""
+    """A transaction waits for no process; what it needs to know is brought along, and only what matters is asked."""
     await store.accept(build_equal("run_0", process_id="p8"), build_rules("call_0", process_id="p9"))
     await store.accept(build_equal("other", process_id="p7", raw_digest="x", canonical_digest="y"))
     asked = await store.accept(build_equal("run_1"), build_rules("call_1"))
@@ -291,7 +291,7 @@ async def test_whether_other_processes_live_is_asked_before_anything_is_changed(
     assert (await store.get_run("run_0", account_id=None, owner=OWNER)).state is S.CANCELLED
 
 
-async def test_a_run_is_abandoned_only_when_nobody_else_waits(store: Store) -> None:
+async def test_a_run_is_abandoned_only_when_no_other_call_waits(store: Store) -> None:
     """A stop button must not take away another program's run."""
     await call(store, 0)
     await call(store, 1)
@@ -322,7 +322,7 @@ async def test_an_unseen_run_is_mentioned_three_times(store: Store) -> None:
 
 
 async def test_what_a_dead_processs_client_waited_for_is_mentioned_too(store: Store) -> None:
-    """Its client went with it, and nobody took the call off the list."""
+    """Its client went with it, and the call stayed on the list."""
     await store.accept(build_equal("run_0", S.SUCCEEDED), build_rules("call_0", process_id="dead"))
     await store.accept(build_equal("run_1", S.SUCCEEDED), build_rules("call_1", is_new_wanted=True))
     await store.forget_calls_of(["dead"])
@@ -331,12 +331,12 @@ async def test_what_a_dead_processs_client_waited_for_is_mentioned_too(store: St
     assert [run.id for run in reminder.runs] == ["run_0"]
 
 
-async def test_only_what_somebody_may_have_missed_is_mentioned(store: Store) -> None:
-    """A run that goes on, was seen, is waited for or belongs to somebody else is no news."""
+async def test_only_what_a_user_may_have_missed_is_mentioned(store: Store) -> None:
+    """A run that goes on, was seen, is waited for or belongs to another owner is not news."""
     await store.accept(build_equal("live", S.RUNNING))
     await store.accept(build_equal("seen", S.SUCCEEDED, delivered_at=NOW))
     await store.accept(build_equal("waited", S.FAILED), build_rules("call_0", is_new_wanted=True))
-    await store.accept(build_equal("foreign", S.SUCCEEDED, owner="somebody"))
+    await store.accept(build_equal("foreign", S.SUCCEEDED, owner="other"))
     assert await store.take_reminder(owner=OWNER) is None
 
 

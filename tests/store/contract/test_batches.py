@@ -12,9 +12,18 @@ from flowport.domain.errors import RunNotFound
 from flowport.domain.models import Output, OutputKind, Run, RunState
 from flowport.domain.run_events import Delivered, DeliveryCancelled, Finished
 from flowport.domain.spending import LimitExceeded, Spending
-from flowport.store.batch_records import STOPPED_BY_PERSON, BatchProgress, BatchRow, NewBatch
 from flowport.store.interface import Store
-from flowport.store.records import Accepted, Joined, Recorded, Stale, Uncertain
+from flowport.store.records import (
+    STOPPED_BY_PERSON,
+    Accepted,
+    BatchProgress,
+    BatchRow,
+    Joined,
+    NewBatch,
+    Recorded,
+    Stale,
+    Uncertain,
+)
 from tests.store.samples import ACCOUNT, OWNER, build_run
 
 from .test_accept import build_rules
@@ -25,7 +34,7 @@ BATCH = "batch_1"
 
 
 def build_batch(batch_id: str = BATCH, *, rows: int = 3, price: float | None = 5.0, **changes: Any) -> NewBatch:
-    """Return a batch of as many rows, which nobody has begun."""
+    """Return a batch of as many rows, none of which has begun."""
     total = None if price is None else price * rows
     run = build_run(
         batch_id,
@@ -64,7 +73,7 @@ async def test_a_batch_holds_back_all_of_its_price_until_its_rows_do(store: Stor
     assert (await store.get_run(BATCH, account_id=None, owner=OWNER)).reserved_credits == 0.0
 
 
-async def test_a_row_begins_once_whoever_begins_it(store: Store, open_store: Callable[[], Store]) -> None:
+async def test_a_row_begins_once_whichever_process_begins_it(store: Store, open_store: Callable[[], Store]) -> None:
     """Two processes that both believe that the batch is theirs must not pay twice."""
     await store.accept_batch(build_batch(rows=20))
     other = open_store()
@@ -134,7 +143,7 @@ async def test_what_was_not_sent_is_cancelled_with_what_has_not_begun(store: Sto
     assert (run.state, run.failure, run.finished_at) == (S.CANCELLED, "Enough.", 9.0)
 
 
-async def test_a_caller_that_leaves_stops_a_batch_only_when_nobody_else_waits(store: Store) -> None:
+async def test_a_caller_that_leaves_stops_a_batch_only_when_no_other_call_waits(store: Store) -> None:
     """Another program may have joined it meanwhile."""
     await store.accept_batch(build_batch(), build_rules("call_1"))
     assert isinstance(await store.accept_batch(build_batch("batch_2"), build_rules("call_2")), Joined)
@@ -222,7 +231,7 @@ async def test_a_batch_is_ended_by_the_process_that_carries_it_out(store: Store)
 
 
 async def test_an_equal_batch_is_joined_and_no_row_is(store: Store) -> None:
-    """By the words of the table or by its meaning; a single call that asks for the same as a row is another wish."""
+    """By the words of the table or by its meaning; a single call that asks for the same as a row is another request."""
     first = build_batch()
     await store.accept_batch(first, build_rules("call_1"))
     await store.accept_rows(BATCH, [build_row(1, raw_digest="raw 1")])
@@ -237,10 +246,10 @@ async def test_an_equal_batch_is_joined_and_no_row_is(store: Store) -> None:
 
 @pytest.mark.parametrize("is_new_wanted", [True, False])
 @pytest.mark.parametrize("is_row", [True, False])
-async def test_a_run_of_unknown_fate_is_a_doubt_about_an_equal_row(
+async def test_a_run_of_unknown_fate_makes_an_equal_row_uncertain(
     store: Store, is_new_wanted: bool, is_row: bool
 ) -> None:
-    """Be it a run of its own or a row of another batch; whoever knows of it may go on."""
+    """Be it a run of its own or a row of another batch; a caller who knows it may go on."""
     unknown = build_run("run_0", S.UNKNOWN, canonical_digest="canonical 2", batch_id="batch_0" if is_row else "")
     await store.accept(unknown)
     rules = build_rules("call_1", is_new_wanted=is_new_wanted)
@@ -251,7 +260,7 @@ async def test_a_run_of_unknown_fate_is_a_doubt_about_an_equal_row(
     assert isinstance(await store.accept_batch(build_batch(), known), Accepted)
 
 
-async def test_an_old_doubt_is_none(store: Store) -> None:
+async def test_an_old_uncertain_run_does_not_count(store: Store) -> None:
     """The window is that of runs."""
     await store.accept(build_run("run_0", S.UNKNOWN, canonical_digest="canonical 2", accepted_at=-9e9, boot_id="b0"))
     assert isinstance(await store.accept_batch(build_batch(), build_rules("call_1")), Accepted)
@@ -308,7 +317,7 @@ async def test_lists_and_counts_show_a_batch_as_one(store: Store) -> None:
 
 
 async def test_erasing_a_batch_erases_its_rows_and_names_its_table(store: Store) -> None:
-    """The files stay, and whoever asked learns where they are."""
+    """The files stay, and the caller learns where they are."""
     await store.accept_batch(build_batch())
     output = Output(1, OutputKind.IMAGE, "https://cdn.example/1.png", saved_path="/1.png")
     await store.accept_rows(BATCH, [build_row(1, S.SUCCEEDED, outputs=(output,)), build_row(2, S.SUCCEEDED)])
@@ -341,7 +350,7 @@ async def test_a_batch_can_be_joined_until_a_window_after_its_end(store: Store) 
 
 
 @pytest.mark.parametrize(("reason", "is_joined"), [(STOPPED_BY_PERSON, False), ("Two rows failed.", True)])
-async def test_a_batch_that_somebody_cancelled_is_not_joined(store: Store, reason: str, *, is_joined: bool) -> None:
+async def test_a_batch_that_a_user_cancelled_is_not_joined(store: Store, reason: str, *, is_joined: bool) -> None:
     """Who asks for the same afterwards wants all of it; what stopped by itself is still the answer to a retry."""
     await store.accept_batch(build_batch(), build_rules("call_1"))
     await store.accept_rows(BATCH, [build_row(1)])

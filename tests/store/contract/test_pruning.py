@@ -30,8 +30,8 @@ def build_old_run(run_id: str, **changes: object) -> Run:
 
 
 @pytest.mark.parametrize("run", KEPT.values(), ids=KEPT)
-async def test_what_somebody_may_still_need_is_never_pruned(store: Store, run: Run) -> None:
-    """A result that nobody has seen was paid for, and what is not over costs and counts."""
+async def test_what_a_user_may_still_need_is_never_pruned(store: Store, run: Run) -> None:
+    """An undelivered result was paid for, and what is not over costs and counts."""
     await store.accept(run)
     assert await store.prune(before=LIMIT) == 0
     assert await store.get_run(run.id, account_id=None, owner=OWNER) == run
@@ -47,7 +47,7 @@ async def test_pruning_spares_the_files_that_were_saved(store: Store, tmp_path: 
 
 
 async def test_a_run_that_goes_on_is_not_erased(store: Store) -> None:
-    """Nobody would hear of its result."""
+    """Its result would not be reported."""
     await store.accept(KEPT["live"])
     with pytest.raises(RunNotOver):
         await store.erase_run("run_live", owner=OWNER)
@@ -61,7 +61,7 @@ async def test_the_history_counts_one_owners_runs(store: Store) -> None:
     assert await store.get_history(owner=OWNER) == History(
         runs=8, live=2, unseen=2, unknown=1, oldest_at=7.0, saved_outputs=1, saved_bytes=12
     )
-    assert await store.get_history(owner="nobody") == History(0, 0, 0, 0, None, 0, 0)
+    assert await store.get_history(owner="without runs") == History(0, 0, 0, 0, None, 0, 0)
 
 
 async def test_what_ended_was_delivered_and_is_old_is_pruned(store: Store) -> None:

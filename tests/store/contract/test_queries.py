@@ -30,7 +30,7 @@ async def accept_mixture(store: Store) -> None:
         build_run("d", S.UNKNOWN, accepted_at=4.0),
         build_run("e", S.CANCELLED, accepted_at=5.0, delivered_at=50.0),
         build_run("f", S.ACCEPTED, accepted_at=6.0, account_id=OTHER_ACCOUNT),
-        build_run("g", S.SUCCEEDED, accepted_at=7.0, owner="somebody"),
+        build_run("g", S.SUCCEEDED, accepted_at=7.0, owner="other"),
     )
 
 
@@ -58,9 +58,9 @@ async def test_a_run_is_found_by_its_owner(store: Store, account_id: str | None)
 
 @pytest.mark.parametrize(
     ("run_id", "account_id", "owner"),
-    [("run_none", None, OWNER), (RUN.id, None, "somebody"), (RUN.id, OTHER_ACCOUNT, OWNER)],
+    [("run_none", None, OWNER), (RUN.id, None, "other"), (RUN.id, OTHER_ACCOUNT, OWNER)],
 )
-async def test_nobody_else_finds_it(store: Store, run_id: str, account_id: str | None, owner: str) -> None:
+async def test_no_other_owner_finds_it(store: Store, run_id: str, account_id: str | None, owner: str) -> None:
     """Another's run and no run give the same answer."""
     await store.accept(RUN)
     with pytest.raises(RunNotFound) as caught:
@@ -76,7 +76,7 @@ async def test_runs_are_listed_newest_first(store: Store) -> None:
 
 
 async def test_unseen_runs_that_are_over_come_first(store: Store) -> None:
-    """A result that nobody saw must not slide off the first page."""
+    """An undelivered result must not slide off the first page."""
     await accept_mixture(store)
     assert await list_ids(store, unseen_first=True) == "dbfeca"
     assert await list_ids(store, unseen_first=True, account_id=ACCOUNT) == "dbeca"
@@ -100,8 +100,8 @@ async def test_runs_of_the_same_instant_are_all_paged(store: Store) -> None:
     assert [await list_ids(store, limit=2), await list_ids(store, limit=2, before="b")] == ["cb", "a"]
 
 
-async def test_a_page_behind_a_strangers_run_does_not_exist(store: Store) -> None:
-    """Where it would begin must not tell when a stranger's run was made."""
+async def test_a_page_behind_a_run_of_another_owner_does_not_exist(store: Store) -> None:
+    """Where it would begin must not show when another owner's run was made."""
     await accept_mixture(store)
     with pytest.raises(RunNotFound):
         await list_ids(store, before="g")
@@ -143,11 +143,11 @@ async def test_runs_under_way_are_the_owners_newest_without_rows(store: Store) -
 
 
 async def test_live_runs_of_all_owners_come_oldest_first(store: Store) -> None:
-    """Whoever follows them serves every owner of the key, and the oldest links expire first."""
+    """The process that follows them serves every owner of the key, and the oldest links expire first."""
     await accept(
         store,
         *(build_run(state, state, accepted_at=100.0 - n) for n, state in enumerate(RunState)),
-        build_run("theirs", S.RUNNING, owner="somebody", accepted_at=1.0),
+        build_run("theirs", S.RUNNING, owner="other", accepted_at=1.0),
         build_run("elsewhere", S.RUNNING, account_id=OTHER_ACCOUNT),
     )
     live = await store.get_live_runs(account_id=ACCOUNT)
@@ -167,21 +167,21 @@ async def test_a_link_that_was_replaced_still_finds_its_run(store: Store) -> Non
         store,
         RUN,
         replace(RUN, id="longer", outputs=(replace(OUTPUT, url="https://cdn.example/1.png/2?token=t"),)),
-        replace(RUN, id="theirs", owner="somebody"),
+        replace(RUN, id="theirs", owner="other"),
     )
     found = await store.get_run_by_output_url("https://cdn.example/1.png?token=old#top", owner=OWNER)
     assert found.id == RUN.id
 
 
 async def test_a_place_of_several_outputs_is_nobodys(store: Store) -> None:
-    """Where the query tells files apart, another's file must not be served in place of the one that was meant."""
+    """Where only the query distinguishes files, another's file must not be served in place of the one that was meant."""
     other = replace(OUTPUT, url="https://cdn.example/1.png?token=v")
     await accept(store, RUN, replace(RUN, id="other", outputs=(other,)))
     with pytest.raises(RunNotFound):
         await store.get_run_by_output_url("https://cdn.example/1.png?token=u", owner=OWNER)
 
 
-@pytest.mark.parametrize(("url", "owner"), [(OUTPUT.url, "somebody"), ("https://cdn.example/1.png/?token=u", OWNER)])
+@pytest.mark.parametrize(("url", "owner"), [(OUTPUT.url, "other"), ("https://cdn.example/1.png/?token=u", OWNER)])
 async def test_a_strange_link_is_nobodys(store: Store, url: str, owner: str) -> None:
     """We are no proxy, and a link's token does not belong into a sentence."""
     await store.accept(RUN)
@@ -192,7 +192,7 @@ async def test_a_strange_link_is_nobodys(store: Store, url: str, owner: str) -> 
 
 
 async def test_unsaved_runs_are_those_whose_links_may_still_work(store: Store) -> None:
-    """What a dead process did not fetch is fetched by the next, while it can be had."""
+    """What a dead process did not fetch is fetched by the next, while it is available."""
     due = replace(OUTPUT, saved_path="", save_problem="", expires_at=500.0)
     failed = replace(due, save_problem="It was not saved: the network is gone.")
     changes = {"fresh": due, "failed": failed, "endless": replace(failed, expires_at=None), "saved": OUTPUT}
@@ -208,7 +208,7 @@ async def test_unsaved_runs_are_those_whose_links_may_still_work(store: Store) -
     assert {run.id for run in unsaved} == {"fresh", "failed", "endless", "untried"}
 
 
-async def test_stranded_runs_are_those_of_another_key_that_somebody_waits_for(store: Store) -> None:
+async def test_stranded_runs_are_those_of_another_key_that_a_user_waits_for(store: Store) -> None:
     """A person who changes the key has not given up what the old one paid for."""
     old = {"account_id": "magnific:api.example:f0"}
     await accept(
@@ -231,7 +231,7 @@ async def test_stranded_runs_are_those_of_another_key_that_somebody_waits_for(st
 
 
 async def test_durations_are_those_of_the_latest_successes(store: Store) -> None:
-    """ "Usually about 60 s" is told from them; failures end early and say nothing."""
+    """ "Usually about 60 s" comes from them; failures end early and say nothing."""
     await accept(
         store,
         build_run("a", S.SUCCEEDED, started_at=10.0, finished_at=20.0),
@@ -247,7 +247,7 @@ async def test_durations_are_those_of_the_latest_successes(store: Store) -> None
 
 
 async def test_a_history_is_what_the_latest_runs_of_an_app_made_and_how_long_they_took(store: Store) -> None:
-    """No provider tells what an app makes before it ran; a run in part shows it, but ends early."""
+    """No provider states what an app makes before it ran; a run in part shows it, but ends early."""
     video, sound = replace(OUTPUT, kind=OutputKind.VIDEO), replace(OUTPUT, n=2, kind=OutputKind.AUDIO)
     await accept(
         store,
@@ -275,7 +275,7 @@ async def test_used_apps_are_those_of_the_span(store: Store) -> None:
         store,
         build_run("a", app_id="app1", accepted_at=99.0),
         build_run("b", app_id="app2", accepted_at=100.0),
-        build_run("c", app_id="app3", accepted_at=101.0, owner="somebody"),
+        build_run("c", app_id="app3", accepted_at=101.0, owner="other"),
         build_run("d", app_id="app4", accepted_at=101.0, account_id=OTHER_ACCOUNT),
     )
     assert await store.get_used_apps(account_id=ACCOUNT, since=100.0) == {"app2", "app3"}
@@ -295,7 +295,7 @@ async def test_what_a_provider_must_still_have_is_named(store: Store) -> None:
         build_run("a", S.SUCCEEDED, provider_run_id="pa"),
         build_run("b", S.SUCCEEDED, provider_run_id="pb", delivered_at=50.0),
         build_run("c", S.RUNNING, provider_run_id="pc"),
-        build_run("d", S.FAILED, provider_run_id="pd", owner="somebody"),
+        build_run("d", S.FAILED, provider_run_id="pd", owner="other"),
         build_run("e", S.SUCCEEDED, provider_run_id="pe", account_id=OTHER_ACCOUNT),
         build_run("f", S.UNKNOWN),
     )

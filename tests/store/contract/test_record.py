@@ -80,7 +80,7 @@ async def test_a_run_that_is_missing_is_not_changed(store: Store, event: RunEven
 
 
 async def test_an_accepted_run_comes_back_whole(store: Store) -> None:
-    """Every field is needed by somebody after a restart."""
+    """Every field is needed after a restart."""
     await store.accept(RUN)
     assert await get_run(store, RUN.id) == RUN
 

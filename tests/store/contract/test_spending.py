@@ -52,8 +52,8 @@ async def test_spending_is_what_ended_in_the_span_and_what_goes_on(store: Store)
         build_ended("late", S.UNKNOWN, spent_credits=2.0),
         build_ended("failed", S.FAILED, spent_credits=0.0),
         build_run("live", S.RUNNING, accepted_at=1.0, accepted_boot_seconds=1.0),
-        build_run("theirs", S.RUNNING, owner="somebody"),
-        build_ended("theirs too", owner="somebody"),
+        build_run("theirs", S.RUNNING, owner="other"),
+        build_ended("theirs too", owner="other"),
     )
     for run in runs:
         await store.accept(run)
@@ -61,13 +61,13 @@ async def test_spending_is_what_ended_in_the_span_and_what_goes_on(store: Store)
 
 
 async def test_nothing_was_spent_on_a_new_account(store: Store) -> None:
-    """A sum over no rows is nothing, not NULL; and no boot clock is no error."""
+    """A sum over no rows is nothing, not NULL; and a missing boot clock is not an error."""
     spending = await store.get_spending(account_id=ACCOUNT, owner=OWNER, since=0.0)
     assert spending == Spending(spent_credits=0.0, reserved_credits=0.0, unknown_credits=0.0, runs=0)
 
 
 async def test_a_new_key_or_host_is_the_same_persons_money(store: Store) -> None:
-    """A cap is not begun anew by changing the key; another provider's credits are other money, and so is play money."""
+    """Changing the key does not reset a cap; another provider's credits are other money, and so is play money."""
     for n, account_id in enumerate(
         (ACCOUNT, "magnific:api.example:f2", "magnific:other.example:f3", "magnific:sandbox:builtin")
     ):
@@ -108,7 +108,7 @@ async def test_a_new_key_or_host_is_the_same_persons_money(store: Store) -> None
 async def test_a_clock_that_was_set_opens_no_way_past_the_cap(
     store: Store, changes: dict[str, Any], counts: bool
 ) -> None:
-    """Within one boot a clock decides that nobody sets."""
+    """Within one boot a clock decides that cannot be set."""
     await store.accept(build_ended("run_1", **changes))
     assert (await read(store)).spent_credits == (7.0 if counts else 0.0)
 
@@ -143,7 +143,7 @@ OLD: dict[str, Any] = {"accepted_at": SINCE - 1, "accepted_boot_seconds": BOOT_S
     ids=lambda value: value.id if isinstance(value, Run) else "",
 )
 async def test_what_never_ends_for_us_holds_nothing_back_after_a_day(store: Store, run: Run, is_held: bool) -> None:
-    """A run that nobody looks at, or no key can read, stays as it was for good; its price was paid when it began."""
+    """A run that is not polled, or that no key can read, stays as it was for good; its price was paid when it began."""
     await store.accept(run)
     assert (await read(store)).reserved_credits == (5.0 if is_held else 0.0)
 
@@ -216,7 +216,9 @@ async def test_nothing_is_recorded_before_the_person_agreed(store: Store) -> Non
         (True, {}, Uncertain),
     ],
 )
-async def test_a_doubt_beside_a_price(store: Store, is_new_wanted: bool, rules: dict[str, Any], kind: type) -> None:
+async def test_an_uncertain_run_beside_a_price(
+    store: Store, is_new_wanted: bool, rules: dict[str, Any], kind: type
+) -> None:
     """What may have been started comes first; the person is not asked about it when a cap forbids the run anyway."""
     await store.accept(build_equal("run_0", S.UNKNOWN))
     outcome = await store.accept(
@@ -225,7 +227,7 @@ async def test_a_doubt_beside_a_price(store: Store, is_new_wanted: bool, rules: 
     assert isinstance(outcome.reason if isinstance(outcome, LimitExceeded) else outcome, kind)
 
 
-async def test_an_accepted_doubt_is_no_agreement_to_a_price(store: Store) -> None:
+async def test_an_accepted_uncertainty_is_not_agreement_to_a_price(store: Store) -> None:
     """Two questions, two answers."""
     await store.accept(build_equal("run_0", S.UNKNOWN))
     rules = build_rules("call_1", is_new_wanted=True, is_uncertainty_accepted=True)

@@ -58,7 +58,7 @@ async def test_notes_stay_with_the_run(store: Store) -> None:
 
 
 async def test_the_last_result_is_the_one_that_was_delivered_last(store: Store) -> None:
-    """Not the one that was started last, and not one that made nothing or is somebody else's."""
+    """Not the one that was started last, and not one that made nothing or is another owner's."""
     output = Output(1, OutputKind.IMAGE, "https://cdn.example/1.png")
     for n in range(5):
         run = replace(
@@ -76,7 +76,7 @@ async def test_the_last_result_is_the_one_that_was_delivered_last(store: Store) 
     last = await store.get_last_delivered(owner="local")
     assert last is not None
     assert (last.id, last.outputs) == ("run_0", (output,))
-    assert await store.get_last_delivered(owner="nobody") is None
+    assert await store.get_last_delivered(owner="without runs") is None
     await store.record("run_1", Delivered(70.0))
     again = await store.get_last_delivered(owner="local")
     assert again is not None

@@ -24,9 +24,9 @@ from flowport.domain.text import choose_forms, clean_text, count_bytes, format_d
 from flowport.domain.uris import format_run_uri
 from flowport.media.previews import Preview
 from flowport.runs.batch.report import get_row_state
+from flowport.runs.live import BatchView
 from flowport.runs.output_file import find_folder_warning
-from flowport.runs.progress import BatchView
-from flowport.store.batch_records import BatchProgress, RowStatus
+from flowport.store.records import BatchProgress, RowStatus
 
 _MAX_PROBLEM: Final = 300
 _MAX_BRIEF_PROBLEM: Final = 80

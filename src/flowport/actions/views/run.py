@@ -21,7 +21,7 @@ from flowport.domain.models import SANDBOX_HOST, Output, Run, RunState
 from flowport.domain.text import choose_forms, clean_text, format_duration, format_quoted
 from flowport.domain.uris import format_output_uri, format_run_uri
 from flowport.media.previews import Preview
-from flowport.runs.progress import RunView
+from flowport.runs.live import RunView
 from flowport.store.records import Reminder
 
 MAX_SHOWN_OUTPUTS: Final = 20

@@ -44,11 +44,9 @@ class SharedFile(Protocol):
         Raises:
             StoreError: The file cannot be used; nothing was changed.
         """
-        ...
 
     def post(self, key: str, work: Callable[[str], tuple[str, None]]) -> None:
         """Do the same in the background; a file that cannot be used is only logged."""
-        ...
 
 
 class LocalState:

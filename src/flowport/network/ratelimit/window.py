@@ -221,7 +221,8 @@ def _find_ready(record: AccountRecord, demand: Demand, granted: int) -> float:
 def _get_extra_at(record: AccountRecord, limits: Limits, request: TokenRequest) -> float:
     """Return when a request that may probe may be sent above the limit."""
     limit, quota = get_limit(record.learned, limits), record.minute_quota
-    if not _fills_window(record, limit, request):
+    # A request that leaves a share to others fills all of the window first.
+    if record.used < (_get_allowed(record, limit, request) if request.is_row else limit):
         return inf
     extra_at = get_extra_at(record.learned, limits, used=record.used, now=record.seen_at)
     extra_at = max(extra_at, record.paused_until, record.paced_until, _get_burst_end(record, limits, 0))
@@ -230,11 +231,6 @@ def _get_extra_at(record: AccountRecord, limits: Limits, request: TokenRequest) 
     # An outdated number does not count: the next response has another.
     has_room = record.seen_at < quota.until and quota.left >= MIN_QUOTA_LEFT
     return extra_at if has_room else max(extra_at, record.seen_at + RECHECK_SECONDS)
-
-
-def _fills_window(record: AccountRecord, limit: int, request: TokenRequest) -> bool:
-    """Return whether the window holds all that a request may fill; one that leaves a share to others fills all of it first."""
-    return record.used >= (_get_allowed(record, limit, request) if request.is_row else limit)
 
 
 def _get_burst_end(record: AccountRecord, limits: Limits, granted: int) -> float:

@@ -6,6 +6,7 @@ are silent, what clients of the live service read, or what was inferred from the
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from flowport.domain.errors import (
@@ -221,7 +222,7 @@ class Magica:
                 return
             if answer.status not in {404, 405}:
                 raise READER.build_refusal(answer, Operation.CANCEL_RUN)
-        request = ToolRequest(Operation.CANCEL_RUN, "cancel_run", build_cancel_arguments(provider_run_id))
+        request = ToolRequest(Operation.CANCEL_RUN, "cancel_run", partial(build_cancel_arguments, provider_run_id))
         end = ", so nothing was cancelled: the run goes on there and is charged"
         yield from self._use(request, "runs are cancelled", end)
 
@@ -236,12 +237,12 @@ class Magica:
 
     def upload_whole(self, mime_type: str, data: bytes) -> Conversation[UploadedFile]:
         """Upload a file by the MCP server's `upload_file`; no endpoint exists."""
-        request = ToolRequest(Operation.REQUEST_UPLOAD, "upload_file", build_upload_arguments(mime_type, data))
+        request = ToolRequest(Operation.REQUEST_UPLOAD, "upload_file", partial(build_upload_arguments, mime_type, data))
         body = yield from self._use(request, "files are uploaded")
         address = find_address(body)
         if not address:
             raise ProviderBroken(self.title, Operation.REQUEST_UPLOAD, 200, "its answer gave no address of the file")
-        return UploadedFile(address, UPLOAD_SECONDS)
+        return UploadedFile(asset_url=address, asset_seconds=UPLOAD_SECONDS)
 
     def _read_graph(self, app: App) -> Conversation[Any]:
         """Return a workflow as read from its own address. The path of a system workflow was inferred."""
@@ -251,7 +252,7 @@ class Magica:
 
     def _ask_tool(self, app: App) -> Conversation[tuple[RequestField, ...] | None]:
         """Return the fields that `start_run` lists when it gets no values; None when it lists none."""
-        request = ToolRequest(Operation.DESCRIBE_APP, "start_run", build_field_arguments(app.id))
+        request = ToolRequest(Operation.DESCRIBE_APP, "start_run", partial(build_field_arguments, app.id))
         try:
             body = yield from self._call(request)
         except (ProviderRefused, ProviderRejected, ProviderBroken):

@@ -6,7 +6,7 @@ argument; so an argument is called what the tool's schema calls it.
 
 import base64
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from flowport.domain.errors import ProviderRejected
@@ -59,18 +59,11 @@ _STARTS: Final = re.compile(
 )
 _DENIES: Final = re.compile(r"\b(?:not|never|no longer|neither|nor)\b|n't\b")
 
-BuildArguments = Callable[[ToolOffer], Mapping[str, JsonValue] | None]
 
-
-def build_field_arguments(workflow_id: str) -> BuildArguments:
-    """Return how `start_run` is asked which fields a workflow has, and only where it says itself that this starts nothing."""
-
-    def build(offer: ToolOffer) -> Mapping[str, JsonValue] | None:
-        """Name the workflow and no values."""
-        key = _pick(offer, _WORKFLOW_KEYS)
-        return {key: workflow_id} if key and starts_nothing_without_values(offer.description) else None
-
-    return build
+def build_field_arguments(workflow_id: str, offer: ToolOffer) -> Mapping[str, JsonValue] | None:
+    """Ask `start_run` which fields a workflow has, and only where it says itself that this starts nothing: no values."""
+    key = _pick(offer, _WORKFLOW_KEYS)
+    return {key: workflow_id} if key and starts_nothing_without_values(offer.description) else None
 
 
 def starts_nothing_without_values(description: str) -> bool:
@@ -89,31 +82,21 @@ def _returns_instead(sentence: str) -> bool:
     return bool(_RETURNS.search(rest)) and not _STARTS.search(rest) and not _DENIES.search(rest)
 
 
-def build_cancel_arguments(run_id: str) -> BuildArguments:
-    """Return how `cancel_run` is called."""
-
-    def build(offer: ToolOffer) -> Mapping[str, JsonValue] | None:
-        """Name the run."""
-        key = _pick(offer, _RUN_KEYS)
-        return {key: run_id} if key else None
-
-    return build
+def build_cancel_arguments(run_id: str, offer: ToolOffer) -> Mapping[str, JsonValue] | None:
+    """Name the run for `cancel_run`."""
+    key = _pick(offer, _RUN_KEYS)
+    return {key: run_id} if key else None
 
 
-def build_upload_arguments(mime_type: str, data: bytes) -> BuildArguments:
-    """Return how `upload_file` is given a file."""
-
-    def build(offer: ToolOffer) -> Mapping[str, JsonValue] | None:
-        """Give the file in the form that the tool takes."""
-        text = base64.b64encode(data).decode("ascii")
-        key = _pick(offer, _DATA_URI_KEYS)
-        if key:
-            return {key: f"data:{mime_type};base64,{text}"}
-        key, type_key = _pick(offer, _BASE64_KEYS), _pick(offer, _TYPE_KEYS)
-        about: dict[str, JsonValue] = {type_key: mime_type} if type_key else {}
-        return {key: text, **about} if key else None
-
-    return build
+def build_upload_arguments(mime_type: str, data: bytes, offer: ToolOffer) -> Mapping[str, JsonValue] | None:
+    """Give `upload_file` a file in the form that it takes."""
+    text = base64.b64encode(data).decode("ascii")
+    key = _pick(offer, _DATA_URI_KEYS)
+    if key:
+        return {key: f"data:{mime_type};base64,{text}"}
+    key, type_key = _pick(offer, _BASE64_KEYS), _pick(offer, _TYPE_KEYS)
+    about: dict[str, JsonValue] = {type_key: mime_type} if type_key else {}
+    return {key: text, **about} if key else None
 
 
 def describe_missing_tool(error: ProviderRejected, purpose: str) -> str:

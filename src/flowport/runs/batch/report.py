@@ -28,7 +28,7 @@ from flowport.runs.batch.csv_tables import (
     parse_exact,
 )
 from flowport.runs.output_file import SavingRules
-from flowport.store.batch_records import BatchArguments, RowStatus
+from flowport.store.records import BatchArguments, RowStatus
 
 logger = logging.getLogger(__name__)
 

@@ -18,17 +18,15 @@ from flowport.domain.run_events import Finished
 from flowport.network.account import OpenAccount
 from flowport.runs.batch.prepare import PreparedBatch, build_batch, build_row_run
 from flowport.runs.batch.report import BatchReport, SavedReport
-from flowport.runs.calls import RunRequest
 from flowport.runs.live import LiveRuns
-from flowport.runs.poll_schedule import get_live_rows
 from flowport.runs.recovery import Recovery
 from flowport.runs.service import Runner, ask_to_cancel
-from flowport.runs.submit import Acceptor, Submission
+from flowport.runs.steps import get_live_rows
+from flowport.runs.submit import Acceptor, RunRequest, Submission
 from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Clock
-from flowport.store.batch_records import STOPPED_BY_PERSON, BatchProgress, RowStatus
-from flowport.store.interface import Store
-from flowport.store.workers import Workers
+from flowport.store.interface import Store, Workers
+from flowport.store.records import STOPPED_BY_PERSON, BatchProgress, RowStatus
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ right after another over the same connection is taken at its word (people ask fo
 other time it joins.
 
 Who is connected and which processes live is found out before the transaction and comes in as data. Where the liveness of
-a process matters and is not known, nothing is changed and the caller is told to ask.
+a process matters and is not known, nothing is changed and the outcome is `LivenessNeeded`.
 """
 
 import json
@@ -21,10 +21,10 @@ from flowport.domain.call_errors import PriceUnconfirmed
 from flowport.domain.models import ENDED_UNSENT, ENDED_WHILE_STARTING, SANDBOX_HOST, BootTime, Run, RunState
 from flowport.domain.run_events import Cancelled, StartUnknown
 from flowport.domain.spending import DAY_SECONDS, LimitExceeded, Spending, SpendingCheck, find_obstacle
-from flowport.store.batch_records import STOPPED_BY_PERSON
 from flowport.store.records import (
     CANCELLED_DELIVERY_SECONDS,
     MAX_REMINDERS,
+    STOPPED_BY_PERSON,
     Accepted,
     AcceptOutcome,
     AttachRules,
@@ -116,7 +116,7 @@ def _attach(connection: sqlite3.Connection, run: Run, rules: AttachRules) -> Joi
 def _find_uncertain_row(
     connection: sqlite3.Connection, run: Run, rules: AttachRules, digests: Sequence[str]
 ) -> Uncertain | None:
-    """Return a run of unknown fate that asked for the same as one of a batch's rows; None when there is none."""
+    """Return an unknown run that asked for the same as one of a batch's rows; None if nothing was found."""
     equal = select_runs(
         connection,
         "runs WHERE owner = :owner AND state = 'unknown' "
@@ -231,7 +231,7 @@ def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) 
 
 
 def _is_delivered(run: Run, rules: AttachRules) -> bool:
-    """Tell whether a run was delivered, and the request of its answer was not cancelled a moment ago."""
+    """Return whether a run was delivered, and the request of its answer was not cancelled a moment ago."""
     if run.delivered_at is None or not run.is_delivery_cancelled:
         return run.delivered_at is not None
     # A client that cancels a request after its answer was written may not have used it.
@@ -272,7 +272,7 @@ _UNSENT: Final = f"'{RunState.ACCEPTED}', '{RunState.STARTING}'"
 
 _IS_SPENDING: Final = "provider = :provider AND (instr(account_id, :sandbox) > 0) = :is_sandbox"
 _IS_THIS_BOOT: Final = "boot_id = :boot_id AND accepted_boot_seconds IS NOT NULL"
-# How long a run took is told by the wall clock, so it is taken for a day at most.
+# The duration of a run comes from the wall clock, so it counts as a day at most.
 _IS_SPENT_WITHIN: Final = (
     f"CASE WHEN {_IS_THIS_BOOT} "
     "THEN accepted_boot_seconds + min(max(finished_at - accepted_at, 0), :day) >= :boot_since "

@@ -9,8 +9,18 @@ from flowport.domain.errors import RunNotFound
 from flowport.domain.models import Run
 from flowport.domain.run_events import Cancelled, Finished
 from flowport.domain.spending import SpendingCheck
-from flowport.store.batch_records import BatchArguments, BatchProgress, BatchRow, NewBatch, RowStatus
-from flowport.store.records import Accepted, AcceptOutcome, AttachRules, Recorded, RecordOutcome
+from flowport.store.records import (
+    Accepted,
+    AcceptOutcome,
+    AttachRules,
+    BatchArguments,
+    BatchProgress,
+    BatchRow,
+    NewBatch,
+    Recorded,
+    RecordOutcome,
+    RowStatus,
+)
 from flowport.store.sqlite.accept import IS_UNPRICED, accept_call
 from flowport.store.sqlite.operations import (
     LIVE,

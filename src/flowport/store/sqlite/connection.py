@@ -48,7 +48,7 @@ def open_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite
     """Return a connection to the store at a path, proved to be writable. A file of an older layout or name is renamed.
 
     Raises:
-        StoreError: The file cannot be read or written, is damaged, is no store, or is too new.
+        StoreError: The file cannot be read or written, is damaged, is not a store, or is too new.
     """
     give_up_at = time.monotonic() + busy_seconds
     notices: list[str] = []

@@ -41,12 +41,12 @@ _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Tell whether an error means that the file's contents are damaged."""
+    """Return whether an error means that the file's contents are damaged."""
     return (getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE) in _DAMAGE
 
 
 def is_busy(error: Exception) -> bool:
-    """Tell whether an error means that another process held the file for too long."""
+    """Return whether an error means that another process held the file for too long."""
     return (getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE) == sqlite3.SQLITE_BUSY
 
 

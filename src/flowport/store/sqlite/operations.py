@@ -158,7 +158,7 @@ def select_runs(
 
 
 def find_run(connection: sqlite3.Connection, run_id: str) -> Run | None:
-    """Return one run of any owner; None when there is none."""
+    """Return one run of any owner; None if nothing was found."""
     return next(iter(select_runs(connection, "runs WHERE id = ?", (run_id,))), None)
 
 

@@ -45,15 +45,15 @@ def open_store(path: Path, *, retry_seconds: float = RETRY_SECONDS, busy_seconds
         return open_sqlite_store(path, busy_seconds=busy_seconds)
     except StoreError as exc:
         reopen = partial(open_worker, path, busy_seconds=busy_seconds, wait_seconds=REOPEN_BUSY_SECONDS)
-        return _open_mending_store(path, exc, reopen, retry_seconds)
+        return _open_reconnecting_store(path, exc, reopen, retry_seconds)
 
 
 def open_refusing_store(path: Path, problem: StoreError) -> SqliteStore:
     """Open the store at a path for reading alone, for good."""
-    return _open_mending_store(path, problem, None, RETRY_SECONDS)
+    return _open_reconnecting_store(path, problem, None, RETRY_SECONDS)
 
 
-def _open_mending_store(path: Path, problem: StoreError, reopen: Open | None, retry_seconds: float) -> SqliteStore:
+def _open_reconnecting_store(path: Path, problem: StoreError, reopen: Open | None, retry_seconds: float) -> SqliteStore:
     logger.error("%s", problem)
     return SqliteStore(ReconnectingThread(problem, path, reopen, retry_seconds=retry_seconds))
 

@@ -113,7 +113,7 @@ class SqliteStore(BatchOperations, RunQueries, RecordMaintenance):
     async def take_reminder(self, *, owner: str, but: Collection[str] = ()) -> Reminder | None:
         """Return what is to be mentioned beside an answer, and count it."""
         find = partial(find_reminder, owner=owner, but=but)
-        # As a rule there is none, and a read waits for no other process.
+        # Usually nothing is found, and a read waits for no other process.
         if await self.worker.read(find) is None:
             return None
         return await self.worker.write(partial(find, is_counted=True), patience_seconds=ASIDE_SECONDS)
@@ -207,7 +207,7 @@ def open_sqlite_store(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> Sqli
         busy_seconds: How long this and every later transaction waits for another process before it gives up.
 
     Raises:
-        StoreError: The file cannot be read or written, is damaged, is no store, or is too new.
+        StoreError: The file cannot be read or written, is damaged, is not a store, or is too new.
     """
     return SqliteStore(open_worker(path, busy_seconds=busy_seconds))
 

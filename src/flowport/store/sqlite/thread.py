@@ -2,9 +2,8 @@
 
 Theory of operation: a caller hands over a whole operation, a function of the connection, and awaits its result. The
 thread takes everything that waits at that moment. The writes among it become one transaction, so that many callers
-share one sync of the disk; then the reads share a snapshot. All of them were asked for side by side, so no caller can
-tell in which order they ran. Savepoints are only made when an operation fails; those beside it are then performed a
-second time.
+share one sync of the disk; then the reads share a snapshot. All of them were asked for side by side, so their order
+is undefined. Savepoints are only made when an operation fails; those beside it are then performed a second time.
 
 Reads have a connection and a thread of their own where one is given: SQLite lets them read while another process, or
 our own write, holds the file. A read sees the writes that were asked for before it, unless one of them takes long. Each
@@ -91,19 +90,19 @@ class _Job:
     """When a write stops waiting for other processes, by the monotonic clock."""
 
 
-def _tell(outcomes: Iterable[tuple[_Waiter, _Outcome]]) -> None:
-    """Deliver outcomes from the store's thread, all of a loop at once: waking a loop is most of what telling costs."""
+def _deliver(outcomes: Iterable[tuple[_Waiter, _Outcome]]) -> None:
+    """Deliver outcomes from the store's thread, all of a loop at once: waking a loop is most of the cost."""
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Waiter, _Outcome]]] = {}
     for waiter, outcome in outcomes:
         by_loop.setdefault(waiter.loop, []).append((waiter, outcome))
-    for loop, told in by_loop.items():
+    for loop, outcomes_there in by_loop.items():
         # A closed loop raises RuntimeError: then no caller waits any more.
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(_settle_all, told)
+            loop.call_soon_threadsafe(_settle_all, outcomes_there)
 
 
-def _settle_all(told: list[tuple[_Waiter, _Outcome]]) -> None:
-    for waiter, outcome in told:
+def _settle_all(outcomes: list[tuple[_Waiter, _Outcome]]) -> None:
+    for waiter, outcome in outcomes:
         waiter.settle(outcome)
 
 
@@ -116,27 +115,21 @@ class Worker(Protocol):
     @property
     def commits(self) -> int:
         """How many write transactions were committed."""
-        ...
 
     def find_loss(self) -> StoreError | None:
         """Return what is wrong when the open file is no longer the one at its path."""
-        ...
 
     async def write(self, work: Work[T], *, patience_seconds: float | None = None) -> T:
         """Return what the operation returned, once its changes are on disk."""
-        ...
 
     async def read(self, work: Work[T]) -> T:
         """Return what the operation returned, from one snapshot."""
-        ...
 
     async def perform_alone(self, work: Work[T]) -> T:
         """Return what came of what SQLite does in no transaction."""
-        ...
 
     async def close(self) -> None:
         """Perform what was queued, then close the file."""
-        ...
 
 
 class ConnectionThread:
@@ -183,13 +176,13 @@ class ConnectionThread:
             for job in jobs:
                 if job.isolation is Isolation.ALONE:
                     self._wait_until(job.give_up_at)
-                    _tell([(job.waiter, _attempt(job.work, self._connection))])
+                    _deliver([(job.waiter, _attempt(job.work, self._connection))])
         if self._predecessor is not None:
             self._predecessor.ended.wait()
         self._connection.close()
         with self._lock:
             self.ended.set()
-        _tell((waiter, _Outcome()) for waiter in self._closers)
+        _deliver((waiter, _Outcome()) for waiter in self._closers)
 
     def _take_jobs(self) -> list[_Job]:
         """Wait for one job and take those that wait behind it; nothing when the worker is to end."""
@@ -211,11 +204,11 @@ class ConnectionThread:
             group = _attempt(partial(_write_together, [job.work for job in jobs]), self._connection)
             if group.error is None:
                 self.commits += 1
-                _tell(zip((job.waiter for job in jobs), group.value, strict=True))
+                _deliver(zip((job.waiter for job in jobs), group.value, strict=True))
                 return
             limit = time.monotonic() + _DEADLINE_SLACK_SECONDS
             patient = [job for job in jobs if job.give_up_at > limit] if is_busy(group.error) else []
-            _tell((job.waiter, group) for job in jobs if job not in patient)
+            _deliver((job.waiter, group) for job in jobs if job not in patient)
             jobs = patient
 
     def _wait_until(self, give_up_at: float) -> None:
@@ -231,7 +224,7 @@ class ConnectionThread:
         if not jobs:
             return
         begun = _attempt(_begin_reading, self._connection)
-        _tell((job.waiter, _attempt(job.work, self._connection) if begun.error is None else begun) for job in jobs)
+        _deliver((job.waiter, _attempt(job.work, self._connection) if begun.error is None else begun) for job in jobs)
         _abandon(self._connection)
 
 
@@ -308,7 +301,7 @@ class StoreWorker:
 
     async def close(self) -> None:
         """Perform what was queued, then close the connections; a second call waits for the same end."""
-        # Both are told before either is awaited, so that nothing is taken after the call. SQLite removes the journal at the
+        # Both are asked to close before either is awaited, so that nothing is taken after the call. SQLite removes the journal at the
         # last close; two connections that close at the same time each see the other, and the journal stays.
         reader = None if self._reader is self._main else self._reader
         ends = [*([] if reader is None else [reader.close()]), self._main.close(after=reader)]

@@ -18,8 +18,8 @@ from mcp.shared.exceptions import MCPError
 from flowport.bootstrap import Assembly
 from flowport.domain.uris import format_run_uri
 from flowport.runtime.background import ListKind
+from flowport.server.clients import MAX_WATCHED, Announcer
 from flowport.server.handlers import FlowportServer
-from flowport.server.notifications import MAX_WATCHED, Announcer
 from tests.fakes.client import Client as SandboxClient
 from tests.fakes.client import open_sandbox
 from tests.support.harness import MODES, Harness, Mode, open_harness
@@ -205,7 +205,7 @@ async def test_a_client_that_has_stopped_reading_is_told_no_more(
     """It must not hold up the others, and a word that waits for ever is memory."""
     announcer = flowport.server.announcer
     assert announcer is not None
-    monkeypatch.setattr("flowport.server.notifications.SEND_SECONDS", 0.01)
+    monkeypatch.setattr("flowport.server.clients.SEND_SECONDS", 0.01)
 
     async def wait(self: Connection, **_: Any) -> None:
         """Wait as a full pipe does."""

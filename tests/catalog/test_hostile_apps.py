@@ -65,7 +65,7 @@ def check_tool(tool: dict[str, Any]) -> None:
 
 @given(own=WILD_FLOWS, published=WILD_FLOWS, definitions=WILD_DEFINITIONS)
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_whatever_strangers_build_the_published_tools_keep_the_laws(
+async def test_whatever_builders_make_the_published_tools_keep_the_laws(
     *, tmp_path_factory: pytest.TempPathFactory, own: Any, published: Any, definitions: Any
 ) -> None:
     """Some clients reject the whole list for one odd tool, so no flow on earth may make one."""
