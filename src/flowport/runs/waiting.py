@@ -215,13 +215,8 @@ class Waiter:
         elif entry.over_after_seconds is not None:
             # The wall clock may have been set meanwhile.
             elapsed = entry.over_after_seconds
-        return RunView(
-            entry.run,
-            elapsed,
-            problem=entry.problem,
-            is_saving=entry.is_saving,
-            progress="" if entry.is_settled else self.format_progress(entry),
-        )
+        progress = "" if entry.is_settled else self.format_progress(entry)
+        return RunView(entry.run, elapsed, problem=entry.problem, is_saving=entry.is_saving, progress=progress)
 
     def format_progress(self, entry: LiveRun) -> str:
         """Return how far a live run is, in one line."""
