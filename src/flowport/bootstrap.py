@@ -230,7 +230,7 @@ def _build_workspace(base: _Base, catalogs: list[OpenCatalog], pace: Pace) -> Wo
             writer,
             restore=rebuilder.restore,
             input_preparer=_build_input_preparer(base, accounts, link_refresher, rules),
-            on_doubt=partial(_reread_definition, catalogs),
+            on_mismatch=partial(_reread_definition, catalogs),
         ),
         follower=RunPoller(
             store,
@@ -244,9 +244,7 @@ def _build_workspace(base: _Base, catalogs: list[OpenCatalog], pace: Pace) -> Wo
         ),
         writer=writer,
         acceptor=acceptor,
-        retrier=DownloadRetrier(
-            store, OutputSaver(store, live_runs, clock, base.fetcher, rules=rules), link_refresher, clock
-        ),
+        retrier=DownloadRetrier(store, OutputSaver(store, clock, base.fetcher, rules=rules), link_refresher, clock),
         conductor=conductor,
         should_save=settings.should_save_outputs,
     )

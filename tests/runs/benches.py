@@ -92,7 +92,7 @@ async def open_bench(
     fetcher = Fetcher(file_threads=threads)
     writer, process = PendingWrites(store, live_runs, clock), ProcessLock(folder / "home")
     link_refresher, accounts = LinkRefresher(store, clock), {ACCOUNT.id: account}
-    saver = OutputSaver(store, live_runs, clock, fetcher, rules=SavingRules(folder / "results", is_wanted=should_save))
+    saver = OutputSaver(store, clock, fetcher, rules=SavingRules(folder / "results", is_wanted=should_save))
     preparer, catalogs = (
         CallPreparer(MediaRules((folder,)), threads, OutputFinder(store, DeliveredRuns())),
         dict[str, Catalog](),

@@ -13,7 +13,6 @@ from flowport.domain.models import Output, OutputKind, Run, RunState
 from flowport.domain.run_events import OutputSaved
 from flowport.network.file_transfer import Fetcher, FetchRules, Sink
 from flowport.runs.downloads import DownloadRetrier, DownloadTask, LinkRefresher, OutputSaver
-from flowport.runs.live import LiveRuns
 from flowport.runs.output_file import SavingRules
 from tests.fakes.client import build_photo, write
 from tests.runs.samples import NOW, RUN, read
@@ -117,7 +116,7 @@ async def open_bench(
         output = Output(1, OutputKind.IMAGE, f"{server.origin}/0.png?token=old", "c0", expires_at=expires_at)
         run = replace(RUN, state=RunState.SUCCEEDED, provider_run_id="r1", finished_at=NOW, outputs=(output,))
         await store.accept(run)
-        saver = OutputSaver(store, LiveRuns(), clock, fetcher, rules=SavingRules(folder / "results"))
+        saver = OutputSaver(store, clock, fetcher, rules=SavingRules(folder / "results"))
         retrier = DownloadRetrier(store, saver, LinkRefresher(store, clock), clock)
         yield Bench(retrier, account, store, server, clock, run, times)
         await fetcher.aclose()
@@ -314,7 +313,7 @@ async def test_beginning_anew_ends_the_pause(store: FaultyStore, tmp_path: Path)
         download_task = await bench.retrier.try_first(bench.run, bench.account)
         tasks.start_soon(bench.retrier.try_again, download_task)
         await wait_until(lambda: bench.clock.count_sleepers() == 1)
-        anew = [bench.retrier.begin_anew(RUN.id), bench.retrier.begin_anew(RUN.id)]
+        anew = [bench.retrier.restart(RUN.id), bench.retrier.restart(RUN.id)]
         await wait_until(lambda: bench.clock.count_sleepers() == 0)
     assert (anew, bench.times) == ([True, True], [0])
 
@@ -329,9 +328,9 @@ async def test_an_attempt_under_way_is_left_to_end(store: FaultyStore, tmp_path:
             await wait_until(lambda: bench.clock.count_sleepers() == 1)
             bench.clock.advance(5)
             await wait_until(lambda: "get_run" in store.called)
-            assert bench.retrier.begin_anew(RUN.id) is False
+            assert bench.retrier.restart(RUN.id) is False
             store.held["get_run"].set()
-        assert bench.retrier.begin_anew(RUN.id) is True
+        assert bench.retrier.restart(RUN.id) is True
         assert (await bench.get_output()).saved_path
 
 

@@ -16,7 +16,6 @@ import pytest
 from flowport.domain.models import Output, OutputKind, Run, RunState
 from flowport.network.file_transfer import GROUP_BYTES, Fetcher
 from flowport.runs.downloads import MAX_FETCHES, OutputSaver, Saved
-from flowport.runs.live import LiveRuns
 from flowport.runs.output_file import SavingRules
 from tests.fakes.client import build_photo, write
 from tests.media.containers import movie_header, mp4, track
@@ -82,7 +81,7 @@ async def open_bench(
     rules = SavingRules(folder, is_wanted=is_wanted)
     async with serving(answer) as server:
         account.origins = frozenset({server.origin})
-        saver = OutputSaver(store, LiveRuns(), clock, fetcher, rules=rules)
+        saver = OutputSaver(store, clock, fetcher, rules=rules)
         yield Bench(saver, account, store, server, folder)
         await fetcher.aclose()
 
@@ -411,7 +410,7 @@ async def test_text_outputs_need_no_saving(store: FaultyStore, folder: Path) -> 
     text = Output(1, OutputKind.TEXT, None, text="hello")
     run = replace(DONE, outputs=(text,))
     async with open_bench(store, folder, build_reply(PNG)) as bench:
-        wanted = bench.saver.is_wanted(run), bench.saver.is_wanted(replace(run, outputs=()))
+        wanted = bool(bench.saver.find_missing(run)), bool(bench.saver.find_missing(replace(run, outputs=())))
         saved = (await bench.save_missing(run)).run
     assert (wanted, saved, bench.server.heads) == ((False, False), run, [])
 
@@ -421,7 +420,7 @@ async def test_saving_can_be_turned_off(store: FaultyStore, folder: Path, *, is_
     """Some people want links alone."""
     run = replace(DONE, outputs=(Output(1, OutputKind.IMAGE, "https://cdn.example/0.png"),))
     async with open_bench(store, folder, build_reply(PNG), is_wanted=is_wanted) as bench:
-        assert bench.saver.is_wanted(run) is is_wanted
+        assert bool(bench.saver.find_missing(run)) is is_wanted
 
 
 async def test_other_origins_on_this_machine_are_not_fetched(store: FaultyStore, folder: Path) -> None:

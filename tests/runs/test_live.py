@@ -82,7 +82,7 @@ def test_only_runs_that_are_not_over_are_live(live_runs: LiveRuns) -> None:
     """The pace of looking depends on their number."""
     for n, state in enumerate(RunState):
         live_runs.put(replace(RUN, id=f"run_{n}", state=state), noted_at=0.0)
-    assert live_runs.count_live() == 4
+    assert len(live_runs._live) == 4
 
 
 @pytest.mark.parametrize(

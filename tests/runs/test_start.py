@@ -405,7 +405,7 @@ async def test_only_a_refusal_of_the_inputs_puts_the_definition_in_doubt(
     await store.accept(RUN)
     live_runs.put(RUN, noted_at=0.0)
     writer = PendingWrites(store, live_runs, clock)
-    starter = RunStarter(store, live_runs, clock, writer, on_doubt=lambda _, app: found.append(app))
+    starter = RunStarter(store, live_runs, clock, writer, on_mismatch=lambda _, app: found.append(app))
 
     failed = await starter.start(RUN, CALL, account)
 

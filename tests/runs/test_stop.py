@@ -28,7 +28,7 @@ async def test_a_submitter_that_wanted_its_run_stopped_leaves_none(store: Faulty
             await wait_until(lambda: "accept" in store.called)
             tasks.cancel_scope.cancel()
         store.held["accept"].set()
-        await wait_until(lambda: "Cancelled" in store.called and bench.live_runs.count_live() == 0)
+        await wait_until(lambda: "Cancelled" in store.called and len(bench.live_runs._live) == 0)
     (run,) = await store.get_runs(account_id=None, owner="local", limit=9, unseen_first=False)
     assert (run.state, bench.account.asked) == (RunState.CANCELLED, [])
 

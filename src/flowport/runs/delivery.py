@@ -153,7 +153,7 @@ class Caller(Protocol):
     """Who asks, whatever the request came by: a protocol, a terminal or a page.
 
     It offers its exchange and not only `is_disconnected()`: a delivery is recorded when the answer was written, which is
-    after the handler has returned, so the handler registers a listener there. The connection tells which equal calls are
+    after the handler has returned, so the handler registers a listener there. The connection decides which equal calls are
     meant as separate runs, and the arrival bounds the wait.
     """
 

@@ -18,8 +18,7 @@ from flowport.media.sources import parse_data_uri
 from flowport.network.account import OpenAccount
 from flowport.network.causes import FetchError
 from flowport.network.file_transfer import Fetcher, FetchRules, Sink
-from flowport.runs.live import LiveRuns
-from flowport.runs.output_file import Outcome, OutputFile, SavingRules, note_problem, tell_folder_problem
+from flowport.runs.output_file import Outcome, OutputFile, SavingRules, format_folder_problem, note_problem
 from flowport.runs.poll import fetch_status, is_unknown_there
 from flowport.runtime.clock import Clock
 from flowport.store.interface import Store
@@ -104,7 +103,7 @@ class LinkRefresher:
             raise
 
     def _compare(self, output: Output, given: Output | None, account: OpenAccount) -> Output:
-        """Return the output with its fresh link, or saying that there is none; unchanged while its own may still work."""
+        """Return the output with its fresh link, or with the reason for its lack; unchanged while its own may still work."""
         if given is not None and given.url != output.url:
             return replace(output, url=given.url, expires_at=given.expires_at, save_problem="")
         if given is not None and not self._is_gone(output):
@@ -153,7 +152,7 @@ class Saved:
     """The result of trying to save outputs."""
 
     run: Run
-    """With the path, or the reason why there is none, on each output."""
+    """With the path, or the reason for its lack, on each output."""
     failed: frozenset[int]
     """The outputs that are worth another try."""
     expired: frozenset[int]
@@ -185,29 +184,23 @@ class OutputSaver:
     def __init__(
         self,
         store: Store,
-        live_runs: LiveRuns,
         clock: Clock,
         fetcher: Fetcher,
         *,
         rules: SavingRules,
     ) -> None:
         self._store = store
-        self._live_runs = live_runs
         self._clock = clock
         self._fetcher = fetcher
         self._rules = rules
         self._places: WeakValueDictionary[str, anyio.Semaphore] = WeakValueDictionary()
         """By run or batch, while any of its outputs is downloaded."""
 
-    def is_wanted(self, run: Run) -> bool:
-        """Return whether the run has outputs that are to be saved and are not.
+    def find_missing(self, run: Run) -> frozenset[int]:
+        """Return the outputs that are to be saved and are not, by their numbers.
 
         A link that should have expired is tried as well: a clock may be wrong.
         """
-        return bool(self.find_missing(run))
-
-    def find_missing(self, run: Run) -> frozenset[int]:
-        """Return the outputs that are to be saved and are not, by their numbers."""
         if not self._rules.is_wanted:
             return frozenset()
         return frozenset(output.n for output in run.outputs if output.url and not output.saved_path)
@@ -252,7 +245,7 @@ class OutputSaver:
             logger.warning("output %d of run %s is saved, and not on record", output.n, run.id)
 
     async def _save(self, run: Run, output: Output, url: str, rules: FetchRules) -> tuple[Output, Outcome]:
-        """Return the output with its path, or with the reason why there is none."""
+        """Return the output with its path, or with the reason for its lack."""
         try:
             # The problem of an earlier attempt no longer holds.
             with OutputFile(run, replace(output, save_problem=""), self._rules) as file:
@@ -263,7 +256,7 @@ class OutputSaver:
             return note_problem(output, exc.problem), self._judge(output, exc)
         except OSError as exc:
             reason = exc.strerror or type(exc).__name__
-            return note_problem(output, tell_folder_problem(self._rules.folder, reason)), Outcome.FAILED
+            return note_problem(output, format_folder_problem(self._rules.folder, reason)), Outcome.FAILED
         except Exception:  # the boundary of one output: a bug must not affect others or the next attempt
             logger.exception("output %d of run %s could not be saved because of a bug of Flowport", output.n, run.id)
             return note_problem(output, MISTAKE), Outcome.UNFIT
@@ -339,7 +332,7 @@ class DownloadRetrier:
             finally:
                 del self._retrying[run_id]
 
-    def begin_anew(self, run_id: str) -> bool:
+    def restart(self, run_id: str) -> bool:
         """End the pause of a run that is tried again; False when it is being tried right now, and all is well."""
         scope = self._retrying.get(run_id)
         if scope is None:

@@ -184,10 +184,6 @@ class LiveRuns:
         if row.batch_id and (batch := self._entries.get(row.batch_id)) is not None:
             batch.wake()
 
-    def count_live(self) -> int:
-        """Return how many runs are not over."""
-        return len(self._live)
-
     def _note_live(self, run: Run) -> None:
         if run.state.is_final or run.is_batch:
             self._live.discard(run.id)

@@ -166,15 +166,15 @@ class OutputFile:
         )
 
 
-def _judge_kind(told: OutputKind, sniffed: FileFormat | None, *, has_tracks: bool) -> OutputKind:
+def _judge_kind(announced: OutputKind, sniffed: FileFormat | None, *, has_tracks: bool) -> OutputKind:
     """Return the kind of an output: that of its bytes, or what the provider said where they are unknown."""
     if sniffed is None or sniffed.mime_type == _SVG:
-        return told
+        return announced
     # A video without its index may be the sound that the provider announced.
-    if {told, sniffed.kind} <= _MOVING and not has_tracks:
-        return told
-    is_known = sniffed.is_media or told in _MEDIA
-    return sniffed.kind if is_known else told
+    if {announced, sniffed.kind} <= _MOVING and not has_tracks:
+        return announced
+    is_known = sniffed.is_media or announced in _MEDIA
+    return sniffed.kind if is_known else announced
 
 
 def _build_path(run: Run, output: Output, folder: Path) -> Path:
@@ -191,7 +191,7 @@ def note_problem(output: Output, problem: str) -> Output:
     return replace(output, save_problem=f"It was not saved: {problem}.")
 
 
-def tell_folder_problem(folder: Path, reason: str) -> str:
+def format_folder_problem(folder: Path, reason: str) -> str:
     """Return why nothing can be saved in the folder for results, as a clause that names it and its setting."""
     return f"the folder for results, {folder} (FLOWPORT_OUTPUT_DIR), cannot take it ({reason})"
 
@@ -201,7 +201,7 @@ _WARNING: Final = re.compile(r"Warning: .*? Links to the results are all that wi
 
 def build_folder_warning(folder: Path, reason: str) -> str:
     """Return the note for a run whose outputs cannot be saved, shown before anything is paid."""
-    return f"Warning: {tell_folder_problem(folder, reason)}. Links to the results are all that will be left."
+    return f"Warning: {format_folder_problem(folder, reason)}. Links to the results are all that will be left."
 
 
 def find_folder_warning(notes: str) -> str:

@@ -283,7 +283,7 @@ class CallRebuilder:
         """Return the call that the run was accepted for; None when it cannot be restored exactly.
 
         The record shortens long texts and leaves out inlined files, files may have changed, and so may the app: only the
-        same digest proves that the person gets what was asked for. Nor is another price paid than the one that was told.
+        same digest proves that the person gets what was asked for. Nor is another price paid than the caller was given.
         A row of a batch is retried without a limit.
 
         Raises:

@@ -129,7 +129,7 @@ class Runner:
             return
         step = self.get_step(run)
         # A run whose download is being retried has no entry, so its present attempt must not be doubled.
-        if isinstance(step, Done) or (isinstance(step, Download) and not self._retrier.begin_anew(run.id)):
+        if isinstance(step, Done) or (isinstance(step, Download) and not self._retrier.restart(run.id)):
             return
         self._put(run, run.urgency)
         self._live_runs.update(run, is_saving=isinstance(step, Download))

@@ -107,17 +107,17 @@ class RunStarter:
         *,
         restore: Restore | None = None,
         input_preparer: InputPreparer | None = None,
-        on_doubt: Callable[[OpenAccount, App], None] = lambda *_: None,
+        on_mismatch: Callable[[OpenAccount, App], None] = lambda *_: None,
     ) -> None:
         """Prepare; nothing is sent.
 
         Args:
             restore: Prepares a call again; None where each run comes with its call.
             input_preparer: Sends the files of runs; None where no run has files.
-            on_doubt: Called when a provider refuses inputs that fit the definition of the app.
+            on_mismatch: Called when a provider refuses inputs that fit the definition of the app.
         """
         self._restore = restore
-        self._on_doubt = on_doubt
+        self._on_mismatch = on_mismatch
         self._input_preparer = input_preparer
         self._store = store
         self._writer = writer
@@ -227,8 +227,8 @@ class RunStarter:
                 trigger(Failpoint.AFTER_REPLY)
             pause = tries.get_pause(outcome)
             if pause is None or not await self._retreat(run):
-                if _is_doubt(outcome):
-                    self._on_doubt(account, call.app)
+                if _is_mismatch(outcome):
+                    self._on_mismatch(account, call.app)
                     await self._forget(inputs, account)
                 return await self._conclude(starting, _name_inputs(outcome, call), is_sandbox=account.is_sandbox)
             self._live_runs.update(run, problem=_format_retry(outcome, pause))
@@ -238,7 +238,7 @@ class RunStarter:
 
     @asynccontextmanager
     async def _stand_in_line(self, run: Run, account: OpenAccount, priority: Priority) -> AsyncIterator[None]:
-        """Wait for the turn of a start, and hold its place until its answer is here; the list of live runs tells where it stands."""
+        """Wait for the turn of a start, and hold its place until its answer is here; the list of live runs shows its place."""
         line = self._lines[account.account.id, priority]
         line[run.id] = None
         if (entry := self._live_runs.get(run.id)) is not None:
@@ -287,7 +287,7 @@ class RunStarter:
         return await self._store.get_run(run.id, account_id=run.account_id, owner=run.owner)
 
     async def _retreat(self, run: Run) -> bool:
-        """Tell whether the store has the run as accepted again; only then may it be sent again."""
+        """Return whether the store has the run as accepted again; only then may it be sent again."""
         try:
             return isinstance(await self._store.record(run.id, run_events.NotTaken(), run.lease), Recorded)
         except StoreError as exc:
@@ -311,7 +311,7 @@ class RunStarter:
                 if isinstance(error, ProviderRefused):
                     self._live_runs.note_refused(run.id, str(error))
                 # The definitions of the built-in sandbox are part of this program.
-                may_have_changed = _is_doubt(outcome) and not is_sandbox
+                may_have_changed = _is_mismatch(outcome) and not is_sandbox
                 failure = _format_not_taken(error, may_have_changed=may_have_changed)
                 event = run_events.Finished(RunState.FAILED, now, failure=failure)
             case Uncertain(error, answer):
@@ -368,8 +368,8 @@ def _name_inputs(outcome: StartOutcome, call: PreparedCall) -> StartOutcome:
     return outcome
 
 
-def _is_doubt(outcome: StartOutcome) -> bool:
-    """Tell whether the provider refused inputs that passed our own check."""
+def _is_mismatch(outcome: StartOutcome) -> bool:
+    """Return whether the provider refused inputs that passed our own check."""
     error = outcome.error if isinstance(outcome, NotTaken) else None
     return isinstance(error, ProviderRejected) and error.status == 422  # noqa: PLR2004
 

@@ -69,11 +69,11 @@ class RunRequest:
     urgency: Urgency = Urgency.WAITED
     """How soon what becomes of it is wanted; it decides who gets the next request of the budget."""
     exchange: Exchange = field(default_factory=Exchange, compare=False)
-    """The request that makes the call; it tells whether the client is connected and waits."""
+    """The request that makes the call; it knows whether the client is connected and waits."""
     id: str = field(default_factory=_draw_id)
 
-    def accept_doubt(self) -> "RunRequest":
-        """Return the same call, made in knowledge of the doubt."""
+    def accept_uncertainty(self) -> "RunRequest":
+        """Return the same call, made although an equal run may have been started."""
         return replace(self, is_uncertainty_accepted=True)
 
     def agree_to_price(self) -> "RunRequest":
@@ -260,7 +260,7 @@ class Submitter(Generic[P]):
     async def _submit(
         self, prepare: Callable[[RunRequest, Caller], Awaitable[Offer[P]]], request: RunRequest, caller: Caller
     ) -> Submission:
-        doubt: UncertainStart | None = None
+        uncertain: UncertainStart | None = None
         async with self._places:
             offer = await prepare(request, caller)
             price = offer.price
@@ -271,26 +271,26 @@ class Submitter(Generic[P]):
             except UncertainStart as exc:
                 if not request.is_new_wanted:
                     raise
-                doubt = exc
+                uncertain = exc
         # The same offer is submitted again, so the price that was agreed to is the one that is paid.
-        request = await self._ask(doubt, price, request, caller)
+        request = await self._ask(uncertain, price, request, caller)
         async with self._places:
             return await self._service.submit(offer.prepared, request)
 
     async def _ask(
-        self, doubt: UncertainStart | None, price: PriceUnconfirmed | None, request: RunRequest, caller: Caller
+        self, uncertain: UncertainStart | None, price: PriceUnconfirmed | None, request: RunRequest, caller: Caller
     ) -> RunRequest:
         """Ask the person once, about everything, and return the request with what they agreed to."""
-        question = " ".join(one.question for one in (doubt, price) if one is not None)
+        question = " ".join(one.question for one in (uncertain, price) if one is not None)
         patience_seconds = caller.arrived_at_seconds + self._wait_seconds - self._clock.monotonic()
         consent = await caller.confirm(question, max(0.0, patience_seconds))
         if consent is Consent.REFUSED:
-            raise NotConfirmed(question) from doubt or price
+            raise NotConfirmed(question) from uncertain or price
         if price is not None:
             if consent is Consent.CANNOT_ASK:
                 raise price
             request = request.agree_to_price()
-        return request if doubt is None else request.accept_doubt()
+        return request if uncertain is None else request.accept_uncertainty()
 
 
 @dataclass(slots=True)

@@ -154,7 +154,7 @@ class FileUploads:
             logger.warning("an unusable upload could not be removed from the record: %s", exc)
 
     async def _is_there(self, upload: Upload, account: OpenAccount) -> bool:
-        """Tell whether the provider still has an upload; True where that is unknown."""
+        """Return whether the provider still has an upload; True where that is unknown."""
         try:
             return await account.has_upload(upload.provider_upload_id)
         except ProviderError as exc:
@@ -253,7 +253,7 @@ class FileUploads:
     async def _can_try_again(
         self, error: ProviderError | UploadError, account: OpenAccount, mime_type: str, failures: int
     ) -> bool:
-        """Pause and tell whether to try again; a refused endpoint or type is remembered."""
+        """Pause and return whether to try again; a refused endpoint or type is remembered."""
         closed_type = _find_refused_type(error, mime_type)
         if closed_type is not None:
             closure = _Closure(self._clock.monotonic() + CLOSED_SECONDS, str(error))

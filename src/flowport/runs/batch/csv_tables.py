@@ -173,7 +173,7 @@ def cut_cell(cell: str, *, limit: int) -> str:
 
 
 def is_cut(cell: str) -> bool:
-    """Tell whether a cell lost its end: when the table was saved, or in a spreadsheet."""
+    """Return whether a cell lost its end: when the table was saved, or in a spreadsheet."""
     return _is_marked_cut(cell) or _count_units(cell) == _SPREADSHEET_CHARACTERS
 
 
@@ -187,7 +187,7 @@ def _count_units(text: str) -> int:
 
 
 def _is_plain(text: str, *, is_free: bool) -> bool:
-    """Tell whether a text may stand in a cell as it is."""
+    """Return whether a text may stand in a cell as it is."""
     if not text.strip() or "\r" in text or "\0" in text or is_cut(text):
         return False
     if restore_cell(neutralise(text)) != text or (is_free and _parse_scalar(text) is not None):

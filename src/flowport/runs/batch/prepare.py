@@ -361,12 +361,12 @@ def _name_columns(table: Table, listing: Listing) -> tuple[InputRow, ...]:
 
 
 def _is_input(listing: Listing, column: str) -> bool:
-    """Tell whether a column is for an argument of the app."""
+    """Return whether a column is for an argument of the app."""
     return _find_argument(column, listing) in listing.property_names.values()
 
 
 def _is_free(listing: Listing, column: str) -> bool:
-    """Tell whether a column is for an argument that takes values of all types."""
+    """Return whether a column is for an argument that takes values of all types."""
     found = find_input(column, get_inputs(listing.app), listing.property_names)
     return found is not None and found.kind is InputKind.ANY
 

@@ -213,7 +213,7 @@ def _restore_row(row: TableRow, columns: Mapping[str, str], is_free: Callable[[s
 
 
 def _is_ours(own: Sequence[str], table: Table) -> bool:
-    """Tell whether these columns are ours: several of them, or one with content that only we write."""
+    """Return whether these columns are ours: several of them, or one with content that only we write."""
     if len(own) != 1:
         return len(own) > 1
     wanted = _FILLED.get(own[0].lower())
@@ -222,7 +222,7 @@ def _is_ours(own: Sequence[str], table: Table) -> bool:
 
 
 def _is_row(row: TableRow, own: Sequence[str]) -> bool:
-    """Tell whether a line is a row: a total below the last row has no input, run or state."""
+    """Return whether a line is a row: a total below the last row has no input, run or state."""
     if any(column not in own for column in row.cells):
         return True
     cells = {column.lower(): str(cell).strip() for column, cell in row.cells.items()}
