@@ -45,7 +45,7 @@ from flowport.runtime.clock import Clock, Pace, SystemClock
 from flowport.settings.settings import Settings
 from flowport.store.interface import Store
 from flowport.store.maintenance import keep_up
-from flowport.store.process_lock import LeaderLock, NoLock, NoLocks, ProcessLock
+from flowport.store.process_lock import LeaderLock, NoLock, ProcessLock, take_process_lock
 from flowport.store.sqlite.connection import STORE_NAME
 from flowport.store.sqlite.rate_windows import RATE_WINDOWS_NAME, RateWindowFile
 from flowport.store.sqlite.reconnect import open_refusing_store, open_store
@@ -153,17 +153,10 @@ def open_home(folder: Path) -> Home:
     """
     path = folder / STORE_NAME
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        process = ProcessLock(folder)
-    except NoLocks as exc:
-        reason = f"its folder {folder} does not let programs lock files ({exc.strerror})"
-        problem = StoreError(reason, "Set FLOWPORT_HOME to a folder on a local disk.")
-    except OSError as exc:
-        reason = f"the folder {folder} cannot be written to ({exc.strerror or type(exc).__name__})"
-        problem = StoreError(reason, "Set FLOWPORT_HOME to a folder that you may write to.")
-    else:
-        return Home(open_store(path), process)
-    return Home(open_refusing_store(path, problem), NoLock(folder), unrecorded={})
+        process = take_process_lock(folder)
+    except StoreError as exc:
+        return Home(open_refusing_store(path, exc), NoLock(folder), unrecorded={})
+    return Home(open_store(path), process)
 
 
 def _build_catalog(base: _Base, account: OpenAccount, stack: AsyncExitStack, *, is_alone: bool) -> Catalog:

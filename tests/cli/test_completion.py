@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.person import Person
 from tests.support.provider_process import open_provider
-from tests.support.terminal import Person
 
 BREAKS = " \t\n\"'@><=;|&(:"
 """Where bash breaks a line, unless a setting changes it."""

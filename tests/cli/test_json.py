@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.person import Person
 from tests.support.provider_process import ProviderProcess, open_provider
-from tests.support.terminal import Person
 from tests.test_snapshots import ACCEPT, FOLDER
 
 SNAPSHOTS = FOLDER / "commands"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.person import Person
 from tests.support.provider_process import ProviderProcess, open_provider
-from tests.support.terminal import Person
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from tests.support.children import open_child
+from tests.support.person import Person
 from tests.support.provider_process import ProviderProcess, open_provider
-from tests.support.terminal import Person
 
 
 @pytest.fixture(scope="module")

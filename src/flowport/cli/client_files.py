@@ -104,7 +104,8 @@ def plan_install(
         FileNotEdited: The file cannot be read or edited for certain.
         EntryNotOurs: Another entry has this name.
     """
-    data, known = _read(client, path, name)
+    data, entries = read_entries(client, path)
+    known = entries.get(name)
     place = (client.section, name)
     if known is None:
         return _plan(client, path, data, "add", [(place, entry)])
@@ -124,7 +125,8 @@ def plan_uninstall(client: Client, path: Path, name: str, *, should_force: bool 
         FileNotEdited: The file cannot be read or edited for certain.
         EntryNotOurs: Another entry has this name.
     """
-    data, known = _read(client, path, name)
+    data, entries = read_entries(client, path)
+    known = entries.get(name)
     if known is not None and not is_ours(known) and not should_force:
         raise EntryNotOurs(path, name)
     return _plan(client, path, data, "remove", [] if known is None else [((client.section, name), None)])
@@ -154,8 +156,12 @@ def carry_out(plan: Plan) -> Path | None:
     return backup
 
 
-def _read(client: Client, path: Path, name: str) -> tuple[bytes | None, Any]:
-    """Return what the file contains, and its entry of this name."""
+def read_entries(client: Client, path: Path) -> tuple[bytes | None, dict[str, Any]]:
+    """Return what the file contains, and its entries by name.
+
+    Raises:
+        FileNotEdited: The file cannot be read for certain.
+    """
     data = _read_bytes(path)
     try:
         section = _parse(client, _decode(data)).get(client.section, {})
@@ -163,7 +169,7 @@ def _read(client: Client, path: Path, name: str) -> tuple[bytes | None, Any]:
             raise Unreadable(f'its "{client.section}" does not contain entries')  # noqa: TRY301 - one sentence for all
     except Unreadable as exc:
         raise FileNotEdited(path, f"cannot be edited, because {exc}", _BY_HAND) from exc
-    return data, section.get(name)
+    return data, section
 
 
 def _plan(

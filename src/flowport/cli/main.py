@@ -34,6 +34,8 @@ COMMANDS: Final = {
     "open": Entry("flowport.cli.open", "open the files of a run"),
     "cancel": Entry("flowport.cli.cancel", "cancel a run or a batch"),
     "balance": Entry("flowport.cli.balance", "show what is left, and what was spent"),
+    "auth": Entry("flowport.cli.auth", "store the API key of a provider, or show where each key is set"),
+    "doctor": Entry("flowport.cli.doctor.command", "check the installation, and print what corrects each fault"),
     "gallery": Entry("flowport.cli.gallery", "show runs and their results in a browser of this computer"),
     "history": Entry("flowport.cli.history", "print how many runs are on record, and how much space they take"),
     "erase": Entry("flowport.cli.erase", "remove runs from the record"),

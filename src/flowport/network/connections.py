@@ -185,6 +185,18 @@ def find_proxy(url: httpx2.URL, environ: Mapping[str, str] | None = None) -> Pro
     return _parse_proxy(setting, text)
 
 
+def find_proxy_of(address: str) -> Proxy | None:
+    """Return the proxy for an address that is a text; see `find_proxy`.
+
+    Raises:
+        ConfigurationError: The variable that applies names no usable proxy, or the address is malformed.
+    """
+    try:
+        return find_proxy(httpx2.URL(address))
+    except httpx2.InvalidURL as exc:
+        raise ConfigurationError("The address", "is malformed", "Correct it.") from exc
+
+
 def build_library_proxy(proxy: Proxy) -> httpx2.Proxy:
     """Return a proxy as the HTTP library takes it.
 

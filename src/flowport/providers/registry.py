@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import flowport.providers
@@ -22,6 +22,9 @@ from flowport.domain.models import SANDBOX_HOST, Account
 from flowport.domain.text import clean_line
 from flowport.providers.interface import Provider
 from flowport.settings.values import LOOPBACK_HOSTS, Variable
+
+if TYPE_CHECKING:
+    from flowport.providers.contract import DocumentedAnswers
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +101,8 @@ class ProviderPlugin:
     """Its place among the providers, smallest first; equal ones by their names."""
     build_demo: Callable[[], Provider] | None = None
     """Builds the provider for the built-in sandbox; None when the sandbox does not imitate it."""
+    load_documented: "Callable[[], DocumentedAnswers] | None" = None
+    """Returns what its answers are documented to be, for `flowport doctor --contract`."""
 
     @property
     def prefix(self) -> str:

@@ -149,7 +149,7 @@ class Handlers:
         self._completion = Completion(workspace)
         self._first_list = first_list
 
-    async def list_tools(self, context: Context, __: t.PaginatedRequestParams | None) -> dict[str, Any]:
+    async def list_tools(self, context: Context, _: t.PaginatedRequestParams | None) -> dict[str, Any]:
         """Answer with the built-in tools and the apps' tools; from the cache at once, else after at most eight seconds."""
         await self._workspace.wait_for_catalogues()
         self._first_list.asked.set()

@@ -1,16 +1,18 @@
 """Read the configuration once, into one frozen record. The only reader of the environment.
 
-Highest first: flags, environment, a TOML file, defaults. The file is the one given by `--config`, else
-`config.toml` in the person's configuration folder for Flowport; never one from the working directory, because a
-repository that is opened in an editor must not redirect the key. Its keys are the variables' names in lower case.
+Highest first: flags, environment, a TOML file, the key file of `flowport auth`, defaults. The TOML file is the one given
+by `--config`, else `config.toml` in the person's configuration folder for Flowport; never one from the working directory,
+because a repository that is opened in an editor must not redirect the key. Its keys are the variables' names in lower case.
 """
 
+import logging
 import os
 import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +22,7 @@ from flowport.domain.spending import SpendingLimits, UnknownPrice
 from flowport.domain.text import get_nearest
 from flowport.providers.registry import ProviderSettings, get_plugins
 from flowport.settings.config_file import ConfigFile, load_config_file
+from flowport.settings.key_file import get_key_file_path, is_exposed, load_key_file
 from flowport.settings.values import (
     choose_home,
     choose_output_dir,
@@ -29,6 +32,8 @@ from flowport.settings.values import (
     strip_quotes,
 )
 from flowport.settings.variables import get_variables
+
+logger = logging.getLogger(__name__)
 
 _INJECTED = re.compile(r"FLOWPORT_(PORT|SERVICE)(_|$)")
 """Names that Kubernetes adds to every container beside a service called `flowport`; they are not ours."""
@@ -72,8 +77,30 @@ class Settings:
         return frozenset(one.host for one in self.providers)
 
 
+class Origin(StrEnum):
+    """Where a setting comes from, the weakest first."""
+
+    KEY_FILE = "key file"
+    CONFIG_FILE = "configuration file"
+    ENVIRONMENT = "environment"
+    FLAG = "flag"
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsReport:
+    """The configuration with all that is wrong with it."""
+
+    settings: Settings
+    """With the default in the place of whatever cannot be used."""
+    values: Mapping[str, str]
+    """What was given, by variable name, keys included; only names that this version obeys."""
+    origins: Mapping[str, Origin]
+    """Where each of these comes from."""
+    problems: tuple[ConfigurationError, ...]
+
+
 def load_settings(flags: Mapping[str, str], environ: Mapping[str, str], *, config_path: Path | None = None) -> Settings:
-    """Return the settings made from flags, environment and file.
+    """Return the settings made from flags, environment and files.
 
     Args:
         flags: Values by variable name, as the command line gave them.
@@ -83,7 +110,37 @@ def load_settings(flags: Mapping[str, str], environ: Mapping[str, str], *, confi
     Raises:
         ConfigurationError: Everything that cannot be used, the first with the others beside it.
     """
-    return _build_settings(_read_sources(flags, environ, config_path))
+    report = explain_settings(flags, environ, config_path=config_path)
+    if report.problems:
+        raise ConfigurationError.unite(report.problems)
+    keys = get_key_file_path()
+    if keys is not None and Origin.KEY_FILE in report.origins.values() and is_exposed(keys):
+        logger.warning("other users of this computer may read the API keys in %s: run `chmod 600` on it", keys)
+    return report.settings
+
+
+def explain_settings(
+    flags: Mapping[str, str], environ: Mapping[str, str], *, config_path: Path | None = None
+) -> SettingsReport:
+    """Return the settings as far as they can be used, where they come from and what is wrong; see `load_settings`."""
+    sources = _read_sources(flags, environ, config_path)
+    problems = [*sources.problems]
+    read: dict[str, Any] = {**sources.tables}
+    usual = {variable.name: variable.usual for variable in get_variables()}
+    for variable in get_variables():
+        read[variable.name] = variable.usual
+        if variable.parse is not None and variable.name in sources.values:
+            try:
+                read[variable.name] = variable.parse(variable, sources.values[variable.name])
+            except ConfigurationError as exc:
+                problems.append(exc)
+    try:
+        settings = _combine(read, wrong={problem.setting for problem in problems})
+    except ConfigurationError as exc:
+        problems += [exc, *exc.others]
+        wrong = {problem.setting for problem in problems}
+        settings = _combine({**read, **{name: usual[name] for name in wrong & usual.keys()}}, wrong)
+    return SettingsReport(settings, sources.values, sources.origins, tuple(problems))
 
 
 def load_home(flags: Mapping[str, str], environ: Mapping[str, str], *, config_path: Path | None = None) -> Path:
@@ -101,10 +158,11 @@ def load_home(flags: Mapping[str, str], environ: Mapping[str, str], *, config_pa
 
 @dataclass(frozen=True, slots=True)
 class _Sources:
-    """What flags, environment and file say together."""
+    """What flags, environment and files say together."""
 
     values: Mapping[str, str]
     """By variable name; only names that this version obeys."""
+    origins: Mapping[str, Origin]
     tables: Mapping[str, Any]
     problems: tuple[ConfigurationError, ...]
 
@@ -113,41 +171,25 @@ def _read_sources(flags: Mapping[str, str], environ: Mapping[str, str], config_p
     ours = (name for name in environ if _is_ours(name))
     # A client may pass on quotes that no shell took off.
     given = {name: text for name in ours if (text := strip_quotes(environ[name]))}
-    path = config_path or get_default_config_path()
+    path, key_path = config_path or get_default_config_path(), get_key_file_path()
     file = ConfigFile() if path is None else load_config_file(path, must_exist=config_path is not None)
-    values = {**file.values, **given, **flags}
-    unknown = {name: problem for name in values if (problem := _find_name_problem(name))}
-    obeyed = {name: text for name, text in values.items() if name not in unknown}
-    return _Sources(obeyed, file.tables, (*file.problems, *unknown.values()))
+    keys = ConfigFile() if key_path is None else load_key_file(key_path)
+    layers = (
+        (Origin.KEY_FILE, keys.values),
+        (Origin.CONFIG_FILE, file.values),
+        (Origin.ENVIRONMENT, given),
+        (Origin.FLAG, flags),
+    )
+    found = {name: (text, origin) for origin, values in layers for name, text in values.items()}
+    unknown = {name: problem for name in found if (problem := _find_name_problem(name))}
+    obeyed = {name: text for name, (text, _) in found.items() if name not in unknown}
+    origins = {name: found[name][1] for name in obeyed}
+    return _Sources(obeyed, origins, file.tables, (*file.problems, *keys.problems, *unknown.values()))
 
 
 def get_environment() -> Mapping[str, str]:
     """Return the process's environment; every other module gets what it needs from `Settings`."""
     return os.environ
-
-
-def _build_settings(sources: _Sources) -> Settings:
-    """Return the settings.
-
-    Raises:
-        ConfigurationError: Everything that cannot be used.
-    """
-    problems = [*sources.problems]
-    read: dict[str, Any] = {**sources.tables}
-    for variable in get_variables():
-        read[variable.name] = variable.usual
-        if variable.parse is not None and variable.name in sources.values:
-            try:
-                read[variable.name] = variable.parse(variable, sources.values[variable.name])
-            except ConfigurationError as exc:
-                problems.append(exc)
-    try:
-        settings = _combine(read, wrong={problem.setting for problem in problems})
-    except ConfigurationError as exc:
-        problems.append(exc)
-    if problems:
-        raise ConfigurationError.unite(problems)
-    return settings
 
 
 def _combine(read: Mapping[str, Any], wrong: AbstractSet[str]) -> Settings:

@@ -1,16 +1,33 @@
-"""Check the store for damage and prune old runs that were delivered, once a day."""
+"""Check the store for damage and prune old runs that were delivered, once a day; and the state of its file."""
 
 import logging
+from dataclasses import dataclass
 from typing import Final
 
 from flowport.domain.errors import StoreError
 from flowport.runtime.clock import Clock
 from flowport.store.interface import Store
+from flowport.store.records import History
 
 logger = logging.getLogger(__name__)
 
 DAY_SECONDS: Final = 24 * 3600.0
 """The interval between two rounds; runs are kept at least this long, because they count as spent within a day."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreHealth:
+    """The state of a store's file, as someone finds it who only reads."""
+
+    layout: int | None = None
+    """None where there is no file, or it cannot be read; 0 when it is empty."""
+    is_older: bool = False
+    """Whether an older Flowport wrote it: the next start sets it aside."""
+    problem: StoreError | None = None
+    """Why it cannot be read, or what is damaged."""
+    is_writable: bool = True
+    history: History | None = None
+    """What the local owner has in it; None unless it can be read."""
 
 
 async def keep_up(store: Store, clock: Clock, *, keep_days: int) -> None:

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from flowport.domain.errors import StoreError
+
 if sys.platform == "win32":
     import msvcrt
 else:
@@ -142,6 +144,23 @@ class LeaderLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def take_process_lock(home: Path) -> ProcessLock:
+    """Return the lock of this process in a home, which is created if it is missing.
+
+    Raises:
+        StoreError: The folder cannot be written to, or has no locks.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return ProcessLock(home)
+    except NoLocks as exc:
+        reason = f"its folder {home} does not let programs lock files ({exc.strerror})"
+        raise StoreError(reason, "Set FLOWPORT_HOME to a folder on a local disk.") from exc
+    except OSError as exc:
+        reason = f"the folder {home} cannot be written to ({exc.strerror or type(exc).__name__})"
+        raise StoreError(reason, "Set FLOWPORT_HOME to a folder that you may write to.") from exc
 
 
 def _lock(descriptor: int) -> bool:

@@ -1,13 +1,16 @@
 """Magica: workflows, inputs, outputs, prices and bulk status."""
 
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from flowport.domain.errors import ConfigurationError
 from flowport.providers.interface import Provider
 from flowport.providers.registry import ProviderPlugin, ProviderSettings
 from flowport.settings.api_keys import parse_api_key
 from flowport.settings.values import FILE_ORIGINS_MEANING, Variable, parse_base_url, parse_origins
+
+if TYPE_CHECKING:
+    from flowport.providers.contract import DocumentedAnswers
 
 _CANCEL_PATH: Final = re.compile(r"(/[A-Za-z0-9_-]+)*/\{run_id\}(/[A-Za-z0-9_-]+)*")
 
@@ -30,6 +33,12 @@ def _parse_workflows(found: Any) -> Any:
     from flowport.providers.magica.declared import parse_declarations  # noqa: PLC0415 - likewise
 
     return parse_declarations(found)
+
+
+def _load_documented() -> "DocumentedAnswers":
+    from flowport.providers.magica.contract import DOCUMENTED  # noqa: PLC0415 - for one command
+
+    return DOCUMENTED
 
 
 PLUGIN: Final = ProviderPlugin(
@@ -59,6 +68,7 @@ PLUGIN: Final = ProviderPlugin(
         ),
     ),
     build=_build,
+    load_documented=_load_documented,
     key_source="the API keys page of your account at https://magica.com",
     key_prefix="gx_",
     tables={"magica_workflows": _parse_workflows},

@@ -1,11 +1,14 @@
 """Magnific: apps, inputs, outputs and uploads."""
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from flowport.providers.interface import Provider
 from flowport.providers.registry import ProviderPlugin, ProviderSettings
 from flowport.settings.api_keys import parse_api_key
 from flowport.settings.values import FILE_ORIGINS_MEANING, Variable, parse_base_url, parse_choice, parse_origins
+
+if TYPE_CHECKING:
+    from flowport.providers.contract import DocumentedAnswers
 
 STYLES: Final = ("flows", "apps")
 """The path families, the newer first; but for the run keys they are the same. Whether the older still answers is not
@@ -23,6 +26,12 @@ def _build_demo() -> Provider:
     from flowport.providers.magnific.api import Magnific  # noqa: PLC0415 - likewise
 
     return Magnific(title="The sandbox", styles=STYLES[:1])
+
+
+def _load_documented() -> "DocumentedAnswers":
+    from flowport.providers.magnific.contract import DOCUMENTED  # noqa: PLC0415 - for one command
+
+    return DOCUMENTED
 
 
 PLUGIN: Final = ProviderPlugin(
@@ -52,6 +61,7 @@ PLUGIN: Final = ProviderPlugin(
         ),
     ),
     build=_build,
+    load_documented=_load_documented,
     key_source="https://www.magnific.com/developers/dashboard",
     key_prefix="FPSX",
     order=1,

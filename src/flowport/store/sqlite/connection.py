@@ -54,7 +54,7 @@ def open_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite
     notices: list[str] = []
     try:
         _rename_former(path.with_name(FORMER_NAME), busy_seconds, give_up_at, notices)
-        _refuse_lone_journal(path)
+        refuse_lone_journal(path)
         while True:
             prepare_file(path)
             # Before it is opened: if the path still leads to this file later, it is the one that was opened.
@@ -172,7 +172,7 @@ def open_reading_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -
         raise build_store_error(exc) from exc
 
 
-def _refuse_lone_journal(path: Path) -> None:
+def refuse_lone_journal(path: Path) -> None:
     """Raise when the journal holds runs and the file beside it nothing: SQLite would throw the journal away."""
     # The journal first: another process that creates the store fills the file before it.
     journal = path.with_name(f"{path.name}-wal")

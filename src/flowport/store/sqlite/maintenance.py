@@ -96,6 +96,29 @@ def _delete_runs(connection: sqlite3.Connection, run_ids: list[str]) -> tuple[st
     return tuple(row["saved_path"] for row in saved)
 
 
+def read_history(connection: sqlite3.Connection, owner: str) -> History:
+    """Count an owner's runs."""
+    row = connection.execute(
+        f"SELECT count(*) AS runs, total(NOT {IS_OVER}) AS live, total({IS_OVER} AND delivered_at IS NULL) AS unseen, "  # noqa: S608 - our own words
+        "total(state = 'unknown') AS unknown, min(accepted_at) AS oldest_at FROM runs WHERE owner = ? AND row_count = 0",
+        (owner,),
+    ).fetchone()
+    saved, saved_bytes = connection.execute(
+        "SELECT count(*), total(size_bytes) FROM outputs JOIN runs ON runs.id = outputs.run_id "
+        "WHERE saved_path <> '' AND owner = ?",
+        (owner,),
+    ).fetchone()
+    return History(
+        runs=row["runs"],
+        live=int(row["live"]),
+        unseen=int(row["unseen"]),
+        unknown=int(row["unknown"]),
+        oldest_at=row["oldest_at"],
+        saved_outputs=saved,
+        saved_bytes=int(saved_bytes),
+    )
+
+
 class RecordMaintenance:
     """See `RecordKeeping` of `store.interface`."""
 
@@ -143,25 +166,7 @@ class RecordMaintenance:
 
     @reads
     def get_history(self, connection: sqlite3.Connection, *, owner: str) -> History:
-        row = connection.execute(
-            f"SELECT count(*) AS runs, total(NOT {IS_OVER}) AS live, total({IS_OVER} AND delivered_at IS NULL) AS unseen, "  # noqa: S608 - our own words
-            "total(state = 'unknown') AS unknown, min(accepted_at) AS oldest_at FROM runs WHERE owner = ? AND row_count = 0",
-            (owner,),
-        ).fetchone()
-        saved, saved_bytes = connection.execute(
-            "SELECT count(*), total(size_bytes) FROM outputs JOIN runs ON runs.id = outputs.run_id "
-            "WHERE saved_path <> '' AND owner = ?",
-            (owner,),
-        ).fetchone()
-        return History(
-            runs=row["runs"],
-            live=int(row["live"]),
-            unseen=int(row["unseen"]),
-            unknown=int(row["unknown"]),
-            oldest_at=row["oldest_at"],
-            saved_outputs=saved,
-            saved_bytes=int(saved_bytes),
-        )
+        return read_history(connection, owner)
 
     @reads
     def get_disk_use(self, connection: sqlite3.Connection) -> int:
