@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup dev test verify check unit coverage crash soak laws conformance clients docker-proof demo bench bundle lock upgrade docs format clean
+.PHONY: setup dev test verify check unit coverage crash soak laws conformance clients docker-proof gallery demo bench bundle lock upgrade docs format clean
 
 setup:
 	@PYTHON='$(PYTHON)' sh scripts/setup.sh run
@@ -74,6 +74,10 @@ $(CLIENTS)/node_modules/.package-lock.json: $(CLIENTS)/package-lock.json
 	cd $(CLIENTS) && npm ci --loglevel=error
 	touch $@
 
+# The page of the gallery, from `gallery/` into the package; `verify` checks that the committed file is the same.
+gallery:
+	cd gallery && npm ci --loglevel=error && npm run build
+
 # The steps of the Dockerfile, without a container engine.
 docker-proof: dev
 	$(BIN)/python scripts/prove_docker.py
@@ -113,4 +117,4 @@ format: dev
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv $(CONFORMANCE)/node_modules $(CLIENTS)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
+	rm -rf .venv $(CONFORMANCE)/node_modules $(CLIENTS)/node_modules gallery/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
