@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup dev test verify check unit coverage crash soak laws conformance docker-proof demo bench lock upgrade docs format clean
+.PHONY: setup dev test verify check unit coverage crash soak laws conformance docker-proof gallery demo bench lock upgrade docs format clean
 
 setup:
 	@PYTHON='$(PYTHON)' sh scripts/setup.sh run
@@ -61,6 +61,10 @@ $(CONFORMANCE)/node_modules/.package-lock.json: $(CONFORMANCE)/package-lock.json
 	cd $(CONFORMANCE) && npm ci --loglevel=error
 	touch $@
 
+# The page of the gallery, from `gallery/` into the package; `verify` checks that the committed file is the same.
+gallery:
+	cd gallery && npm ci --loglevel=error && npm run build
+
 # The steps of the Dockerfile, without a container engine.
 docker-proof: dev
 	$(BIN)/python scripts/prove_docker.py
@@ -96,4 +100,4 @@ format: dev
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv $(CONFORMANCE)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
+	rm -rf .venv $(CONFORMANCE)/node_modules gallery/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*

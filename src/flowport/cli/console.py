@@ -1,6 +1,7 @@
 """What a command prints: results on standard output, all else on standard error; tables, JSON and exit codes."""
 
 import json
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -94,8 +95,13 @@ _WORDS: Final = tuple(
         (r"\bnew_run:? true\b", "--new"),
         (r"\brun_app\b", "`flowport run`"),
         (r"\brun_batch\b", "`flowport batch`"),
-        (r"\bin Flowport's configuration, or call from a client that can ask\b", "in the settings, or add --yes"),
-        (r"\band this client cannot ask\b", "and nothing can be asked without a terminal"),
+        (
+            r"The person is to be asked about .*",
+            "Add --yes, or type the command in a terminal, to agree to it.",
+        ),
+        (r"\b([Oo])nly the person can raise (it|the cap), in Flowport's configuration", r"\1nly a setting raises \2"),
+        (r"\bof this tool\b", "of this app"),
+        (r": the person did not agree when asked .*", "."),
     )
 )
 """What assistants call by the name of a tool, and people by a command."""
@@ -159,7 +165,9 @@ def build_console(stream: TextIO) -> Console:
     if isinstance(stream, sys.__stdout__.__class__):
         # A terminal of another encoding shows a replacement, not a traceback.
         stream.reconfigure(errors="replace")
-    return Console(file=stream, markup=False, emoji=False, highlight=False)
+    # The library would keep bold.
+    is_plain = bool(os.environ.get("NO_COLOR"))
+    return Console(file=stream, markup=False, emoji=False, highlight=False, color_system=None if is_plain else "auto")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from flowport.store.interface import Store
 _AGE: Final = re.compile(r"(\d{1,6})\s*(d|h|w)?", re.IGNORECASE)
 _UNITS: Final = {"h": 3600.0, "d": 24 * 3600.0, "w": 7 * 24 * 3600.0}
 _PAGE: Final = 500
+_NOTHING: Final = {"runs": 0, "unseen": 0, "files": 0, "erased": False}
 
 
 def _parse_age(text: Any) -> float:
@@ -68,7 +69,9 @@ def command(ctx: click.Context, /, run_id: str | None, *, is_all: bool, older_th
         ctx.fail("name one run, or give --all or --older-than")
     before = None if older_than is None else time.time() - older_than
     request = Request(run_id, before, given["files"], given["is_dry"], given["is_agreed"], given["is_json"])
-    return run_on_record(given["config"], given["home"], partial(erase, request=request), is_json=request.is_json)
+    return run_on_record(
+        given["config"], given["home"], partial(erase, request=request), is_json=request.is_json, empty=_NOTHING
+    )
 
 
 async def erase(store: Store, *, request: Request) -> ExitCode:

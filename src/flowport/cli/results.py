@@ -10,6 +10,7 @@ import click
 from flowport.actions.views.view import Facts, View, make_sendable
 from flowport.cli.console import ExitCode, clean, print_facts, say, word_for_terminal
 from flowport.cli.session import Session
+from flowport.domain.call_errors import count_credits
 from flowport.domain.models import Output, OutputKind, RunState
 from flowport.domain.text import drop_invisible, format_duration
 
@@ -72,7 +73,9 @@ def say_summary(facts: Facts) -> None:
     state = str(facts["state"])
     style = {ExitCode.DONE: "green"}.get(get_state_code(state), "red") if RunState(state).is_final else "yellow"
     cost = facts.get("credits")
-    spent = "" if cost is None else f" {cost} credits." if cost != "unknown" else " Its cost is unknown."
+    spent = (
+        "" if cost is None else f" {count_credits(cost)}." if isinstance(cost, int | float) else " Its cost is unknown."
+    )
     say(f"{facts['summary']}{spent} {facts['run_id']}", style=style)
     for name in ("failure", "problem", "problems", "notes", "note", "csv_problem", "next_step"):
         if facts.get(name):

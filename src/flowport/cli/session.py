@@ -61,6 +61,7 @@ class Session:
         """What the command has started or joined."""
         self.app_name = ""
         self._is_agreed = is_agreed
+        self._is_asking = False
 
     async def report(self, _: float, message: str, /) -> None:
         """Show progress."""
@@ -73,7 +74,9 @@ class Session:
         if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
             return Consent.CANNOT_ASK
         self.progress.pause()
+        self._is_asking = True
         is_wanted = await ask(word_for_terminal(question))
+        self._is_asking = False
         return Consent.GIVEN if is_wanted else Consent.REFUSED
 
     def note_price(self, price_credits: float | None, runs: int) -> None:
@@ -131,6 +134,8 @@ class Session:
     async def leave(self) -> None:
         """Say what becomes of the run after Ctrl-C. A start that is on its way comes to its end first."""
         run = self.run
+        if self._is_asking:
+            sys.stderr.write("\n")
         if run is None:
             say("Nothing was started.")
             return
