@@ -22,14 +22,27 @@ def find_first(query: str) -> list[str]:
     return [NAMES[match.index] for match in rank([((name, 3.0),) for name in NAMES], query)[:TOP]]
 
 
-@pytest.mark.parametrize("language", ["en", "es", "de"])
-def test_a_right_app_is_among_the_first_three(language: str) -> None:
-    """Nine of ten queries in each language are answered, by the names alone: definitions may not be read yet."""
-    queries = [query for query in QUERIES if query["language"] == language]
-    missed = [query["text"] for query in queries if not set(query["accepted"]) & set(find_first(query["text"]))]
+def find_missed(**wanted: object) -> tuple[list[str], int]:
+    """Return the queries that no accepted app answers among the first three, and how many there are in all."""
+    queries = [query for query in QUERIES if wanted.items() <= query.items()]
+    return [one["text"] for one in queries if not set(one["accepted"]) & set(find_first(one["text"]))], len(queries)
 
-    assert len(queries) >= 40
-    assert len(missed) <= (1 - LEAST_SHARE) * len(queries), missed
+
+def test_queries_that_the_word_list_was_not_made_for_are_answered() -> None:
+    """Nine of ten queries of the third writer find an accepted app, by the names alone: definitions may not be read yet."""
+    missed, total = find_missed(set=3)
+
+    assert total == 60
+    assert len(missed) <= (1 - LEAST_SHARE) * total, missed
+
+
+@pytest.mark.parametrize("language", ["en", "es", "de"])
+def test_no_language_is_left_behind(language: str) -> None:
+    """Nine of ten queries of all three writers are answered in each language."""
+    missed, total = find_missed(language=language)
+
+    assert total == 60
+    assert len(missed) <= (1 - LEAST_SHARE) * total, missed
 
 
 def test_every_accepted_app_is_in_the_list() -> None:

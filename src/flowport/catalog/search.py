@@ -93,7 +93,7 @@ def _build_fields(candidate: Candidate) -> tuple[Field, ...]:
 
 
 def is_provider(names: Sequence[str], wanted: str) -> bool:
-    """Tell whether one of a provider's names is meant, in whole or in part; an empty text matches all."""
+    """Return whether one of a provider's names is meant, in whole or in part; an empty text matches all."""
     return any(fold(wanted[:MAX_WORDS_LENGTH]) in fold(name) for name in names)
 
 
