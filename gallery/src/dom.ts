@@ -18,6 +18,7 @@ export function h<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
+/** Append children, leaving out what is not there. */
 export function append(element: Element, children: Child[]): void {
   for (const child of children) if (child) element.append(child);
 }

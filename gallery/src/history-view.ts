@@ -129,19 +129,19 @@ function renderCard(source: Source, run: Run): HTMLElement {
   const count = run.batch && run.batch.done < run.batch.total ? `${run.batch.done} of ${run.batch.total} over` : "";
   const live = isLive(run) ? run.progress || count : "";
   const facts = [live || formatDate(run.acceptedAt), isLive(run) ? "" : count, formatCredits(run.credits || run.price)];
-  return h(
-    "li",
-    {},
+  const card = h("li");
+  card.append(
     h(
       "a",
       { href: `#${run.id}`, class: "card" },
-      renderThumbnail(source, run.outputs[0]),
+      renderThumbnail(source, run.outputs[0], card),
       h("span", { class: "title" }, run.batch ? `${run.app} × ${run.batch.total}` : run.app),
       h("span", { class: "state", "data-state": run.state }, formatState(run.state)),
       h("span", { class: "excerpt" }, getPrompt(run.arguments) || run.problems[0] || ""),
       h("span", { class: "facts" }, facts.filter(Boolean).join(" · ")),
     ),
   );
+  return card;
 }
 
 function field(label: string, input: HTMLElement): HTMLElement {

@@ -14,8 +14,8 @@ export function renderOutput(source: Source, output: Output, title: string): HTM
   );
 }
 
-/** A small picture for lists; a sign of the kind where there is none. */
-export function renderThumbnail(source: Source, output: Output | undefined): HTMLElement {
+/** A small picture for lists, read while `card` is near; a sign of the kind where there is none. */
+export function renderThumbnail(source: Source, output: Output | undefined, card: Element): HTMLElement {
   const box = h("span", { class: "thumbnail", "aria-hidden": "true" });
   if (output?.kind === "text") {
     box.append(h("span", { class: "excerpt" }, output.text.slice(0, 240)));
@@ -29,13 +29,14 @@ export function renderThumbnail(source: Source, output: Output | undefined): HTM
   // Far pictures give their memory back.
   const observer = new IntersectionObserver(
     ([entry]) => {
-      if (!box.isConnected) observer.disconnect();
+      if (!card.isConnected) observer.disconnect();
       else if (!entry?.isIntersecting) image.removeAttribute("src"), image.remove();
       else void source.getPicture(output, true).then((address) => address && image.setAttribute("src", address));
     },
-    { rootMargin: "600px" },
+    { rootMargin: "400px" },
   );
-  observer.observe(box);
+  // Not the box: what is in a card far away is not laid out.
+  observer.observe(card);
   return box;
 }
 

@@ -1,6 +1,6 @@
 /** One run or batch: how it stands, its results, and what it was made of. It is updated in place while it goes on. */
 
-import { h, notify, setText } from "./dom";
+import { append, h, notify, setText } from "./dom";
 import { formatCredits, formatDate, formatSeconds, formatState, formatValue } from "./format";
 import { action, renderOutput, renderThumbnail } from "./output-view";
 import { isLive, type Batch, type Facts, type Row, type Run, type Source } from "./types";
@@ -76,15 +76,15 @@ export class RunView {
     const open = row.runId
       ? h("button", { type: "button", class: "open", click: () => this.#openRun(row.runId) }, row.label)
       : h("span", {}, row.label);
-    return h(
-      "li",
-      { class: "row" },
-      h("span", { class: "thumbnails" }, ...row.outputs.slice(0, 4).map((one) => renderThumbnail(this.#source, one))),
+    const card = h("li", { class: "row" });
+    append(card, [
+      h("span", { class: "thumbnails" }, ...row.outputs.slice(0, 4).map((one) => renderThumbnail(this.#source, one, card))),
       open,
       h("span", { class: "state", "data-state": row.state }, formatState(row.state)),
       row.problem && h("span", { class: "problem" }, row.problem),
       h("span", { class: "excerpt" }, describeArguments(row.arguments)),
-    );
+    ]);
+    return card;
   }
 }
 

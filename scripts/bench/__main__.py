@@ -3,6 +3,7 @@
 import sys
 
 from budget_cost import measure_budget_cost
+from commands import measure_commands
 from failed_reads import measure_failed_reads
 from figures import Figure, print_figures
 from http_ping import measure_http_ping
@@ -22,6 +23,7 @@ from store_cost import measure_store_cost
 
 PARTS = {
     "starts": measure_starts,
+    "commands": measure_commands,
     "sizes": measure_sizes,
     "budget_cost": measure_budget_cost,
     "failed_reads": measure_failed_reads,

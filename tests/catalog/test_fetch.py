@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from flowport.catalog.fetch import MAX_PAGES, FetchedLists, fetch_lists
 from flowport.catalog.listing import Catalogue
-from flowport.catalog.snapshots import MAX_PAGES, FetchedLists, fetch_lists, narrow_catalogue
+from flowport.catalog.snapshots import narrow_catalogue
 from flowport.domain.errors import Breakage, Operation, ProviderError, ProviderRefused, ProviderUnreachable
 from flowport.domain.models import Source
 from flowport.providers.interface import ApiRequest

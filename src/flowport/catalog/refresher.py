@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import anyio
 
+from flowport.catalog.fetch import fetch_lists
 from flowport.catalog.listing import Catalogue, Listing
 from flowport.catalog.name_book import NameBook
 from flowport.catalog.ranking import Places, RankedTool, index_tools, order_listings, rank_tools
@@ -18,7 +19,6 @@ from flowport.catalog.search import get_listing
 from flowport.catalog.snapshots import (
     carry_over,
     choose_to_reread,
-    fetch_lists,
     get_stamp,
     get_unread,
     is_outdated,

@@ -20,13 +20,13 @@ from click.shell_completion import (
 from flowport.cli.flags import define_command
 
 SHELLS: Final = ("bash", "zsh", "fish")
-VARIABLE: Final = "_FLOWPORT_COMPLETE"
 MAX_ITEMS: Final = 200
 
 _BASH: Final = """\
 %(complete_func)s() {
     mapfile -t COMPREPLY < <(env COMP_WORDS="${COMP_LINE:0:$COMP_POINT}" COMP_BREAKS="$COMP_WORDBREAKS" \\
         %(complete_var)s=bash_complete "$1")
+    [[ -n ${COMPREPLY[0]-} ]] || COMPREPLY=()
     [[ ${COMPREPLY[0]-} == *[=/] ]] && compopt -o nospace
     return 0
 }
@@ -78,10 +78,9 @@ def command(shell: str) -> int:
     """Print the script that lets a shell complete commands, apps, inputs, choices and files."""
     kind = get_completion_class(shell)
     assert kind is not None  # noqa: S101 - each choice has one
-    root = importlib.import_module("flowport.cli.main").flowport
-    click.echo(
-        kind(root, {}, "flowport", VARIABLE).source_template % kind(root, {}, "flowport", VARIABLE).source_vars()
-    )
+    main = importlib.import_module("flowport.cli.main")
+    script = kind(main.flowport, {}, "flowport", main.COMPLETION_VARIABLE)
+    click.echo(script.source_template % script.source_vars())
     return 0
 
 

@@ -1,6 +1,7 @@
 """What a command prints: results on standard output, all else on standard error; tables, JSON and exit codes."""
 
 import json
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -8,6 +9,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from enum import IntEnum
 from typing import Any, Final, TextIO
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -94,8 +96,14 @@ _WORDS: Final = tuple(
         (r"\bnew_run:? true\b", "--new"),
         (r"\brun_app\b", "`flowport run`"),
         (r"\brun_batch\b", "`flowport batch`"),
-        (r"\bin Flowport's configuration, or call from a client that can ask\b", "in the settings, or add --yes"),
-        (r"\band this client cannot ask\b", "and nothing can be asked without a terminal"),
+        (
+            r"The person is to be asked about .*",
+            "Add --yes, or type the command in a terminal, to agree to it.",
+        ),
+        (r"\b([Oo])nly the person can raise (it|the cap), in Flowport's configuration", r"\1nly a setting raises \2"),
+        (r"\bof this tool\b", "of this app"),
+        (r" There is no app '' among those that could be read.", ""),
+        (r": the person did not agree when asked .*", "."),
     )
 )
 """What assistants call by the name of a tool, and people by a command."""
@@ -103,6 +111,8 @@ _WORDS: Final = tuple(
 
 def get_exit_code(error: FlowportError) -> ExitCode:
     """Return the exit code of an error."""
+    if isinstance(error, AppNotFound) and error.catalogue_problem:
+        return ExitCode.UNAVAILABLE
     return next((code for kinds, code in _CODES if isinstance(error, kinds)), ExitCode.FAILED)
 
 
@@ -159,7 +169,9 @@ def build_console(stream: TextIO) -> Console:
     if isinstance(stream, sys.__stdout__.__class__):
         # A terminal of another encoding shows a replacement, not a traceback.
         stream.reconfigure(errors="replace")
-    return Console(file=stream, markup=False, emoji=False, highlight=False)
+    # The library would keep bold.
+    is_plain = bool(os.environ.get("NO_COLOR"))
+    return Console(file=stream, markup=False, emoji=False, highlight=False, color_system=None if is_plain else "auto")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +213,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> 
 
 def _fits(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> bool:
     """Return whether a table has room; what may be broken takes at least so many columns."""
-    widths = [max((len(one.title), *(len(row[place]) for row in rows))) for place, one in enumerate(columns)]
+    widths = [max((len(one.title), *(cell_len(row[place]) for row in rows))) for place, one in enumerate(columns)]
     needed = (min(most, _LEAST) if one.is_flexible else most for one, most in zip(columns, widths, strict=True))
     return sum(needed) + 2 * len(columns) <= width
 

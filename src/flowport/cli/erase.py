@@ -12,7 +12,7 @@ from typing import Any, Final
 import click
 
 from flowport.cli.console import ExitCode, print_json, say
-from flowport.cli.flags import add_common_flags, add_yes_flag, define_command
+from flowport.cli.flags import RECORD_VARIABLES, add_common_flags, add_yes_flag, define_command
 from flowport.cli.run_records import format_count, run_on_record
 from flowport.domain.models import LOCAL_OWNER, Run
 from flowport.store.interface import Store
@@ -20,6 +20,7 @@ from flowport.store.interface import Store
 _AGE: Final = re.compile(r"(\d{1,6})\s*(d|h|w)?", re.IGNORECASE)
 _UNITS: Final = {"h": 3600.0, "d": 24 * 3600.0, "w": 7 * 24 * 3600.0}
 _PAGE: Final = 500
+_NOTHING: Final = {"runs": 0, "unseen": 0, "files": 0, "erased": False}
 
 
 def _parse_age(text: Any) -> float:
@@ -51,6 +52,7 @@ class Request:
         "flowport erase --older-than 30d --dry-run",
         "flowport erase --all --files",
     ),
+    variables=RECORD_VARIABLES,
 )
 @click.argument("run_id", required=False)
 @click.option("--all", "is_all", is_flag=True, help="Erase every run that is over, delivered or not.")
@@ -68,7 +70,9 @@ def command(ctx: click.Context, /, run_id: str | None, *, is_all: bool, older_th
         ctx.fail("name one run, or give --all or --older-than")
     before = None if older_than is None else time.time() - older_than
     request = Request(run_id, before, given["files"], given["is_dry"], given["is_agreed"], given["is_json"])
-    return run_on_record(given["config"], given["home"], partial(erase, request=request), is_json=request.is_json)
+    return run_on_record(
+        given["config"], given["home"], partial(erase, request=request), is_json=request.is_json, empty=_NOTHING
+    )
 
 
 async def erase(store: Store, *, request: Request) -> ExitCode:

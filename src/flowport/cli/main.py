@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import json
 import os
 import signal
 import sys
@@ -38,6 +39,8 @@ COMMANDS: Final = {
     "gallery": Entry("flowport.cli.gallery", "show runs and their results in a browser of this computer"),
     "history": Entry("flowport.cli.history", "print how many runs are on record, and how much space they take"),
     "erase": Entry("flowport.cli.erase", "remove runs from the record"),
+    "install": Entry("flowport.cli.install", "add Flowport to the configuration of a client"),
+    "uninstall": Entry("flowport.cli.uninstall", "remove Flowport from the configuration of a client"),
     "serve": Entry("flowport.cli.serve", "speak MCP on standard input and output (the default), or over HTTP"),
     "sandbox": Entry("flowport.cli.sandbox", "serve the demo provider alone, for development and tests"),
     "completion": Entry("flowport.cli.completion", "print the completion script of a shell"),
@@ -45,6 +48,7 @@ COMMANDS: Final = {
 """Every command, in the order of the help."""
 
 DEFAULT_COMMAND: Final = "serve"
+COMPLETION_VARIABLE: Final = "_FLOWPORT_COMPLETE"
 HELP_FLAGS: Final = ("-h", "--help")
 CONTEXT: Final[dict[str, Any]] = {"help_option_names": list(HELP_FLAGS), "max_content_width": 100}
 
@@ -63,12 +67,17 @@ An assistant starts this same command and speaks MCP with it over a pipe. Withou
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name and return the exit code."""
     prepare_process()
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if COMPLETION_VARIABLE in os.environ:
+        # Our own forms of the shells' scripts replace the library's.
+        importlib.import_module(COMMANDS["completion"].module)
     try:
-        code = flowport.main(
-            list(sys.argv[1:] if arguments is None else arguments), prog_name="flowport", standalone_mode=False
-        )
+        code = flowport.main(words, prog_name="flowport", complete_var=COMPLETION_VARIABLE, standalone_mode=False)
     except click.ClickException as exc:
-        exc.show()
+        if "--json" in words:
+            click.echo(json.dumps({"error": {"kind": "UsageError", "message": exc.format_message()}}, indent=2))
+        else:
+            exc.show()
         return exc.exit_code
     return int(code or 0)
 
@@ -97,6 +106,8 @@ class CommandTable(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the command's name; without one, serve, or introduce the program to a person at a terminal."""
+        if ctx.resilient_parsing:
+            return super().parse_args(ctx, args)
         if not args and sys.stdin is not None and sys.stdin.isatty():
             click.echo(INTRODUCTION, nl=False)
             ctx.exit(0)

@@ -4,7 +4,7 @@ import re
 import sys
 import time
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -15,6 +15,9 @@ from rich.text import Text
 from flowport.cli.console import build_console
 from flowport.domain.text import clean_line, format_duration
 
+QUIET_SECONDS: Final = 10.0
+"""Between two lines that count rows, where no line can be replaced."""
+
 
 class LiveProgress:
     """One line that shows what is waited for: on a terminal with a bar and the time, elsewhere one line for each change."""
@@ -24,6 +27,7 @@ class LiveProgress:
         self._live: Live | None = None
         self._message = ""
         self._shown = ""
+        self._printed_at = 0.0
         self._began_at = time.monotonic()
         self.usual_seconds: float | None = None
         """How long it usually takes; None for no bar."""
@@ -50,9 +54,11 @@ class LiveProgress:
         if self._live is not None:
             self._live.start()
             return
-        state = _drop_time(self._message)
-        if state != self._shown:
-            self._shown = state
+        state, now = _drop_time(self._message), time.monotonic()
+        # The counts of a batch change with every row.
+        is_count = state[:1].isdigit() and self._shown[:1].isdigit() and now - self._printed_at < QUIET_SECONDS
+        if state != self._shown and not is_count:
+            self._shown, self._printed_at = state, now
             self._console.print(Text(self._message), soft_wrap=True)
 
     def pause(self) -> None:

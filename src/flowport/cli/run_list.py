@@ -28,7 +28,9 @@ _COLUMNS: Final = (
 def list_runs(given: dict[str, Any]) -> int:
     """List the runs that the flags select."""
     work = partial(_list, given=given)
-    return run_on_record(given["config"], given["home"], work, is_json=given["is_json"])
+    return run_on_record(
+        given["config"], given["home"], work, is_json=given["is_json"], empty={"runs": [], "undelivered": 0}
+    )
 
 
 async def _list(store: Store, *, given: dict[str, Any]) -> ExitCode:

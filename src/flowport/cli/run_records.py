@@ -1,9 +1,9 @@
 """Shared by the commands about stored runs: opening the store beside a running Flowport."""
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import anyio
 
@@ -19,11 +19,19 @@ _THOUSAND: Final = 1000
 
 
 def run_on_record(
-    config: Path | None, home: str | None, work: Callable[[Store], Awaitable[ExitCode]], *, is_json: bool = False
+    config: Path | None,
+    home: str | None,
+    work: Callable[[Store], Awaitable[ExitCode]],
+    *,
+    is_json: bool,
+    empty: Mapping[str, Any],
 ) -> int:
     """Run a command on the store that its flags select, and return the exit code.
 
     A missing store is not created.
+
+    Args:
+        empty: The JSON where there is no store.
     """
     given = {"FLOWPORT_HOME": home} if home else {}
     try:
@@ -35,7 +43,7 @@ def run_on_record(
     except FlowportError as exc:
         return report_error(exc, is_json=is_json, text=format_for_terminal(exc, folder))
     if code is None and is_json:
-        print_json({"runs": []})
+        print_json(empty)
     elif code is None:
         sys.stdout.write(f"There is no record of runs in {folder}.\n")
     return code or ExitCode.DONE

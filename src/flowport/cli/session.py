@@ -61,6 +61,7 @@ class Session:
         """What the command has started or joined."""
         self.app_name = ""
         self._is_agreed = is_agreed
+        self._is_asking = False
 
     async def report(self, _: float, message: str, /) -> None:
         """Show progress."""
@@ -73,7 +74,9 @@ class Session:
         if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
             return Consent.CANNOT_ASK
         self.progress.pause()
+        self._is_asking = True
         is_wanted = await ask(word_for_terminal(question))
+        self._is_asking = False
         return Consent.GIVEN if is_wanted else Consent.REFUSED
 
     def note_price(self, price_credits: float | None, runs: int) -> None:
@@ -130,22 +133,30 @@ class Session:
 
     async def leave(self) -> None:
         """Say what becomes of the run after Ctrl-C. A start that is on its way comes to its end first."""
-        run = self.run
+        if self._is_asking:
+            sys.stderr.write("\n")
+        run, live = self.run, self.workspace.waiter.live_runs
         if run is None:
-            say("Nothing was started.")
+            self._say_interrupted("Nothing was started.", {})
             return
-        live = self.workspace.waiter.live_runs
         with anyio.move_on_after(START_SECONDS):
             while (entry := live.get(run.id)) is not None and entry.run.state in UNSENT and not run.is_batch:
                 await entry.changed.wait()
-        entry = live.get(run.id)
-        state = entry.run.state if entry is not None else run.state
-        if entry is not None and state is RunState.ACCEPTED and not run.is_batch:
-            say(f"{run.id} was not sent, so it ends here and costs nothing.")
-        elif run.is_batch:
-            say(f"{run.id} goes on while any Flowport runs. `flowport show {run.id} --wait` continues it.")
+        if run.is_batch:
+            text = f"{run.id} goes on while any Flowport runs. `flowport show {run.id} --wait` continues it."
+        elif entry is not None and entry.run.state is RunState.ACCEPTED:
+            text = f"{run.id} was not sent, so it ends here and costs nothing."
         else:
-            say(f"{run.id} goes on at the provider. `flowport show {run.id} --wait` waits for its result and saves it.")
+            text = (
+                f"{run.id} goes on at the provider. `flowport show {run.id} --wait` waits for its result and saves it."
+            )
+        self._say_interrupted(text, {"run_id": run.id})
+
+    def _say_interrupted(self, text: str, facts: Mapping[str, Any]) -> None:
+        if self.is_json:
+            print_json({"error": {"kind": "Interrupted", "message": text, **facts}})
+        else:
+            say(text)
 
 
 async def ask(question: str) -> bool:

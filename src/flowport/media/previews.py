@@ -223,8 +223,8 @@ MAX_COPY_BYTES: Final = 2 * 1024**2
 MAX_COPY_EDGE: Final = 2048
 """Of the copy of a picture that is too large to be handed over as it is; in pixels."""
 
-THUMBNAIL_EDGE: Final = 480
-MAX_THUMBNAIL_BYTES: Final = 60_000
+THUMBNAIL_EDGE: Final = 320
+MAX_THUMBNAIL_BYTES: Final = 40_000
 """Of the copy of a picture in a list; in pixels."""
 
 _EDGE_OF_SEVERAL: Final = 512
