@@ -60,7 +60,7 @@ RATCHET: Final = {
     "tests/interaction": 184,
     "tests/media": 8,
     "tests/providers": 1,
-    "tests/runs": 251,
+    "tests/runs": 250,
     "tests/sandbox": 1,
     "tests/server": 135,
     "tests/support": 1,
