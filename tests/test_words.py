@@ -58,7 +58,7 @@ RATCHET: Final = {
     "tests/fakes": 4,
     "tests/media": 8,
     "tests/providers": 1,
-    "tests/runs": 251,
+    "tests/runs": 250,
     "tests/sandbox": 1,
     "tests/server": 4,
     "tests/support": 1,
