@@ -15,8 +15,8 @@ import anyio.to_thread
 from flowport.bootstrap import Assembly, open_assembly
 from flowport.domain.errors import Breakage, FlowportError, Operation, ProviderUnreachable, StoreError
 from flowport.providers.interface import ApiAnswer, ApiRequest
-from flowport.runs.delivery import Exchange
 from flowport.runtime.clock import Pace
+from flowport.runtime.exchange import Exchange
 from flowport.runtime.failpoints import Failpoint, trigger
 from flowport.server.handlers import ToolCalls
 from flowport.settings.settings import Settings

@@ -13,9 +13,9 @@ from mcp import Client
 from mcp.shared.exceptions import MCPError
 
 from flowport.domain.errors import ConfigurationError
-from flowport.runs.delivery import Exchange
 from flowport.runtime.background import Changes, FirstList
 from flowport.runtime.clock import SystemClock
+from flowport.runtime.exchange import Exchange
 from flowport.server.clients import McpCaller
 from flowport.server.handlers import Handlers, build_server, build_stopped_server
 from flowport.server.results import OUR_MISTAKE

@@ -5,9 +5,10 @@ from dataclasses import replace
 import anyio
 import pytest
 
-from flowport.runs.delivery import Exchange, RequestId
 from flowport.runtime.clock import SystemClock
-from flowport.server.requests import MAX_KEPT, RequestIdInUse, RequestsInProgress, RequestTable
+from flowport.runtime.exchange import Exchange, RequestId
+from flowport.server.repeats import RequestIdInUse, RequestsInProgress
+from flowport.server.requests import MAX_KEPT, RequestTable
 from tests.support.fake_clock import wait_until_blocked
 from tests.support.harness import READER, ScriptedCaller
 from tests.support.scripted import wait_until

@@ -18,8 +18,9 @@ from flowport.domain.call_errors import ResourceNotFound
 from flowport.domain.models import LOCAL_OWNER, Output, OutputKind, Run, RunState
 from flowport.domain.run_events import OutputSaved
 from flowport.domain.uris import format_output_uri, format_run_uri
-from flowport.runs.delivery import Deliveries, Exchange
+from flowport.runs.delivery import Deliveries
 from flowport.runtime.background import Supervisor
+from flowport.runtime.exchange import Exchange
 from flowport.server.resources import MAX_BYTES, MAX_PAGE_BYTES, Content, Resources
 from tests.fakes.client import Client as SandboxClient
 from tests.fakes.client import open_sandbox
