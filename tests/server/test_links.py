@@ -7,7 +7,7 @@ import mcp.types as t
 import pytest
 
 from tests.fakes.client import open_sandbox
-from tests.interaction.batches.asking import TOOL, build_rows
+from tests.interaction.batches.requests import TOOL, build_rows
 from tests.support.harness import MODES, Harness, Mode, open_harness
 
 
