@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup dev test verify check unit coverage crash soak laws conformance docker-proof gallery demo bench lock upgrade docs format clean
+.PHONY: setup dev test verify check unit coverage crash soak laws conformance clients docker-proof gallery demo bench bundle lock upgrade docs format clean
 
 setup:
 	@PYTHON='$(PYTHON)' sh scripts/setup.sh run
@@ -15,7 +15,7 @@ test: check unit
 
 # What takes longer or needs more: kill runs, the network, npm, other programs.
 verify: dev
-	$(MAKE) --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) crash conformance docker-proof
+	$(MAKE) --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) crash conformance clients docker-proof
 	$(BIN)/pytest -m verify --numprocesses=2 --dist=loadfile tests/verify
 
 check: dev
@@ -61,6 +61,19 @@ $(CONFORMANCE)/node_modules/.package-lock.json: $(CONFORMANCE)/package-lock.json
 	cd $(CONFORMANCE) && npm ci --loglevel=error
 	touch $@
 
+# Real clients, which list the server that the installer wrote. `verify` leaves them out without npm.
+CLIENTS := tests/verify/clients
+ifeq ($(shell command -v npm),)
+clients:
+	@echo "The clients are left out: npm is not installed here."
+else
+clients: $(CLIENTS)/node_modules/.package-lock.json
+endif
+
+$(CLIENTS)/node_modules/.package-lock.json: $(CLIENTS)/package-lock.json
+	cd $(CLIENTS) && npm ci --loglevel=error
+	touch $@
+
 # The page of the gallery, from `gallery/` into the package; `verify` checks that the committed file is the same.
 gallery:
 	cd gallery && npm ci --loglevel=error && npm run build
@@ -75,6 +88,10 @@ override IMAGE := $(value IMAGE)
 export IMAGE
 demo: setup
 	@$(BIN)/python scripts/demo.py $${IMAGE:+"--image=$$IMAGE"}
+
+# What Claude Desktop and other clients install by a click: the source, and the dependencies by version.
+bundle: dev
+	$(BIN)/python scripts/publishing.py
 
 bench: dev
 	$(BIN)/python scripts/bench
@@ -100,4 +117,4 @@ format: dev
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv $(CONFORMANCE)/node_modules gallery/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
+	rm -rf .venv $(CONFORMANCE)/node_modules $(CLIENTS)/node_modules gallery/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*

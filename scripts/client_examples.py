@@ -62,6 +62,9 @@ def iterate_client_files(folder: Path) -> Iterator[Example]:
     for number in (1, 2):
         (folder / f"Claude_{number}" / "Claude").mkdir(parents=True)
     places = [folder / "Claude_*" / "Claude" / "claude_desktop_config.json"]
+    yield catch(
+        "a container's user without a home folder", partial(choose_path, [Path("~user-without-home/.cursor/mcp.json")])
+    )
     yield catch("two installations of Claude Desktop", partial(choose_path, places), folder)
 
 

@@ -5,9 +5,11 @@ import tomllib
 from pathlib import Path
 from typing import Final
 
+from client_pages import build_client_pages, build_client_table, build_limit_table
 from error_examples import build_sections
 from error_templates import find_templates
 from example_records import Section, format_sentence, get_class_name
+from publishing import build_server_json
 from reference_pages import build_commands, build_settings, build_tools
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -24,6 +26,7 @@ def main() -> int:
             print(f"{path.relative_to(ROOT)} is out of date: run `make docs`.")
         return int(bool(stale))
     for path, text in pages.items():
+        path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
     return 0
 
@@ -32,9 +35,13 @@ def build_pages() -> dict[Path, str]:
     """Return the text of each page that is generated in whole or in part."""
     parts = {"settings": build_settings(), "tools": build_tools(), "commands": build_commands()}
     pages = {DOCS / f"{name}.md": text for name, text in parts.items()}
+    clients = fill((DOCS / "clients.md").read_text(encoding="utf-8"), "clients", build_client_table())
     return {
+        DOCS / "clients.md": fill(clients, "limits", build_limit_table()),
+        **{DOCS / "clients" / f"{name}.md": text for name, text in build_client_pages().items()},
         **{path: fill(path.read_text(encoding="utf-8"), path.stem, text) for path, text in pages.items()},
         DOCS / "errors.md": build_errors(build_sections()),
+        ROOT / "server.json": build_server_json(),
     }
 
 
@@ -48,7 +55,7 @@ def fill(page: str, name: str, text: str) -> str:
     head, is_begun, rest = page.partition(begin)
     _, is_ended, tail = rest.partition(end)
     if not is_begun or not is_ended:
-        raise SystemExit(f"docs/{name}.md lacks the marks of its generated part.")
+        raise SystemExit(f"A page lacks the marks of its generated part {name!r}.")
     return f"{head}{begin}{text}\n{end}{tail}"
 
 

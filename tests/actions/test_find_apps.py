@@ -33,7 +33,7 @@ async def test_apps_are_found_by_what_they_made_before(flowport: Harness) -> Non
     await flowport.ask("clip_and_jingle", mood="calm")
 
     videos = await flowport.ask("find_apps", makes="video")
-    sounds = await flowport.ask("find_apps", makes="audio", query="clip")
+    sounds = await flowport.ask("find_apps", makes="audio", query="jingle")
     strangers = await flowport.ask("find_apps", makes="video", query="retro")
     plain = await flowport.ask("find_apps", query="text to picture")
 

@@ -19,7 +19,7 @@ from flowport.cli.client_files import (
     plan_install,
     plan_uninstall,
 )
-from flowport.cli.clients import Client, Launch, build_entry, get_clients, is_ours
+from flowport.cli.clients import Client, Launch, build_entry, find_paths, get_clients, is_ours
 from tests.cli.client_corpus import FORMATS, Sample, build_samples
 from tests.support.rights import obey_modes
 
@@ -255,6 +255,25 @@ def test_a_missing_folder_is_made(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_new_file_of_a_project_is_for_everyone(tmp_path: Path) -> None:
+    """A container or a colleague reads the project as another user."""
+    path = tmp_path / ".vscode/mcp.json"
+    carry_out(plan(get_clients()["vscode"], path), is_shared=True)
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_a_user_without_a_home_folder_gets_no_folder_of_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`~` would be a folder of the working directory."""
+    client = get_clients()["cursor"]
+    monkeypatch.delenv("HOME", raising=False)
+    (place,) = find_paths(client, "user", system="linux", environment={}, folder=PurePath())
+    assert choose_path([place]).is_absolute()
+
+    with pytest.raises(FileNotEdited, match="HOME"):
+        choose_path([PurePath("~no-such-user-of-this-machine/.cursor/mcp.json")])
+
+
 def test_a_file_that_changed_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     """A client that runs writes its file too."""
     path = tmp_path / "config.json"
@@ -325,7 +344,8 @@ def test_the_owner_stays(tmp_path: Path) -> None:
     """After `sudo flowport install` the client can still write its own file."""
     path = tmp_path / "config.json"
     path.write_text("{}")
-    os.chown(path, 12345, 12345)
+    if sys.platform != "win32":
+        os.chown(path, 12345, 12345)
     backup = carry_out(plan(get_clients()["cursor"], path))
 
     assert backup is not None

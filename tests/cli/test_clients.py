@@ -156,7 +156,7 @@ def test_clients_without_a_project_file_say_so() -> None:
 @pytest.mark.parametrize("client", get_clients().values(), ids=lambda client: client.name)
 def test_every_row_can_be_used(client: Client) -> None:
     """Each row has a snippet that its client's format can read, and says how long the client waits."""
-    entry = build_entry(client, LAUNCH, keys=["MAGNIFIC_API_KEY"])
+    entry = build_entry(client, LAUNCH, passed=["MAGNIFIC_API_KEY"])
     snippet = format_snippet(client, "flowport", entry)
 
     assert client.waits
@@ -189,7 +189,7 @@ def test_an_entry_has_the_time_limits_that_its_client_knows(name: str, members: 
 def test_a_key_is_named_and_never_written() -> None:
     """Codex passes on what the entry names, Gemini CLI what it expands; the others read the stored key."""
     keys = ["MAGNIFIC_API_KEY", "MAGICA_API_KEY"]
-    entries = {name: build_entry(client, LAUNCH, keys=keys) for name, client in get_clients().items()}
+    entries = {name: build_entry(client, LAUNCH, passed=keys) for name, client in get_clients().items()}
 
     assert entries["codex"]["env_vars"] == ["MAGICA_API_KEY", "MAGNIFIC_API_KEY"]
     assert entries["gemini-cli"]["env"]["MAGNIFIC_API_KEY"] == "$MAGNIFIC_API_KEY"

@@ -134,6 +134,15 @@ def test_a_run_that_does_not_exist_is_not_found(person: Person, command: str) ->
     assert "flowport runs" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["show", "open"])
+def test_without_a_delivered_result_there_is_no_last(person: Person, command: str) -> None:
+    """Nothing was run yet."""
+    done = person.run(command, "last")
+
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "There is no run 'last'." in done.stderr
+
+
 def test_runs_are_selected_by_flags(person: Person) -> None:
     """Newest first; several flags narrow each other."""
     person.run("run", "always_fails", "note=x")

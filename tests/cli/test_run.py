@@ -278,6 +278,19 @@ def test_a_table_with_a_wrong_row_starts_nothing(person: Person, tmp_path: Path)
     assert list_runs(person) == []
 
 
+def test_failed_rows_are_named(person: Person, tmp_path: Path) -> None:
+    """The others are paid for and kept; the code says that not all is well."""
+    (tmp_path / "rows.csv").write_text("note\nx\ny\n", encoding="utf-8")
+    done = person.run("batch", "always_fails", "rows.csv")
+    (batch,) = list_runs(person)
+    shown = person.run("show", str(batch["run_id"]))
+
+    assert (done.returncode, done.stdout, shown.returncode) == (1, "", 1)
+    for text in (done.stderr, shown.stderr):
+        assert "row 1: failed." in text
+        assert "row 2: failed." in text
+
+
 def test_variations_are_a_batch(person: Person) -> None:
     """Each is paid for, and the price is that of all."""
     done = person.run("run", "text_to_picture", "prompt=x", "--variations", "3")

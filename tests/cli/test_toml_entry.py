@@ -95,7 +95,7 @@ def test_a_text_that_is_not_toml_is_refused(text: str) -> None:
     ],
 )
 def test_an_entry_in_another_form_is_not_changed(text: str) -> None:
-    """Its lines cannot be told from those of other entries."""
+    """Its lines cannot be separated from those of other entries."""
     with pytest.raises(Unreadable):
         put(text, (*PLACE, "command"), "new")
     assert remove(text, PLACE) == []

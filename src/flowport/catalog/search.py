@@ -84,16 +84,16 @@ def _fold_names(listing: Listing) -> set[str]:
     return {fold(listing.app.name), fold(listing.app.id), listing.tool_name}
 
 
-def _build_fields(candidate: Candidate) -> list[Field]:
+def _build_fields(candidate: Candidate) -> tuple[Field, ...]:
     """Return the texts of an app with their weights: its name says the most."""
     listing, inputs = candidate.listing, candidate.listing.app.inputs or ()
     labels = " ".join((*listing.property_names.values(), *(item.label for item in inputs)))
     kinds = " ".join(sorted({*(item.kind.value for item in inputs), *(kind.value for kind in candidate.made)}))
-    return [(listing.app.name, 3.0), (listing.tool_name, 1.0), (listing.app.id, 1.0), (labels, 0.5), (kinds, 0.5)]
+    return (listing.app.name, 3.0), (listing.tool_name, 1.0), (listing.app.id, 1.0), (labels, 0.5), (kinds, 0.5)
 
 
 def is_provider(names: Sequence[str], wanted: str) -> bool:
-    """Tell whether one of a provider's names is meant, in whole or in part; an empty text matches all."""
+    """Return whether one of a provider's names is meant, in whole or in part; an empty text matches all."""
     return any(fold(wanted[:MAX_WORDS_LENGTH]) in fold(name) for name in names)
 
 

@@ -11,7 +11,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from math import log
 from pathlib import Path
@@ -30,6 +30,8 @@ _MAX_WORDS: Final = 40
 _START: Final = 5
 """Letters that two forms of a word share at least; also the shortest part of a compound."""
 _SHORTEST_START: Final = 3
+_SHORTEST_END: Final = 4
+"""Letters of the last part of a compound: "Kurzfilm"."""
 _ENDING: Final = 3
 """Letters that a plural or another form adds at most."""
 _SAME_IDEA: Final = 0.9
@@ -40,6 +42,8 @@ _LEAST_SPELLING: Final = 0.75
 _IDEA: Final = "#"
 """What an idea begins with, where words and ideas stand side by side."""
 _WORDS: Final = re.compile(r"[^\W_]+")
+_UMLAUTS: Final = re.compile(r"([aou])e")
+"""A and e for a German umlaut; both spellings are compared without the e."""
 _UNSPACED: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]{2,}")
 """Scripts without spaces between words; each two neighbouring characters are a word."""
 
@@ -71,12 +75,12 @@ def load_lexicon() -> Lexicon:
     table = tomllib.loads(Path(__file__).with_name("search_words.toml").read_text(encoding="utf-8"))
     ideas: defaultdict[str, tuple[str, ...]] = defaultdict(tuple)
     for idea, words in table["ideas"].items():
-        for word in words.split():
+        for word in split_words(words):
             ideas[word] += (_IDEA + idea,)
     by_start: defaultdict[str, tuple[str, ...]] = defaultdict(tuple)
     for word in ideas:
         by_start[word[:_START]] += (word,)
-    return Lexicon(frozenset(table["ignored"].split()), ideas, by_start)
+    return Lexicon(frozenset(split_words(table["ignored"])), ideas, by_start)
 
 
 def fold(text: str) -> str:
@@ -88,12 +92,12 @@ def fold(text: str) -> str:
 def split_words(text: str) -> list[str]:
     """Return the folded words of a text."""
     words: list[str] = []
-    for word in _WORDS.findall(fold(text)):
+    for word in _WORDS.findall(_UMLAUTS.sub(r"\1", fold(text))):
         words += map("".join, pairwise(word)) if _UNSPACED.search(word) else [word]
     return words
 
 
-def rank(documents: Sequence[Sequence[Field]], query: str) -> list[Match]:
+def rank(documents: Sequence[tuple[Field, ...]], query: str) -> list[Match]:
     """Return the documents that have anything of the query, the best first; equal ones in their order."""
     wanted = list(dict.fromkeys(split_words(query)))[:_MAX_WORDS]
     wanted = [word for word in wanted if word not in load_lexicon().ignored] or wanted
@@ -133,7 +137,8 @@ def _weigh(documents: int, having: int) -> float:
     return log(1 + (documents - having + 0.5) / (having + 0.5))
 
 
-def _count_terms(fields: Iterable[Field]) -> Mapping[str, float]:
+@lru_cache(maxsize=4096)
+def _count_terms(fields: Sequence[Field]) -> Mapping[str, float]:
     """Return the words and ideas of a document with their weights."""
     terms: dict[str, float] = defaultdict(float)
     for text, weight in fields:
@@ -214,4 +219,5 @@ def _get_likeness(word: str, other: str) -> float:
         return 0.9 if other == longer or len(longer) - len(shorter) <= _ENDING else 0.75
     if shared >= max(_START, 0.55 * len(longer)):
         return 0.8
-    return _COMPOUND if len(shorter) >= _START and shorter in longer else 0.0
+    is_part = shorter in longer if len(shorter) >= _START else word.endswith(other)
+    return _COMPOUND if is_part and len(shorter) >= _SHORTEST_END else 0.0

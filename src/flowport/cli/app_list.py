@@ -8,7 +8,7 @@ from flowport.actions.views.app import KnownApp, build_app_row
 from flowport.actions.views.view import UNKNOWN_COST, format_instant
 from flowport.catalog.readings import build_choices
 from flowport.catalog.search import Candidate, Search, get_listing, search_apps
-from flowport.cli.cached import Apps, get_age_seconds, load_apps
+from flowport.cli.cached import Apps, load_apps
 from flowport.cli.console import Column, ExitCode, print_facts, print_json, print_table, report_error, say
 from flowport.domain.call_errors import AppAmbiguous, AppNotFound
 from flowport.domain.errors import ConfigurationError
@@ -105,8 +105,8 @@ def _list(apps: Apps, given: dict[str, Any]) -> ExitCode:
         )
     if left_out:
         say(f"{len(left_out)} left out: `flowport apps --left-out`.")
-    if get_age_seconds(apps) > OLD_SECONDS:
-        say(f"Read {format_duration(get_age_seconds(apps))} ago; --refresh asks again.")
+    if apps.age_seconds > OLD_SECONDS:
+        say(f"Read {round(apps.age_seconds / OLD_SECONDS)} days ago; --refresh asks again.")
     return ExitCode.DONE
 
 

@@ -25,8 +25,17 @@ from flowport.cli.flags import KEY_VARIABLES, MONEY_VARIABLES, add_common_flags,
 @click.argument("app", type=AppName())
 @click.argument("table", type=click.Path(path_type=Path))
 @click.argument("words", nargs=-1, metavar="[INPUT]...", type=InputWord())
-@click.option("--variations", type=click.IntRange(1, 16), default=1, show_default=True, help="How many of each row.")
-@click.option("--stop-after-failures", type=click.IntRange(1), help="Start no more rows after so many failed.")
+@click.option(
+    "--variations",
+    type=click.IntRange(1, 16),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="How many of each row, 1 to 16.",
+)
+@click.option(
+    "--stop-after-failures", type=click.IntRange(1), metavar="N", help="Start no more rows after so many failed."
+)
 @click.option("--new", "is_new", is_flag=True, help="Pay again, although an equal batch is not delivered yet.")
 @add_yes_flag
 @add_common_flags

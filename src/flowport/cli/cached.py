@@ -28,6 +28,11 @@ class Apps:
     listed_at: float | None
     """When the oldest of the lists was read."""
 
+    @property
+    def age_seconds(self) -> float:
+        """How old the oldest of the lists is."""
+        return 0.0 if self.listed_at is None else max(0.0, time.time() - self.listed_at)
+
 
 def get_accounts(settings: Settings) -> list[tuple[Account, str]]:
     """Return the accounts of the settings, each with the title of its provider; without a key the sandbox's."""
@@ -71,8 +76,3 @@ def load_histories(settings: Settings, account: Account, app_ids: list[str]) -> 
 
     work: Callable[[], Awaitable[Mapping[str, AppHistory]]] = read
     return anyio.run(work)
-
-
-def get_age_seconds(apps: Apps) -> float:
-    """Return how old the oldest list is."""
-    return max(0.0, time.time() - (apps.listed_at or 0.0))

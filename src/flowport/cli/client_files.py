@@ -55,8 +55,8 @@ class EntryNotOurs(FlowportError):
     name: str
 
     def __str__(self) -> str:
-        cause = f'{self.path} has an entry "{self.name}" that does not start Flowport. It stays as it is.'
-        return f"{cause} Choose another name with --name, or overrule this with --force."
+        cause = f'{self.path} has an entry "{self.name}" for another program, or that starts Flowport in another way.'
+        return f"{cause} It stays as it is. Choose another name with --name, or overrule this with --force."
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +76,10 @@ def choose_path(candidates: Iterable[PurePath]) -> Path:
     """Return the first place whose folder exists, otherwise the last one.
 
     Raises:
-        FileNotEdited: Several folders match one place.
+        FileNotEdited: Several folders match one place, or the user has no home folder.
     """
     path = Path()
-    for path in map(Path, candidates):
+    for path in map(_find_home, candidates):
         depth = next((index for index, part in enumerate(path.parts) if "*" in part), None)
         if depth is None:
             found = [path]
@@ -93,6 +93,14 @@ def choose_path(candidates: Iterable[PurePath]) -> Path:
         if found:
             return found[0]
     return path
+
+
+def _find_home(candidate: PurePath) -> Path:
+    try:
+        return Path(candidate).expanduser().absolute()
+    except RuntimeError as exc:
+        remedy = "Set HOME, or name a file with --file."
+        raise FileNotEdited(Path(candidate), "is in a home folder that this user lacks", remedy) from exc
 
 
 def plan_install(
@@ -132,8 +140,11 @@ def plan_uninstall(client: Client, path: Path, name: str, *, should_force: bool 
     return _plan(client, path, data, "remove", [] if known is None else [((client.section, name), None)])
 
 
-def carry_out(plan: Plan) -> Path | None:
+def carry_out(plan: Plan, *, is_shared: bool = False) -> Path | None:
     """Write the file, and return the copy of what it contained; None where there was nothing to copy.
+
+    Args:
+        is_shared: Whether a new file is for others too, as in a project; clients add secrets to the user's own.
 
     Raises:
         FileNotEdited: The file was changed meanwhile, or cannot be written.
@@ -148,7 +159,7 @@ def carry_out(plan: Plan) -> Path | None:
         target.parent.mkdir(parents=True, exist_ok=True)
         if backup is not None:
             _write(backup, plan.before or b"", model=target)
-        _write(target, plan.after, model=target)
+        _write(target, plan.after, model=target, mode=0o644 if is_shared else 0o600)
     except OSError as exc:
         reason = exc.strerror or type(exc).__name__
         remedy = "Correct the rights of the file and its folder, and try again."
@@ -256,7 +267,7 @@ def _read_bytes(path: Path) -> bytes | None:
     return data
 
 
-def _write(path: Path, data: bytes, *, model: Path) -> None:
+def _write(path: Path, data: bytes, *, model: Path, mode: int = 0o600) -> None:
     """Write a file at once, with the mode and the owner of another one if that exists.
 
     Raises:
@@ -272,7 +283,8 @@ def _write(path: Path, data: bytes, *, model: Path) -> None:
             state, own = model.stat(), os.stat(name)  # noqa: PTH116 - a name from `mkstemp`
             if sys.platform != "win32" and (state.st_uid, state.st_gid) != (own.st_uid, own.st_gid):
                 os.chown(name, state.st_uid, state.st_gid)
-            Path(name).chmod(stat.S_IMODE(state.st_mode))
+            mode = stat.S_IMODE(state.st_mode)
+        Path(name).chmod(mode)
         replace_file(Path(name), path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

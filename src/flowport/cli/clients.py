@@ -42,7 +42,7 @@ class Client:
     user: str | Mapping[System, str] = ""
     moved_by: tuple[str, str] | None = None
     project: str = ""
-    keys: Literal["inherited", "named", "expanded", "no"] = "inherited"
+    keys: Literal["inherited", "named", "expanded", "no", "unknown"] = "unknown"
     add: str = ""
     remove: str = ""
     sources: Sequence[str] = ()
@@ -119,13 +119,13 @@ def get_folders(system: System, environment: Mapping[str, str]) -> Mapping[str, 
             return {"home": home, "config": environment.get("XDG_CONFIG_HOME") or f"{home}/.config", "local": home}
 
 
-def build_entry(client: Client, launch: Launch, *, keys: Iterable[str] = ()) -> dict[str, Any]:
+def build_entry(client: Client, launch: Launch, *, passed: Iterable[str] = ()) -> dict[str, Any]:
     """Return a client's entry for Flowport. It never contains a key.
 
     Args:
-        keys: The variables of the environment that contain keys; the entry lets them through where the client needs that.
+        passed: The variables of the environment that the client withholds unless the entry names them.
     """
-    names = sorted(keys)
+    names = sorted(passed)
     filled = {"{command}": launch.command, "{args}": list(launch.arguments), "{words}": launch.words, "{keys}": names}
     entry: dict[str, Any] = {
         key: filled.get(value, value) if isinstance(value, str) else value for key, value in client.entry.items()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from enum import IntEnum
 from typing import Any, Final, TextIO
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -101,6 +102,7 @@ _WORDS: Final = tuple(
         ),
         (r"\b([Oo])nly the person can raise (it|the cap), in Flowport's configuration", r"\1nly a setting raises \2"),
         (r"\bof this tool\b", "of this app"),
+        (r" There is no app '' among those that could be read.", ""),
         (r": the person did not agree when asked .*", "."),
     )
 )
@@ -109,6 +111,8 @@ _WORDS: Final = tuple(
 
 def get_exit_code(error: FlowportError) -> ExitCode:
     """Return the exit code of an error."""
+    if isinstance(error, AppNotFound) and error.catalogue_problem:
+        return ExitCode.UNAVAILABLE
     return next((code for kinds, code in _CODES if isinstance(error, kinds)), ExitCode.FAILED)
 
 
@@ -209,7 +213,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> 
 
 def _fits(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> bool:
     """Return whether a table has room; what may be broken takes at least so many columns."""
-    widths = [max((len(one.title), *(len(row[place]) for row in rows))) for place, one in enumerate(columns)]
+    widths = [max((len(one.title), *(cell_len(row[place]) for row in rows))) for place, one in enumerate(columns)]
     needed = (min(most, _LEAST) if one.is_flexible else most for one, most in zip(columns, widths, strict=True))
     return sum(needed) + 2 * len(columns) <= width
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import click
 
 from flowport.cli.console import ExitCode, print_json, say
-from flowport.cli.flags import add_common_flags, add_yes_flag, define_command
+from flowport.cli.flags import RECORD_VARIABLES, add_common_flags, add_yes_flag, define_command
 from flowport.cli.run_records import format_count, run_on_record
 from flowport.domain.models import LOCAL_OWNER, Run
 from flowport.store.interface import Store
@@ -52,6 +52,7 @@ class Request:
         "flowport erase --older-than 30d --dry-run",
         "flowport erase --all --files",
     ),
+    variables=RECORD_VARIABLES,
 )
 @click.argument("run_id", required=False)
 @click.option("--all", "is_all", is_flag=True, help="Erase every run that is over, delivered or not.")

@@ -9,6 +9,7 @@ from flowport.actions.find_apps import get_known_apps, refresh_catalogues
 from flowport.cli.cached import SANDBOX_TITLE, Apps
 from flowport.cli.console import ExitCode, say
 from flowport.cli.session import Session, run_session
+from flowport.domain.call_errors import AppNotFound
 
 
 def fetch_apps(
@@ -39,7 +40,8 @@ async def _fetch(session: Session, *, show: Callable[[Apps], ExitCode], wanted: 
         apps = [replace(one, provider=SANDBOX_TITLE) for one in apps]
     unusable = tuple((item.app_name or item.app_id, item.reason) for one in currents for item in one.left_out)
     listed_at = [one.listed_at for one in currents if one.listed_at is not None]
+    if problem and not apps:
+        raise AppNotFound(wanted, (), catalogue_problem=problem)
     if problem:
         say(problem, style="yellow")
-    code = show(Apps(tuple(apps), unusable, min(listed_at, default=None)))
-    return ExitCode.UNAVAILABLE if problem and not apps else code
+    return show(Apps(tuple(apps), unusable, min(listed_at, default=None)))

@@ -138,10 +138,11 @@ def add_common_flags(function: _Function) -> _Function:
     return add_json_flag(add_record_flags(function))
 
 
+RECORD_VARIABLES: Final = {"FLOWPORT_HOME": "Folder of the record and the catalogue."}
 KEY_VARIABLES: Final = {
     "MAGNIFIC_API_KEY": "Key of Magnific; without any key the built-in demo apps are used.",
     "MAGICA_API_KEY": "Key of Magica.",
-    "FLOWPORT_HOME": "Folder of the record and the catalogue.",
+    **RECORD_VARIABLES,
 }
 MONEY_VARIABLES: Final = {
     "FLOWPORT_MAX_CREDITS_PER_RUN": "No run above this price.",

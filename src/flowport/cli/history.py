@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from flowport.cli.console import ExitCode, print_json
-from flowport.cli.flags import add_common_flags, define_command
+from flowport.cli.flags import RECORD_VARIABLES, add_common_flags, define_command
 from flowport.cli.run_records import format_bytes, format_count, run_on_record
 from flowport.domain.models import LOCAL_OWNER
 from flowport.store.interface import Store
@@ -17,7 +17,9 @@ from flowport.store.records import History
 _NOTHING: Final = {**asdict(History(0, 0, 0, 0, None, 0, 0)), "record_bytes": 0}
 
 
-@define_command("history", examples=("flowport history", "flowport history --home /mnt/work/flowport"))
+@define_command(
+    "history", examples=("flowport history", "flowport history --home /mnt/work/flowport"), variables=RECORD_VARIABLES
+)
 @add_common_flags
 def command(config: Path | None, home: str | None, *, is_json: bool) -> int:
     """Print how many runs are on record and how much space they take."""

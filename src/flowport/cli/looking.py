@@ -11,6 +11,7 @@ from flowport.actions.views.view import View
 from flowport.cli.console import ExitCode, print_facts, say
 from flowport.cli.results import open_outputs, print_run, show_result, word_facts
 from flowport.cli.session import Session, run_session
+from flowport.domain.errors import ArgumentsInvalid, RunNotFound
 from flowport.runs.service import CancelOutcome
 
 _CANCEL_CODES: Final = {
@@ -44,7 +45,11 @@ def show_balance(given: dict[str, Any]) -> int:
 
 
 async def _get(session: Session, name: str, *, is_waited: bool) -> View:
-    view = await get_run(session.workspace, session, {"run_id": name, "wait": is_waited})
+    try:
+        view = await get_run(session.workspace, session, {"run_id": name, "wait": is_waited})
+    except ArgumentsInvalid as exc:
+        # Of `last`: nothing was delivered yet.
+        raise RunNotFound(name) from exc
     session.run = await session.workspace.store.get_run(view.facts["run_id"], account_id=None, owner=session.owner)
     return view
 

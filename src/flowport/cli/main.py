@@ -39,6 +39,8 @@ COMMANDS: Final = {
     "gallery": Entry("flowport.cli.gallery", "show runs and their results in a browser of this computer"),
     "history": Entry("flowport.cli.history", "print how many runs are on record, and how much space they take"),
     "erase": Entry("flowport.cli.erase", "remove runs from the record"),
+    "install": Entry("flowport.cli.install", "add Flowport to the configuration of a client"),
+    "uninstall": Entry("flowport.cli.uninstall", "remove Flowport from the configuration of a client"),
     "serve": Entry("flowport.cli.serve", "speak MCP on standard input and output (the default), or over HTTP"),
     "sandbox": Entry("flowport.cli.sandbox", "serve the demo provider alone, for development and tests"),
     "completion": Entry("flowport.cli.completion", "print the completion script of a shell"),

@@ -24,6 +24,9 @@ _PLAIN_STATES: Final = {
 _OPENED: Final = ("image/", "video/", "audio/")
 """Types that are opened with the computer's own programs. A page or a vector picture could run what it holds."""
 _ACTIVE: Final = "image/svg+xml"
+_FAILED_ROWS: Final = {RunState.FAILED.value, RunState.PARTIAL.value, RunState.UNKNOWN.value}
+MAX_FAILED: Final = 10
+"""Rows of a batch that are named."""
 
 
 def get_state_code(state: str) -> ExitCode:
@@ -77,14 +80,34 @@ def say_summary(facts: Facts) -> None:
         "" if cost is None else f" {count_credits(cost)}." if isinstance(cost, int | float) else " Its cost is unknown."
     )
     say(f"{facts['summary']}{spent} {facts['run_id']}", style=style)
-    for name in ("failure", "problem", "problems", "notes", "note", "csv_problem", "next_step"):
+    for name in ("failure", "problem", "notes", "csv_problem", "next_step"):
         if facts.get(name):
             say(str(facts[name]))
+    say_failed_rows(facts)
+
+
+def say_failed_rows(facts: Facts) -> None:
+    """Write which rows of a batch made nothing, and why."""
+    failed = [row for row in facts.get("table", ()) if row["state"] in _FAILED_ROWS]
+    for row in failed[:MAX_FAILED]:
+        say(f"row {row['row']}: {row['state']}. {row.get('problem', '')} {row.get('run_id', '')}".rstrip())
+    if len(failed) > MAX_FAILED:
+        say(f"and {len(failed) - MAX_FAILED} more; the saved table has all.")
 
 
 def print_run(facts: Facts) -> None:
     """Print the facts of a run for a person who asked for it."""
-    hidden = {"outputs", "files", "outputs_not_shown", "left_out", "rows", "run_id", "seconds", "summary"}
+    hidden = {
+        "outputs",
+        "files",
+        "outputs_not_shown",
+        "left_out",
+        "table",
+        "rows_not_shown",
+        "run_id",
+        "seconds",
+        "summary",
+    }
     seconds = facts.get("seconds")
     head = {"run": facts["run_id"], "summary": facts["summary"]}
     took = (
@@ -97,6 +120,7 @@ def print_run(facts: Facts) -> None:
     print_facts({**head, **took, **rest})
     if isinstance(arguments, dict):
         print_facts({f"  {name}": value for name, value in arguments.items()})
+    say_failed_rows(facts)
 
 
 def get_files(outputs: Sequence[Output]) -> list[str]:

@@ -24,7 +24,14 @@ from flowport.cli.flags import KEY_VARIABLES, MONEY_VARIABLES, add_common_flags,
 @click.argument("app", type=AppName())
 @click.argument("words", nargs=-1, metavar="[INPUT]...", type=InputWord())
 @click.option("--input-json", metavar="JSON", help="Inputs as a JSON object, @file, or - for standard input.")
-@click.option("--variations", type=click.IntRange(1, 16), default=1, show_default=True, help="How many, each paid for.")
+@click.option(
+    "--variations",
+    type=click.IntRange(1, 16),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="How many, 1 to 16, each paid for.",
+)
 @click.option("--new", "is_new", is_flag=True, help="Pay for another run, although an equal one is not delivered yet.")
 @click.option("--open", "is_opened", is_flag=True, help="Open the files at the end.")
 @add_yes_flag

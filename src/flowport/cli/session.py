@@ -133,24 +133,30 @@ class Session:
 
     async def leave(self) -> None:
         """Say what becomes of the run after Ctrl-C. A start that is on its way comes to its end first."""
-        run = self.run
         if self._is_asking:
             sys.stderr.write("\n")
+        run, live = self.run, self.workspace.waiter.live_runs
         if run is None:
-            say("Nothing was started.")
+            self._say_interrupted("Nothing was started.", {})
             return
-        live = self.workspace.waiter.live_runs
         with anyio.move_on_after(START_SECONDS):
             while (entry := live.get(run.id)) is not None and entry.run.state in UNSENT and not run.is_batch:
                 await entry.changed.wait()
-        entry = live.get(run.id)
-        state = entry.run.state if entry is not None else run.state
-        if entry is not None and state is RunState.ACCEPTED and not run.is_batch:
-            say(f"{run.id} was not sent, so it ends here and costs nothing.")
-        elif run.is_batch:
-            say(f"{run.id} goes on while any Flowport runs. `flowport show {run.id} --wait` continues it.")
+        if run.is_batch:
+            text = f"{run.id} goes on while any Flowport runs. `flowport show {run.id} --wait` continues it."
+        elif entry is not None and entry.run.state is RunState.ACCEPTED:
+            text = f"{run.id} was not sent, so it ends here and costs nothing."
         else:
-            say(f"{run.id} goes on at the provider. `flowport show {run.id} --wait` waits for its result and saves it.")
+            text = (
+                f"{run.id} goes on at the provider. `flowport show {run.id} --wait` waits for its result and saves it."
+            )
+        self._say_interrupted(text, {"run_id": run.id})
+
+    def _say_interrupted(self, text: str, facts: Mapping[str, Any]) -> None:
+        if self.is_json:
+            print_json({"error": {"kind": "Interrupted", "message": text, **facts}})
+        else:
+            say(text)
 
 
 async def ask(question: str) -> bool:
