@@ -242,6 +242,7 @@ async def _carry_out(session: Session, work: Work) -> ExitCode:
 
 
 def _at_signal(act: Callable[[], object]) -> None:
-    """Do something at the next Ctrl-C. By plain handlers, because Windows' event loop takes none."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Do something at the next Ctrl-C, or when the terminal is closed. By plain handlers, because Windows' event loop takes none."""
+    hangup = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []
+    for number in (signal.SIGINT, signal.SIGTERM, *hangup):
         signal.signal(number, lambda *_: act())
