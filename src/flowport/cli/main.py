@@ -76,12 +76,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         importlib.import_module(COMMANDS["completion"].module)
     try:
         code = flowport.main(words, prog_name="flowport", complete_var=COMPLETION_VARIABLE, standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except click.ClickException as exc:
         if "--json" in words:
             click.echo(json.dumps({"error": {"kind": "UsageError", "message": exc.format_message()}}, indent=2))
         else:
             exc.show()
         return exc.exit_code
+    except BrokenPipeError:
+        # What reads the output has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return int(code or 0)
 
 
