@@ -1,4 +1,4 @@
-"""Batches in real processes, one of which is killed: each row is started once, whoever starts it."""
+"""Batches in real processes, one of which is killed: each row is started exactly once."""
 
 import json
 import sqlite3
@@ -22,19 +22,19 @@ QUICK = {"FLOWPORT_SAVE_OUTPUTS": "false", "FLOWPORT_PREVIEWS": "false", "FLOWPO
 
 @pytest.fixture
 def sandbox(tmp_path: Path) -> Iterator[ProviderProcess]:
-    """Run a sandbox whose runs take no time."""
+    """Run a sandbox whose runs end at once."""
     with open_provider(tmp_path / "sandbox") as provider:
         yield provider
 
 
 def show(request: pytest.FixtureRequest, figure: str) -> None:
-    """Print a figure for whoever runs the tests."""
+    """Print a figure in the test output."""
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print(f"\nbatches: {figure}")  # noqa: T201 - see above
+        print(f"\nbatches: {figure}")  # noqa: T201 - the figure is part of the report
 
 
 def build_rows(count: int, word: str = "lake") -> list[dict[str, Any]]:
-    """Return rows of which no two are alike."""
+    """Return rows that all differ."""
     return [{"prompt": f"{word} {n}"} for n in range(count)]
 
 
@@ -46,14 +46,14 @@ def read_states(home: Path) -> Counter[str]:
 
 
 def add_up(home: Path) -> float:
-    """Return what the store on disk counts as spent and reserved."""
+    """Return the credits that the store on disk counts as spent and reserved."""
     with closing(sqlite3.connect(home / "store.sqlite3")) as connection:
         total: float = connection.execute("SELECT total(spent_credits + reserved_credits) FROM runs").fetchone()[0]
     return total
 
 
 def begin(child: Child, sandbox: ProviderProcess, home: Path, *, sent: int) -> str:
-    """Start a batch whose rows are held at the provider, and return its id once some were sent and none is just being."""
+    """Start a batch whose rows are held at the provider, and return its id once no start is in flight."""
     for _ in range(ROWS):
         sandbox.ask("next_run", {"hold": True})
     child.greet()
@@ -63,7 +63,7 @@ def begin(child: Child, sandbox: ProviderProcess, home: Path, *, sent: int) -> s
 
 
 def release(home: Path, sandbox: ProviderProcess) -> None:
-    """Let all runs that the provider has come to their end."""
+    """Let all runs that the provider has end."""
     with closing(sqlite3.connect(home / "store.sqlite3")) as connection:
         rows = connection.execute("SELECT provider_run_id FROM runs WHERE provider_run_id <> ''").fetchall()
     for (remote,) in rows:
@@ -71,7 +71,7 @@ def release(home: Path, sandbox: ProviderProcess) -> None:
 
 
 def check_each_once(child: Child, sandbox: ProviderProcess, batch_id: str) -> None:
-    """Check that every row has been started once, by the provider's count, and has its own result."""
+    """Check that each row was started once, by the provider's count, and has its own result."""
     facts = child.call("get_run", run_id=batch_id)
     assert (facts["state"], facts["succeeded"], facts["credits"]) == ("succeeded", ROWS, 2 * ROWS)
     resource = child.ask("resources/read", {"uri": facts["resource"]})["contents"][0]["text"]
@@ -82,14 +82,14 @@ def check_each_once(child: Child, sandbox: ProviderProcess, batch_id: str) -> No
 
 
 SLOW = {"FLOWPORT_REQUESTS_PER_MINUTE": "12", "FLOWPORT_MAX_TOOLS": "0", "FLOWPORT_SOURCE": "own"}
-"""Some of the rows are sent, and the others wait for the next minute."""
+"""Some rows are sent; the others wait for the next minute of the rate limit."""
 
 
 @pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "closed"])
-def test_a_batch_goes_on_at_the_next_start_with_exactly_the_missing_rows(
+def test_the_next_start_continues_a_batch_with_the_missing_rows(
     tmp_path: Path, sandbox: ProviderProcess, is_killed: bool
 ) -> None:
-    """Nobody asks for it: the person has agreed to all of it."""
+    """The next process starts the missing rows without a request: the user has agreed to the whole batch."""
     home = tmp_path / "me/home"
     with open_child(tmp_path / "me", environment={**sandbox.environment, **QUICK, **SLOW}) as first:
         batch_id = begin(first, sandbox, home, sent=3)
@@ -108,8 +108,8 @@ def test_a_batch_goes_on_at_the_next_start_with_exactly_the_missing_rows(
         check_each_once(second, sandbox, batch_id)
 
 
-def test_a_living_flowport_takes_a_batch_over(tmp_path: Path, sandbox: ProviderProcess) -> None:
-    """Whoever waits for it in the editor gets it, although the desktop client that started it was killed."""
+def test_a_running_process_takes_over_a_batch(tmp_path: Path, sandbox: ProviderProcess) -> None:
+    """A second process that waits for the batch finishes it after the process that started it was killed."""
     home = tmp_path / "me/home"
     with open_child(tmp_path / "me", environment={**sandbox.environment, **QUICK, **SLOW}) as first:
         batch_id = begin(first, sandbox, home, sent=3)
@@ -124,10 +124,10 @@ def test_a_living_flowport_takes_a_batch_over(tmp_path: Path, sandbox: ProviderP
             check_each_once(second, sandbox, batch_id)
 
 
-def test_more_rows_than_may_be_live_survive_a_kill(
+def test_a_batch_larger_than_the_live_limit_survives_a_kill(
     tmp_path: Path, sandbox: ProviderProcess, request: pytest.FixtureRequest
 ) -> None:
-    """Those that had not even begun are begun by the next process, and no other."""
+    """Rows that had not begun are started by the next process, and no row is started twice."""
     home, count = tmp_path / "me/home", 150
     with open_child(tmp_path / "me", environment={**sandbox.environment, **QUICK}) as first:
         first.greet()
@@ -146,14 +146,14 @@ def test_more_rows_than_may_be_live_survive_a_kill(
         f"killed after {before} of {count} starts: {started} in all, {unknown} of unknown fate, "
         f"{max(0, started - count)} twice",
     )
-    # A row that was just being sent when the process died may be unknown; it is never sent again.
+    # A row whose start was in flight when the process died may be unknown; it is never sent again.
     assert facts.get("failed", 0) + unknown == count
     assert started <= count <= started + unknown
     assert sum(read_states(home).values()) == count
 
 
 def call_all(child: Child, name: int) -> list[dict[str, Any]]:
-    """Ask for batches side by side and return the facts of the answers."""
+    """Start batches concurrently and return the structured answers."""
     numbers = set()
     for n in range(10):
         arguments = {"app": "always_fails", "rows": [{"note": f"{name} {n} {row}"} for row in range(7)], "wait": False}
@@ -167,10 +167,10 @@ def call_all(child: Child, name: int) -> list[dict[str, Any]]:
     return found
 
 
-def test_parallel_batches_of_several_processes_never_pass_the_cap(
+def test_parallel_batches_of_several_processes_never_exceed_the_cap(
     tmp_path: Path, sandbox: ProviderProcess, request: pytest.FixtureRequest
 ) -> None:
-    """A batch is held back as a whole by the transaction that accepts it."""
+    """The transaction that accepts a batch reserves the price of all its rows."""
     environment = {**sandbox.environment, **QUICK, "FLOWPORT_MAX_CREDITS_PER_DAY": "101"}
     with ExitStack() as stack:
         children = [stack.enter_context(open_child(tmp_path / "me", environment=environment)) for _ in range(3)]

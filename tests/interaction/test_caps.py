@@ -1,4 +1,4 @@
-"""A cap and several Flowports of one home as real processes, all of which spend at once."""
+"""A spending cap shared by several real processes of one home that all spend at once."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -20,13 +20,13 @@ CAP = 101
 
 @pytest.fixture
 def sandbox(tmp_path: Path) -> Iterator[ProviderProcess]:
-    """Run a sandbox whose runs take no time."""
+    """Run a sandbox whose runs end at once."""
     with open_provider(tmp_path / "sandbox") as provider:
         yield provider
 
 
 def call_all(child: Child, name: int) -> list[dict[str, Any]]:
-    """Make all calls of one process before the first answer is read, and return the facts of the answers."""
+    """Send all calls of one process before reading the first answer, and return the structured answers."""
     tools = list(PRICES)
     numbers = set()
     for n in range(CALLS):
@@ -43,16 +43,16 @@ def call_all(child: Child, name: int) -> list[dict[str, Any]]:
 
 
 def add_up(home: Path) -> float:
-    """Return what the store on disk counts as spent and reserved."""
+    """Return the credits that the store on disk counts as spent and reserved."""
     with closing(sqlite3.connect(home / "store.sqlite3")) as connection:
         total: float = connection.execute("SELECT total(spent_credits + reserved_credits) FROM runs").fetchone()[0]
     return total
 
 
-def test_parallel_processes_never_pass_the_cap_by_one_credit(
+def test_parallel_processes_never_exceed_the_cap(
     tmp_path: Path, sandbox: ProviderProcess, request: pytest.FixtureRequest
 ) -> None:
-    """Claude, Cursor and two more spend on one key, and each lets its model call as often as it likes."""
+    """Four clients that spend on one key, each calling as often as it likes, never exceed the cap by one credit."""
     environment = {
         **sandbox.environment,
         "FLOWPORT_MAX_CREDITS_PER_DAY": str(CAP),
@@ -70,7 +70,7 @@ def test_parallel_processes_never_pass_the_cap_by_one_credit(
     started = [PRICES[one["tool"]] for one in answers if "run_id" in one]
     refused = [one["error"] for one in answers if "run_id" not in one]
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print(  # noqa: T201 - the figure is for whoever runs it
+        print(  # noqa: T201 - the figure is part of the report
             f"\ncaps: {PROCESSES} processes x {CALLS} calls at once, {sum(started)} of {CAP} credits spent by "
             f"{len(started)} runs, {len(refused)} calls refused"
         )

@@ -1,4 +1,4 @@
-"""Calls as clients and models really make them: with arguments of the client's own, respelt names, and text for objects."""
+"""Calls as clients and models make them: with extra arguments, other spellings of names, and text for objects."""
 
 import json
 from collections.abc import AsyncIterator
@@ -23,10 +23,10 @@ async def flowport(sandbox: SandboxClient, tmp_path: Path) -> AsyncIterator[Harn
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_every_tool_takes_a_call_with_what_a_client_adds(
+async def test_every_tool_accepts_arguments_that_clients_add(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode
 ) -> None:
-    """n8n adds four arguments to each call (n8n-io/n8n#21500, grafana/mcp-grafana#641)."""
+    """Clients' extra arguments are ignored: n8n adds four to each call (n8n-io/n8n#21500, grafana/mcp-grafana#641)."""
     async with open_harness(sandbox, tmp_path / "person", mode=mode) as flowport:
         run = await flowport.ask(TOOL, prompt="a lake", **N8N)
         calls: dict[str, dict[str, Any]] = {
@@ -45,8 +45,8 @@ async def test_every_tool_takes_a_call_with_what_a_client_adds(
     assert not any("ignored" in str(answer.structured_content) for answer in answers.values())
 
 
-async def test_a_retry_with_another_id_of_the_client_joins_its_run(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """The id differs in each call; the run that is paid for must be found all the same."""
+async def test_a_retry_with_another_client_id_joins_its_run(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """A client's id differs in each call and must not prevent deduplication."""
     async with open_harness(sandbox, tmp_path / "person", wait_seconds=0.0) as flowport:
         await sandbox.switch("next_run", hold=True)
         first = await flowport.ask(TOOL, prompt="a lake", toolCallId="call_1")
@@ -60,15 +60,15 @@ async def test_a_retry_with_another_id_of_the_client_joins_its_run(sandbox: Sand
 
 
 async def test_a_misspelt_input_is_refused_and_nothing_is_started(flowport: Harness) -> None:
-    """The picture would be made without it, and be paid for."""
+    """Ignoring a misspelt input would pay for a picture made without it."""
     for tool, given in ((TOOL, {"promt": "x", **N8N}), ("run_batch", {"app": TOOL, "rows": [{"promt": "x"}]})):
         facts = await flowport.ask(tool, **given)
         assert "promt is not an argument of this tool. Did you mean prompt?" in facts["message"]
     assert await flowport.count("run") == 0
 
 
-async def test_a_strange_argument_of_a_tool_that_reads_is_passed_over_and_named(flowport: Harness) -> None:
-    """Silence would let the model believe that it had an effect (erikdarlingdata/PerformanceMonitor#3870)."""
+async def test_an_unknown_argument_of_a_read_only_tool_is_ignored_and_named(flowport: Harness) -> None:
+    """The answer names it, or the model assumes an effect (erikdarlingdata/PerformanceMonitor#3870)."""
     facts = await flowport.ask("find_apps", query="picture", verbose=True)
 
     assert facts["apps"]
@@ -77,7 +77,7 @@ async def test_a_strange_argument_of_a_tool_that_reads_is_passed_over_and_named(
 
 
 async def test_objects_may_be_text_with_json(flowport: Harness) -> None:
-    """Schemas that converters take have no free objects, so their models send text."""
+    """An object may be given as JSON text: converted schemas have no free-form objects, so models send text."""
     run = await flowport.ask("run_app", app=TOOL, arguments=json.dumps({"prompt": "a lake"}))
     rows = json.dumps([{"prompt": "a hill"}, {"prompt": "a cup"}])
     batch = await flowport.ask("run_batch", app=TOOL, rows=rows, arguments="{}")
@@ -86,8 +86,8 @@ async def test_objects_may_be_text_with_json(flowport: Harness) -> None:
     assert (run["state"], batch["succeeded"], texts["succeeded"]) == ("succeeded", 2, 1)
 
 
-async def test_what_a_strict_client_fills_in_counts_as_nothing(flowport: Harness) -> None:
-    """With strict schemas a model has to give every argument: empty text, an empty list, false."""
+async def test_empty_values_from_strict_clients_count_as_missing(flowport: Harness) -> None:
+    """With strict schemas a model must give every argument, so it sends empty text, an empty list, or false."""
     run = await flowport.ask("run_app", app=TOOL, arguments='{"prompt": "a lake"}', new_run=False, variations=1)
     batch = await flowport.ask(
         "run_batch",
@@ -110,7 +110,7 @@ async def test_what_a_strict_client_fills_in_counts_as_nothing(flowport: Harness
 
 @pytest.fixture
 async def bare(sandbox: SandboxClient, tmp_path: Path) -> AsyncIterator[Harness]:
-    """Run Flowport on an account with an app that takes nothing."""
+    """Run Flowport on an account with an app that takes no inputs."""
     body = json.dumps({"data": {"sqid": APP_ID, "name": "Text to Picture", "inputs": []}})
     await sandbox.switch("faults", operation="get", fault="status", status=200, body=body, app=APP_ID)
     # The sandbox's own app takes a prompt, so it would refuse the start.
@@ -121,8 +121,8 @@ async def bare(sandbox: SandboxClient, tmp_path: Path) -> AsyncIterator[Harness]
         yield harness
 
 
-async def test_an_app_without_inputs_lists_and_obeys_new_run(bare: Harness) -> None:
-    """It is there because clients refuse an object without a property, and does what it says."""
+async def test_an_app_without_inputs_lists_and_accepts_new_run(bare: Harness) -> None:
+    """The argument is listed because clients refuse an object schema without properties, and it works."""
     tools = {tool.name: tool for tool in (await bare.client.list_tools()).tools}
     first, joined = await bare.ask(TOOL), await bare.ask(TOOL, new_run=False)
     another = await bare.ask(TOOL, new_run=True)
@@ -133,8 +133,8 @@ async def test_an_app_without_inputs_lists_and_obeys_new_run(bare: Harness) -> N
     assert "new_run was given" in odd["message"]
 
 
-async def test_every_apps_tool_obeys_new_run(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """A model that was told of it by an answer uses it where it is."""
+async def test_every_app_tool_accepts_new_run(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """Answers advise `new_run`, so every app tool accepts it."""
     async with open_harness(sandbox, tmp_path / "person", wait_seconds=0.0) as flowport:
         first = await flowport.ask(TOOL, prompt="a lake")
         another = await flowport.ask(TOOL, prompt="a lake", new_run=True)
@@ -145,8 +145,8 @@ async def test_every_apps_tool_obeys_new_run(sandbox: SandboxClient, tmp_path: P
     assert first["run_id"] != another["run_id"]
 
 
-async def test_a_listed_result_can_be_opened(flowport: Harness) -> None:
-    """ "Show my last results" is one call."""
+async def test_list_runs_returns_links_to_results(flowport: Harness) -> None:
+    """One `list_runs` call answers "Show my last results" with links that can be read."""
     run = await flowport.ask(TOOL, prompt="a lake")
     (row,) = (await flowport.ask("list_runs"))["runs"]
 
@@ -154,8 +154,8 @@ async def test_a_listed_result_can_be_opened(flowport: Harness) -> None:
     assert row["results"][0]["saved_path"] == run["outputs"][0]["saved_path"]
 
 
-async def test_new_run_is_taken_in_other_spellings(flowport: Harness) -> None:
-    """As every argument is; twice it is refused, since the two may differ."""
+async def test_new_run_is_accepted_in_other_spellings(flowport: Harness) -> None:
+    """Other spellings are accepted as for every argument; two of them are refused, since they may differ."""
     first = await flowport.ask(TOOL, prompt="a lake")
     again = await flowport.ask(TOOL, prompt="a lake", newRun=True)
     assert again["run_id"] != first["run_id"]

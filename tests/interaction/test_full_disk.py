@@ -1,4 +1,4 @@
-"""A real process whose disk has no room: it starts nothing, answers why, and goes on when there is room again."""
+"""A real process on a full disk: it starts nothing, reports the reason, and continues when there is room again."""
 
 import os
 import resource
@@ -19,13 +19,13 @@ NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")
 
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Run a sandbox as a process and say how to reach it."""
+    """Run a sandbox as a process and return how to reach it."""
     with open_provider(tmp_path_factory.mktemp("sandbox")) as provider:
         yield {"FLOWPORT_SAVE_OUTPUTS": "false", **provider.environment}
 
 
 def check_refusal(child: Child, problem: str) -> None:
-    """See that nothing is started, that it is said why, and that all else goes on."""
+    """Check that nothing is started, that the reason is given, and that everything else works."""
     refused: dict[str, Any] = child.ask("tools/call", {"name": APP, "arguments": {"prompt": "y" * 100_000}})
     assert problem in refused["structuredContent"]["message"]
     assert APP in [tool["name"] for tool in child.ask("tools/list")["tools"]]
@@ -33,7 +33,7 @@ def check_refusal(child: Child, problem: str) -> None:
 
 
 def test_a_file_that_may_not_grow_stops_starts(tmp_path: Path, sandbox: dict[str, str]) -> None:
-    """A limit on the size of files stands for a disk that fails as it is written to."""
+    """A limit on file sizes simulates a disk that fails during a write."""
     if sys.platform != "linux":
         pytest.skip("only Linux lets a process be limited or watched from outside")
     with open_child(tmp_path / "f", environment=sandbox) as child:
@@ -47,7 +47,7 @@ def test_a_file_that_may_not_grow_stops_starts(tmp_path: Path, sandbox: dict[str
 
 
 def can_mount() -> bool:
-    """Tell whether the system lets anybody mount a disk of their own."""
+    """Return whether an unprivileged user may mount a disk."""
     try:
         tried = subprocess.run([*NAMESPACE, "mount", "-t", "tmpfs", "t", "/mnt"], check=False, capture_output=True)
     except OSError:
@@ -55,9 +55,9 @@ def can_mount() -> bool:
     return tried.returncode == 0
 
 
-@pytest.mark.skipif(not can_mount(), reason="the system lets nobody mount a disk of their own")
+@pytest.mark.skipif(not can_mount(), reason="the system lets no user mount a disk")
 def test_a_full_disk_stops_starts(tmp_path: Path, sandbox: dict[str, str]) -> None:
-    """A disk of a megabyte, mounted for the child alone and filled behind its back."""
+    """A disk of one megabyte, mounted for the child process alone and filled from outside."""
     home = tmp_path / "f/home"
     home.mkdir(parents=True)
     mount = f'mount -t tmpfs -o size=1m,mode=0700 t "{home}" && exec "$@"'
@@ -72,7 +72,7 @@ def test_a_full_disk_stops_starts(tmp_path: Path, sandbox: dict[str, str]) -> No
 
 
 def fill(path: Path) -> None:
-    """Write until nothing more fits."""
+    """Write until the disk is full."""
     with path.open("wb", buffering=0) as file:
         try:
             while file.write(b"x" * 4096):

@@ -1,7 +1,7 @@
-"""What strangers may try with the links and files of outputs, in one table: each must come to nothing.
+"""Hostile links and files of outputs, in one table: each must be refused.
 
-A case is let through when a connection was made that must not be, when bytes were taken that must not be, or when a client
-would be shown what must not be shown. The figure is printed with the names of the cases.
+A case is let through when a forbidden connection was made, when forbidden bytes were read, or when a client would be
+shown forbidden content. The figure is printed with the names of the cases.
 """
 
 import io
@@ -48,7 +48,7 @@ URLS: Final = {
     "an octal loopback address": "https://0177.0.0.1/",
     "a loopback address as one octal number": "https://017700000001/",
     "a loopback address in letters of other scripts": "https://①②⑦.⓪.⓪.①/",
-    "the address of nobody": "https://0.0.0.0/",
+    "the unspecified address": "https://0.0.0.0/",
     "the name of this computer": "https://localhost/",
     "the name of this computer with a dot": "https://localhost.:8443/",
     "a private address, 10": "https://10.0.0.1/",
@@ -109,46 +109,46 @@ LOCATIONS: Final = {
 }
 
 
-async def send_for_ever(stream: anyio.abc.ByteStream) -> None:
+async def send_without_end(stream: anyio.abc.ByteStream) -> None:
     """Answer with a body that has no end and no length."""
     await stream.send(build_answer(length=""))
     while True:
         await stream.send(bytes(65536))
 
 
-async def send_chunks_for_ever(stream: anyio.abc.ByteStream) -> None:
-    """Answer with pieces that have no end."""
+async def send_chunks_without_end(stream: anyio.abc.ByteStream) -> None:
+    """Answer with chunks without an end."""
     await stream.send(build_answer(b"", "Transfer-Encoding: chunked", length=""))
     while True:
         await stream.send(b"10000\r\n" + bytes(65536) + b"\r\n")
 
 
-async def promise_for_ever(stream: anyio.abc.ByteStream) -> None:
-    """Say that the answer is still to come, without an end."""
+async def send_interim_responses_without_end(stream: anyio.abc.ByteStream) -> None:
+    """Send interim responses without an end."""
     while True:
         await stream.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 100)
 
 
-async def name_for_ever(stream: anyio.abc.ByteStream) -> None:
-    """Answer with headers that have no end."""
+async def send_headers_without_end(stream: anyio.abc.ByteStream) -> None:
+    """Answer with headers without an end."""
     await stream.send(b"HTTP/1.1 200 OK\r\n")
     while True:
         await stream.send(b"X-More: and more\r\n" * 1000)
 
 
-async def fall_silent(stream: anyio.abc.ByteStream) -> None:
-    """Answer with the beginning of a body, and nothing more."""
+async def send_half(stream: anyio.abc.ByteStream) -> None:
+    """Answer with the beginning of a body and nothing more."""
     await stream.send(build_answer(b"begun", length="100"))
     await anyio.sleep_forever()
 
 
 ZIPPED: Final = zlib.compress(bytes(10_000_000), wbits=31)
 ANSWERS: Final[Mapping[str, bytes | Speak]] = {
-    "a body without an end": send_for_ever,
-    "pieces without an end": send_chunks_for_ever,
-    "promises without an end": promise_for_ever,
-    "headers without an end": name_for_ever,
-    "a body that never comes": fall_silent,
+    "a body without an end": send_without_end,
+    "pieces without an end": send_chunks_without_end,
+    "interim responses without an end": send_interim_responses_without_end,
+    "headers without an end": send_headers_without_end,
+    "a body that never comes": send_half,
     "a length that is too long": build_answer(b"four", length="5"),
     "a length that is too short": build_answer(b"4\r\nfour\r\n0\r\n\r\n", "Transfer-Encoding: chunked", length="3"),
     "two lengths": build_answer(b"four", "Content-Length: 7"),
@@ -183,7 +183,7 @@ PICTURES: Final[Mapping[str, bytes]] = {
     "a bomb of a WebP": build_large_webp_header(),
     "a bomb of a GIF": b"GIF89a\xff\xff\xff\xff\x80\0\0" + bytes(6) + b",\0\0\0\0\xff\xff\xff\xff\0\2\1\0\0;",
 }
-"""What a decoder must not be given, or must give up."""
+"""Files that a decoder must not be given, or must abandon."""
 
 COVERS: Final = ("a drawing with a program", "a page with a program", "PostScript", "a bomb of ten gigapixels")
 
@@ -238,22 +238,22 @@ UNSHOWN: Final = {
 
 
 class Recorder(httpx2.AsyncBaseTransport):
-    """A way to the network that leads nowhere and remembers where it was to lead; its first answer may redirect."""
+    """An HTTP transport without a network: it records each URL; its first response may redirect."""
 
     def __init__(self, location: str = "") -> None:
         self.hosts: list[str] = []
         self._location = location
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Note the place."""
+        """Record the URL."""
         self.hosts.append(request.url.host)
         if not self._location:
-            raise httpx2.ReadError("nobody is there")
+            raise httpx2.ReadError("connection refused")
         return httpx2.Response(302, headers={"location": self._location}, stream=httpx2.ByteStream(b""))
 
 
 async def is_fetched(fetcher: Fetcher, url: str, rules: FetchRules | None = None) -> bool:
-    """Tell whether something was taken from a place."""
+    """Return whether something was read from a URL."""
     try:
         await fetcher.fetch_to_file(url, io.BytesIO(), rules=rules or FetchRules())
     except FetchError:
@@ -262,27 +262,27 @@ async def is_fetched(fetcher: Fetcher, url: str, rules: FetchRules | None = None
 
 
 async def try_url(url: str) -> bool:
-    """Let this computer's own name service say where a URL leads; not even a connection may be made."""
+    """Resolve a URL with this computer's own name service; not even a connection may be made."""
     async with fetching() as fetcher:
         return await is_fetched(fetcher, url) or not fetcher.outlet.is_unused
 
 
 async def try_name(addresses: list[str]) -> bool:
-    """Let a name service answer so."""
+    """Resolve a name to the given addresses."""
     async with fetching(Names(addresses)) as fetcher:
         return await is_fetched(fetcher, "https://cdn.example/") or not fetcher.outlet.is_unused
 
 
 async def try_changing_name(location: str = "") -> bool:
-    """Let the name service answer well once and with this computer from then on."""
+    """Resolve a name to a public address once and to this computer afterwards."""
     recorder = Recorder(location)
     async with fetching(Names([PUBLIC], ["127.0.0.1"])) as fetcher:
-        fetcher.outlet._transports["", True] = recorder  # type: ignore[assignment]  # what is used of it is the same
+        fetcher.outlet._transports["", True] = recorder  # type: ignore[assignment]  # the used part is compatible
         return await is_fetched(fetcher, "https://cdn.example/") or recorder.hosts != [PUBLIC]
 
 
 async def try_answer(answer: bytes | Speak) -> bool:
-    """Fetch from a server that answers so."""
+    """Fetch from a server that answers in the given way."""
     async with serving({"/": answer}) as server, fetching() as fetcher:
         rules = FetchRules(
             max_bytes=1024**2,
@@ -290,13 +290,13 @@ async def try_answer(answer: bytes | Speak) -> bool:
             total_timeout_seconds=5,
             read_timeout_seconds=0.1,
         )
-        if answer is promise_for_ever:
+        if answer is send_interim_responses_without_end:
             rules = replace(rules, total_timeout_seconds=0.2)
         return await is_fetched(fetcher, f"{server.origin}/", rules)
 
 
 async def try_location(location: str) -> bool:
-    """Fetch from a trusted server that sends us on; whatever it names, only the server itself may be asked."""
+    """Follow a redirect from a trusted server; only that server itself may be asked."""
     answers: dict[str, bytes | Speak] = {"/next": build_answer(b"got you")}
     async with serving(answers) as server, fetching() as fetcher:
         answers["/"] = build_answer(b"", f"Location: {location.format(port=server.port)}", status=302)
@@ -306,12 +306,12 @@ async def try_location(location: str) -> bool:
 
 
 async def try_picture(data: bytes) -> bool:
-    """Have a preview made of it."""
+    """Make a preview of the data."""
     return isinstance(build_preview(data), Preview)
 
 
 async def try_cover(folder: Path, data: bytes) -> bool:
-    """Have it shown as the cover of a video."""
+    """Show the data as the cover of a video."""
     path = anyio.Path(folder / "cover.mp4")
     await path.write_bytes(mp4(movie_header(scale=1, ticks=1), cover(data)))
     outputs = (Output(1, OutputKind.VIDEO, None, saved_path=str(path)),)
@@ -320,7 +320,7 @@ async def try_cover(folder: Path, data: bytes) -> bool:
 
 
 async def try_path(folder: Path, tool: str, run_id: str, extension: str) -> bool:
-    """Have a file named so, and really made."""
+    """Create a file of the given name."""
     path = build_output_path(folder, date="../..", tool_name=tool, n=1, run_id=run_id, extension=extension)
     path.parent.mkdir(exist_ok=True)
     path.touch()
@@ -328,7 +328,7 @@ async def try_path(folder: Path, tool: str, run_id: str, extension: str) -> bool
 
 
 async def try_saving(folder: Path, kind: OutputKind, called: str, data: bytes) -> bool:
-    """Have it saved as an output of a kind."""
+    """Save the data as an output of a kind."""
     folder.mkdir()
     store = FaultyStore(folder / "store.sqlite3")
     async with open_bench(store, folder / "results", build_reply(data, f"Content-Type: {called}")) as bench:
@@ -339,7 +339,7 @@ async def try_saving(folder: Path, kind: OutputKind, called: str, data: bytes) -
 
 
 async def try_reading(flowport: Harness, folder: Path, n: int, mime_type: str, data: bytes) -> bool:
-    """Have it read as a resource."""
+    """Read the data as a resource."""
     path = folder / f"unshown-{n}.png"
     path.write_bytes(data)
     output = Output(1, OutputKind.IMAGE, None, mime_type=mime_type, saved_path=str(path))
@@ -354,7 +354,7 @@ Attempt = Callable[[], Awaitable[bool]]
 
 
 def iterate_attempts(flowport: Harness, folder: Path) -> Iterator[tuple[str, Attempt]]:
-    """Give every case of every table, by name."""
+    """Yield every case of every table, by name."""
     yield from ((name, partial(try_url, url)) for name, url in URLS.items())
     yield from ((name, partial(try_name, addresses)) for name, addresses in NAMED.items())
     yield "a name that changes between check and connection", try_changing_name
@@ -378,10 +378,10 @@ async def sandbox() -> AsyncIterator[SandboxClient]:
         yield client
 
 
-async def test_nothing_hostile_is_let_through(
+async def test_no_hostile_output_is_let_through(
     sandbox: SandboxClient, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
-    """Whoever made an app must not reach this computer's network, fill its memory, or run a program in a client."""
+    """The author of an app must not reach this computer's network, fill its memory, or run a program in a client."""
     async with open_harness(sandbox, tmp_path / "person", should_save_outputs=False) as flowport:
         attempts = dict(iterate_attempts(flowport, tmp_path))
         outcomes = {name: await attempt() for name, attempt in attempts.items()}
@@ -393,8 +393,8 @@ async def test_nothing_hostile_is_let_through(
     assert len(outcomes) >= MIN_TRIED
 
 
-async def test_the_tables_would_notice(tmp_path: Path) -> None:
-    """A trial that nothing can fail proves nothing: what is harmless goes through each of them."""
+async def test_harmless_outputs_pass_each_check(tmp_path: Path) -> None:
+    """Harmless cases pass each check, which proves that the checks can fail."""
     buffer = io.BytesIO()
     Image.new("RGB", (90, 90)).save(buffer, "PNG")
     good = buffer.getvalue()

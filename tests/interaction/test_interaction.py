@@ -1,4 +1,4 @@
-"""What a client sees, in both eras of the protocol: the promises, tried from the outside."""
+"""The main promises from outside, as a client sees them in both protocol eras."""
 
 import json
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ async def flowport(request: pytest.FixtureRequest, sandbox: SandboxClient, tmp_p
 
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
-    """Lay a photograph into the person's folder."""
+    """Put a photograph into the user's folder."""
     folder = tmp_path / "person"
     folder.mkdir(exist_ok=True)
     path = folder / "photo.png"
@@ -33,8 +33,8 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-async def test_each_app_is_a_tool_beside_the_standing_ones(flowport: Harness) -> None:
-    """A typed tool for each app is what Flowport is for."""
+async def test_each_app_is_a_tool_beside_the_built_in_ones(flowport: Harness) -> None:
+    """Each app has a typed tool, which is Flowport's purpose."""
     tools = {tool.name: tool for tool in (await flowport.client.list_tools()).tools}
 
     assert len(tools) == 7 + len(IDS)
@@ -43,7 +43,7 @@ async def test_each_app_is_a_tool_beside_the_standing_ones(flowport: Harness) ->
 
 
 async def test_a_picture_goes_in_and_a_saved_picture_comes_out(flowport: Harness, photo: Path) -> None:
-    """The main job: one call, the result, its link and its file."""
+    """One call returns the result, its link and its file: the main use."""
     result = await flowport.call("retro_poster", photo=str(photo), title="Hello")
 
     facts = result.structured_content
@@ -56,8 +56,8 @@ async def test_a_picture_goes_in_and_a_saved_picture_comes_out(flowport: Harness
     assert (output["mime_type"], output["size_bytes"]) == ("image/png", (await saved.stat()).st_size)
 
 
-async def test_text_and_structured_content_say_the_same(flowport: Harness) -> None:
-    """Some clients show their model only one of the two."""
+async def test_text_and_structured_content_agree(flowport: Harness) -> None:
+    """Text and structured content hold the same facts: some clients show their model only one of them."""
     result = await flowport.call("text_to_picture", prompt="a lake")
 
     text = next(block.text for block in result.content if isinstance(block, t.TextContent))
@@ -66,7 +66,7 @@ async def test_text_and_structured_content_say_the_same(flowport: Harness) -> No
 
 
 async def test_every_output_has_a_link_that_can_be_read(flowport: Harness) -> None:
-    """Clients fetch what is linked through us; a link that cannot be read shows an empty picture."""
+    """Each link of an answer can be read: clients read links through us, and a dead link is an empty picture."""
     result = await flowport.call("variations_on_a_theme", prompt="a lake", count=3)
 
     links = [block for block in result.content if isinstance(block, t.ResourceLink)]
@@ -77,8 +77,8 @@ async def test_every_output_has_a_link_that_can_be_read(flowport: Harness) -> No
         assert (read.mime_type, link.mime_type) == ("image/png", "image/png")
 
 
-async def test_the_lasting_uris_of_run_and_output_can_be_read(flowport: Harness) -> None:
-    """The provider's link dies after hours; ours does not."""
+async def test_the_permanent_uris_of_run_and_output_can_be_read(flowport: Harness) -> None:
+    """The `flowport://` URIs remain readable; the provider's link expires after hours."""
     facts = await flowport.ask("text_to_picture", prompt="a lake")
 
     run = (await flowport.client.read_resource(facts["resource"])).contents[0]
@@ -93,13 +93,13 @@ async def test_the_lasting_uris_of_run_and_output_can_be_read(flowport: Harness)
     ["https://example.com/a.png", "flowport://runs/run_none", "flowport://runs/x/outputs/1", "file:///etc/passwd"],
 )
 async def test_no_other_uri_is_read(flowport: Harness, uri: str) -> None:
-    """Flowport is no proxy and no way to this computer's files."""
+    """Other URIs are refused: Flowport is neither a proxy nor an access to this computer's files."""
     with pytest.raises(MCPError, match="no such resource"):
         await flowport.client.read_resource(uri)
 
 
 async def test_a_misspelt_argument_is_named_with_the_nearest_name(flowport: Harness) -> None:
-    """The model can only mend what it is told."""
+    """The refusal names the nearest argument, so that the model can correct its call."""
     result = await flowport.call("text_to_picture", promt="a lake")
 
     assert isinstance(result.structured_content, dict)
@@ -108,25 +108,25 @@ async def test_a_misspelt_argument_is_named_with_the_nearest_name(flowport: Harn
     assert await flowport.count("run") == 0
 
 
-async def test_values_that_clients_send_as_text_are_understood(flowport: Harness) -> None:
-    """Several clients send every value as a string."""
+async def test_values_sent_as_text_are_converted(flowport: Harness) -> None:
+    """Values are converted from text, because several clients send every value as a string."""
     facts = await flowport.ask("variations_on_a_theme", prompt="a lake", count="2")
 
     assert len(facts["outputs"]) == 2
 
 
 async def test_progress_begins_at_once_and_only_grows(flowport: Harness) -> None:
-    """Progress is what keeps several clients from giving up."""
+    """Progress is reported at once and only increases; it keeps several clients from timing out."""
     await flowport.call("text_to_picture", prompt="a lake")
 
     values = [progress for progress, _ in flowport.progress]
     assert values == sorted(set(values))
-    # By then it may stand in line already, which is told behind the time.
+    # The run may be queued by then; its place in the queue follows the time.
     assert ", 0 s" in flowport.progress[0][1]
 
 
-async def test_a_run_that_outlasts_the_wait_is_handed_over_and_fetched(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """The answer comes before the client gives up, with the one thing to do next."""
+async def test_a_run_longer_than_the_wait_is_returned_and_fetched_later(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """The answer comes before the client times out and names the next call to make."""
     await sandbox.switch("next_run", hold=True, pending_seconds=0)
     async with open_harness(sandbox, tmp_path / "person", wait_seconds=0.0) as flowport:
         handed = await flowport.ask("text_to_picture", prompt="a lake")
@@ -140,14 +140,14 @@ async def test_a_run_that_outlasts_the_wait_is_handed_over_and_fetched(sandbox: 
     assert await sandbox_count(sandbox, "runs_accepted") == 1
 
 
-async def test_an_abandoned_call_leaves_its_run_going(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """It is paid for: the result must be there when somebody asks again."""
+async def test_an_abandoned_call_leaves_its_run_running(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """The run of an abandoned call continues: it is paid for, and a later call must find its result."""
     await sandbox.switch("next_run", hold=True)
     async with open_harness(sandbox, tmp_path / "person") as flowport:
         with anyio.CancelScope() as scope:
 
             async def abandon(progress: float, total: float | None, message: str | None) -> None:
-                """Give up as soon as the run is known to be going."""
+                """Cancel as soon as the run is known to be running."""
                 if message and message.startswith(("queued", "running")):
                     scope.cancel()
 
@@ -162,11 +162,11 @@ async def test_an_abandoned_call_leaves_its_run_going(sandbox: SandboxClient, tm
 
 
 async def test_several_runs_go_side_by_side(flowport: Harness) -> None:
-    """People ask for four variations at once."""
+    """Several runs proceed in parallel: people ask for four variations at once."""
     answers: list[dict[str, Any]] = []
 
     async def run(n: int) -> None:
-        """Run one."""
+        """Make one call."""
         answers.append(await flowport.ask("text_to_picture", prompt=f"lake {n}"))
 
     async with anyio.create_task_group() as tasks:
@@ -187,14 +187,14 @@ STATES = [
 
 
 @pytest.mark.parametrize(("change", "state", "is_error", "words"), STATES, ids=[row[1] for row in STATES])
-async def test_each_end_of_a_run_is_told(
+async def test_each_final_state_is_reported(
     flowport: Harness,
     change: dict[str, str],
     state: str,
     is_error: bool,
     words: str,
 ) -> None:
-    """A failure is told with the provider's reason, and what was made is delivered all the same."""
+    """A failure is reported with the provider's reason, and outputs that exist are delivered all the same."""
     await flowport.sandbox.switch("next_run", **change)
     result = await flowport.call("text_to_picture", prompt="a lake")
 
@@ -205,8 +205,10 @@ async def test_each_end_of_a_run_is_told(
 
 
 @pytest.mark.parametrize("waiting", [{"hold": True}, {"pending_seconds": 3600}], ids=["running", "queued"])
-async def test_the_states_on_the_way_are_told(sandbox: SandboxClient, tmp_path: Path, waiting: dict[str, Any]) -> None:
-    """Queued and running are different things to somebody who waits."""
+async def test_intermediate_states_are_reported(
+    sandbox: SandboxClient, tmp_path: Path, waiting: dict[str, Any]
+) -> None:
+    """Queued and running are distinguished in progress messages, because they mean different waits."""
     await sandbox.switch("next_run", **({"pending_seconds": 0} | waiting))
     wanted = "queued" if "pending_seconds" in waiting else "running"
     async with open_harness(sandbox, tmp_path / "person", wait_seconds=0.0) as flowport:
@@ -216,7 +218,7 @@ async def test_the_states_on_the_way_are_told(sandbox: SandboxClient, tmp_path: 
 
 
 async def test_a_clip_and_a_sound_come_back_as_such(flowport: Harness) -> None:
-    """Flows make videos and sounds too."""
+    """Videos and sounds are returned with their own types, because flows make them too."""
     facts = await flowport.ask("clip_and_jingle", mood="calm")
 
     assert {(output["kind"], Path(output["saved_path"]).suffix) for output in facts["outputs"]} == {
@@ -226,7 +228,7 @@ async def test_a_clip_and_a_sound_come_back_as_such(flowport: Harness) -> None:
 
 
 async def test_any_app_can_be_run_by_its_id(flowport: Harness) -> None:
-    """Apps beyond the tool list are reached through run_app, and refused in the same words."""
+    """`run_app` runs apps beyond the tool list, and refuses them in the same words as a tool."""
     facts = await flowport.ask("run_app", app=IDS["Text to Picture"], arguments={"prompt": "a lake"})
     refused = await flowport.ask("run_app", app="text_to_pictur", arguments={})
 
@@ -235,13 +237,13 @@ async def test_any_app_can_be_run_by_its_id(flowport: Harness) -> None:
 
 
 async def test_an_unknown_tool_is_a_protocol_error(flowport: Harness) -> None:
-    """The specification asks for it; the sentence still says what there is."""
+    """The specification requires it; the message still names the tools that exist."""
     with pytest.raises(MCPError, match="Unknown tool"):
         await flowport.client.call_tool("paint_the_house", {})
 
 
 async def test_apps_are_found_by_words(flowport: Harness) -> None:
-    """find_apps is how a model reaches what is not listed."""
+    """`find_apps` finds apps by words: it is how a model reaches unlisted apps."""
     facts = await flowport.ask("find_apps", query="pencil photo")
 
     assert [row["tool"] for row in facts["apps"]] == ["photo_to_pencil_sketch"]
@@ -250,13 +252,13 @@ async def test_apps_are_found_by_words(flowport: Harness) -> None:
 
 @pytest.fixture(params=MODES)
 async def hasty(request: pytest.FixtureRequest, sandbox: SandboxClient, tmp_path: Path) -> AsyncIterator[Harness]:
-    """Run Flowport so that every call hands over at once."""
+    """Run Flowport so that every call returns before its run is over."""
     async with open_harness(sandbox, tmp_path / "person", mode=request.param, wait_seconds=0.0) as harness:
         yield harness
 
 
 async def wait_for_state(flowport: Harness, run_id: str, *states: str) -> dict[str, Any]:
-    """Ask until a run is in one of these states, and return the facts."""
+    """Call until a run is in one of these states, and return the structured answer."""
     with anyio.fail_after(60):
         while (facts := await flowport.ask("get_run", run_id=run_id, wait=False))["state"] not in states:
             pass
@@ -264,18 +266,18 @@ async def wait_for_state(flowport: Harness, run_id: str, *states: str) -> dict[s
 
 
 async def release(flowport: Harness, run_id: str) -> None:
-    """Let a run that the sandbox holds go on."""
+    """Let a run that the sandbox holds continue."""
     run = await get_run(flowport, run_id)
     await flowport.sandbox.switch(f"runs/{run.provider_run_id}", release=True)
 
 
 async def get_run(flowport: Harness, run_id: str) -> Run:
-    """Return what the store holds."""
+    """Return the run from the store."""
     return await flowport.assembly.workspace.store.get_run(run_id, account_id=None, owner="local")
 
 
-async def test_a_started_run_cannot_be_cancelled_and_that_is_said(hasty: Harness) -> None:
-    """Magnific has no cancel; a tool that pretended would let people believe they save money."""
+async def test_a_started_run_cannot_be_cancelled_and_the_answer_says_so(hasty: Harness) -> None:
+    """Magnific cannot cancel; a tool that pretended to would make people believe that they save money."""
     await hasty.sandbox.switch("next_run", hold=True, pending_seconds=0)
     run_id = (await hasty.ask("text_to_picture", prompt="a lake"))["run_id"]
     await wait_for_state(hasty, run_id, "running")
@@ -286,8 +288,8 @@ async def test_a_started_run_cannot_be_cancelled_and_that_is_said(hasty: Harness
     assert "is charged" in facts["summary"]
 
 
-async def test_a_run_that_is_no_longer_followed_can_be_taken_up_again(hasty: Harness) -> None:
-    """Stopping to look must not lose a result that is paid for."""
+async def test_an_unpolled_run_can_be_resumed(hasty: Harness) -> None:
+    """A run that is no longer polled must not lose a paid result."""
     await hasty.sandbox.switch("next_run", hold=True, pending_seconds=0)
     run_id = (await hasty.ask("text_to_picture", prompt="a lake"))["run_id"]
     await wait_for_state(hasty, run_id, "running")
@@ -300,15 +302,15 @@ async def test_a_run_that_is_no_longer_followed_can_be_taken_up_again(hasty: Har
     assert len(over["outputs"]) == 1
 
 
-async def test_a_run_that_is_over_is_not_cancelled(flowport: Harness) -> None:
-    """The result is there and stays there."""
+async def test_a_finished_run_is_not_cancelled(flowport: Harness) -> None:
+    """Cancelling a finished run changes nothing: its result exists."""
     run_id = (await flowport.ask("text_to_picture", prompt="a lake"))["run_id"]
 
     assert (await flowport.ask("cancel_run", run_id=run_id))["outcome"] == "already over"
 
 
-async def test_spending_is_told_where_the_provider_has_no_balance(flowport: Harness) -> None:
-    """People want to know what an assistant has spent."""
+async def test_spending_is_reported_where_the_provider_has_no_balance(flowport: Harness) -> None:
+    """`get_balance` reports what Flowport spent, because the provider reports no balance."""
     await flowport.ask("text_to_picture", prompt="a lake")
     facts = await flowport.ask("get_balance")
 
@@ -316,7 +318,7 @@ async def test_spending_is_told_where_the_provider_has_no_balance(flowport: Harn
 
 
 async def test_runs_are_listed_newest_first_and_undelivered_ones_marked(hasty: Harness) -> None:
-    """An old result that was never shown must not hide the run that somebody asks about."""
+    """Runs are listed newest first, and undelivered ones are marked, so an old result hides no newer run."""
     unseen = (await hasty.ask("text_to_picture", prompt="a lake"))["run_id"]
     seen = (await hasty.ask("text_to_picture", prompt="a hill"))["run_id"]
     await wait_for_state(hasty, seen, "succeeded")
@@ -331,7 +333,7 @@ async def test_runs_are_listed_newest_first_and_undelivered_ones_marked(hasty: H
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_the_first_list_is_whole_with_the_provider_down(tmp_path: Path, mode: Mode) -> None:
-    """Several clients only ever use the first list."""
+    """The first tool list is complete from the cache, because several clients only use the first list."""
     async with open_sandbox() as sandbox:
         async with open_harness(sandbox, tmp_path / "person", mode=mode) as flowport:
             before = [tool.name for tool in (await flowport.client.list_tools()).tools]
@@ -347,8 +349,8 @@ async def test_the_first_list_is_whole_with_the_provider_down(tmp_path: Path, mo
     assert "(connection refused)" in found["catalogues"][0]["could_not_be_refreshed_because"]
 
 
-async def test_without_cache_a_dead_provider_still_gives_the_standing_tools(tmp_path: Path) -> None:
-    """The list must come, and say through find_apps what is wrong."""
+async def test_without_cache_and_provider_the_built_in_tools_are_listed(tmp_path: Path) -> None:
+    """The list is returned without a provider, and `find_apps` reports the fault."""
     async with open_sandbox() as sandbox:
         await sandbox.stop()
         async with open_harness(sandbox, tmp_path / "person") as flowport:
@@ -359,8 +361,8 @@ async def test_without_cache_a_dead_provider_still_gives_the_standing_tools(tmp_
 async def test_discovery_is_one_burst_of_two_lists_and_the_listed_definitions(
     sandbox: SandboxClient, tmp_path: Path
 ) -> None:
-    """The budget of a minute must be left to runs; what is listed is read first."""
-    # Half of twelve a minute is what the unlisted definitions may use, and the burst takes just that.
+    """Discovery leaves most of a minute's requests to runs; listed definitions are read first."""
+    # Half of twelve a minute is for unlisted definitions, and the burst uses just that.
     async with open_harness(sandbox, tmp_path / "person", max_tools=4, requests_per_minute=12) as flowport:
         tools = (await flowport.client.list_tools()).tools
         asked = [await flowport.count(operation) for operation in ("list", "list_own", "get")]
@@ -369,12 +371,12 @@ async def test_discovery_is_one_burst_of_two_lists_and_the_listed_definitions(
 
 
 async def sandbox_count(sandbox: SandboxClient, operation: str) -> int:
-    """Return how often the sandbox was asked for something."""
+    """Return the number of requests for an operation."""
     return int((await sandbox.http.get("/_sandbox/counts")).json()[operation])
 
 
 def iterate_leaves(value: Any) -> list[Any]:
-    """Return every value inside a structure that is no structure itself."""
+    """Yield every scalar value inside a structure."""
     if isinstance(value, dict):
         return [leaf for part in value.values() for leaf in iterate_leaves(part)]
     if isinstance(value, list):
@@ -382,10 +384,10 @@ def iterate_leaves(value: Any) -> list[Any]:
     return [value]
 
 
-async def test_what_a_dead_process_did_not_save_is_saved_when_somebody_asks(
+async def test_outputs_that_a_dead_process_did_not_save_are_saved_on_request(
     sandbox: SandboxClient, tmp_path: Path
 ) -> None:
-    """The link still works for hours, and the person wants the file next week."""
+    """A later request saves the outputs: the link works for hours, and the user wants the file next week."""
     async with open_harness(sandbox, tmp_path / "person", should_save_outputs=False) as flowport:
         before = await flowport.ask("text_to_picture", prompt="a lake")
     async with open_harness(sandbox, tmp_path / "person") as flowport:

@@ -1,4 +1,4 @@
-"""Megabytes where a word is meant: refused in a sentence, and the next request is answered."""
+"""Megabytes in place of a word are refused with a sentence, and the next request is answered."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ APP = "sandbox_text_to_picture"
 def test_megabytes_are_refused_and_nothing_is_started(
     tmp_path: Path, tool: str, arguments: dict[str, Any], words: str
 ) -> None:
-    """The text of the answer is a sentence, and no run exists."""
+    """The answer's text is a sentence, and no run exists."""
     with open_child(tmp_path) as child:
         child.greet()
         answer = child.ask("tools/call", {"name": tool, "arguments": arguments})

@@ -1,4 +1,4 @@
-"""Flowport on Magica's face of the sandbox, in every form in which Magica may turn out to speak."""
+"""Flowport on the fake of Magica, in every variant that its API may have."""
 
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,8 @@ async def run_picture(face: MagicaClient, folder: Path, **changes: Any) -> dict[
     ],
     ids=str,
 )
-async def test_a_run_succeeds_in_every_form(face: MagicaClient, tmp_path: Path, form: dict[str, Any]) -> None:
-    """Nobody has published which of them is the one."""
+async def test_a_run_succeeds_in_every_api_variant(face: MagicaClient, tmp_path: Path, form: dict[str, Any]) -> None:
+    """A run succeeds in each variant, because it is not documented which one is used."""
     await face.switch(**form)
     facts = await run_picture(face, tmp_path)
     assert (facts["state"], [output["kind"] for output in facts["outputs"]]) == ("succeeded", ["image"])
@@ -45,7 +45,7 @@ async def test_a_run_succeeds_in_every_form(face: MagicaClient, tmp_path: Path, 
 
 @pytest.mark.parametrize("lists", ["paged", "cursor"])
 async def test_every_page_of_a_list_is_read(face: MagicaClient, tmp_path: Path, lists: str) -> None:
-    """A workflow of the second page is a workflow."""
+    """Every page of a list is read, so no workflow is missing."""
     await face.switch(lists=lists)
     await face.sandbox.switch("catalogue", apps=130)
     async with MAGICA.open(face.sandbox, tmp_path / "person", max_tools=3) as flowport:
@@ -54,8 +54,8 @@ async def test_every_page_of_a_list_is_read(face: MagicaClient, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("word", ["CANCELED", "CANCELLED"])
-async def test_both_spellings_of_a_cancelled_run_are_known(face: MagicaClient, tmp_path: Path, word: str) -> None:
-    """The page has one, its own interface the other."""
+async def test_both_spellings_of_a_cancelled_run_are_accepted(face: MagicaClient, tmp_path: Path, word: str) -> None:
+    """Both spellings are accepted: the documentation has one, the provider's own interface the other."""
     await face.switch(cancelled=word)
     await face.sandbox.switch("next_run", status="cancelled")
     assert (await run_picture(face, tmp_path))["state"] == "cancelled"
@@ -64,7 +64,7 @@ async def test_both_spellings_of_a_cancelled_run_are_known(face: MagicaClient, t
 @pytest.mark.parametrize("node_error", ["string", "object", "none"])
 @pytest.mark.parametrize("failed", ["FAILED", "ERROR"])
 async def test_a_failed_node_is_named(face: MagicaClient, tmp_path: Path, failed: str, node_error: str) -> None:
-    """Somebody has to find it in the editor."""
+    """The failed node is named, because the user has to find it in the editor."""
     await face.switch(failed=failed, node_error=node_error)
     await face.sandbox.switch("next_run", status="failed", error_message="Node 'text_to_image' failed: too dark")
     facts = await run_picture(face, tmp_path)
@@ -73,8 +73,8 @@ async def test_a_failed_node_is_named(face: MagicaClient, tmp_path: Path, failed
     assert ("too dark" in facts["failure"]) is (node_error != "none")
 
 
-async def test_a_text_is_told_and_nothing_in_it_is_fetched(face: MagicaClient, tmp_path: Path) -> None:
-    """Its writer would choose what we fetch."""
+async def test_a_text_output_is_shown_and_no_link_in_it_is_fetched(face: MagicaClient, tmp_path: Path) -> None:
+    """Links in a text output are not fetched, or its author would choose what we fetch."""
     await face.switch(is_text=True)
     facts = await run_picture(face, tmp_path)
     assert [output["kind"] for output in facts["outputs"]] == ["text"]
@@ -82,7 +82,7 @@ async def test_a_text_is_told_and_nothing_in_it_is_fetched(face: MagicaClient, t
 
 
 async def test_a_file_goes_up_once_and_is_used_again(face: MagicaClient, tmp_path: Path) -> None:
-    """`upload_file` gives an address that lasts."""
+    """A file is uploaded once: `upload_file` returns a permanent address."""
     async with MAGICA.open(face.sandbox, tmp_path / "person") as flowport:
         photo = tmp_path / "person" / "cup.png"
         photo.write_bytes(write(build_photo()))
@@ -92,10 +92,10 @@ async def test_a_file_goes_up_once_and_is_used_again(face: MagicaClient, tmp_pat
 
 
 @pytest.mark.parametrize("form", [{"missing_tools": ["upload_file"]}, {"has_mcp": False}], ids=str)
-async def test_a_file_that_cannot_go_up_is_refused_before_anything_is_started(
+async def test_a_file_that_cannot_be_uploaded_is_refused_before_the_start(
     face: MagicaClient, tmp_path: Path, form: dict[str, Any]
 ) -> None:
-    """A run takes web addresses alone, and the refusal says so."""
+    """Without uploads a run accepts only web addresses, and the refusal says so."""
     await face.switch(**form)
     async with MAGICA.open(face.sandbox, tmp_path / "person") as flowport:
         photo = tmp_path / "person" / "cup.png"
@@ -114,8 +114,10 @@ async def test_a_file_that_cannot_go_up_is_refused_before_anything_is_started(
 
 
 @pytest.mark.parametrize("status", [402, 403])
-async def test_too_few_credits_are_told_apart_from_a_wrong_key(face: MagicaClient, tmp_path: Path, status: int) -> None:
-    """Whoever reads it has to add credits."""
+async def test_missing_credits_are_distinguished_from_a_wrong_key(
+    face: MagicaClient, tmp_path: Path, status: int
+) -> None:
+    """The message asks for credits, because a new key would not help."""
     await face.switch(balance=1_000_000, insufficient_status=status)
     facts = await run_picture(face, tmp_path)
     assert (facts["state"], facts["credits"]) == ("failed", 0)
@@ -126,8 +128,8 @@ async def test_too_few_credits_are_told_apart_from_a_wrong_key(face: MagicaClien
 
 
 @pytest.mark.parametrize("shape", ["full", "message", "nested", "error", "code", "raw", "empty"])
-async def test_a_refusal_is_told_in_every_form_of_error(face: MagicaClient, tmp_path: Path, shape: str) -> None:
-    """The page with the table was not to be had whole."""
+async def test_a_refusal_is_reported_in_every_error_format(face: MagicaClient, tmp_path: Path, shape: str) -> None:
+    """Each error format is parsed, because the documented table is incomplete."""
     await face.switch(error_body=shape)
     await face.sandbox.switch("faults", operation="run", fault="status", status=404)
     facts = await run_picture(face, tmp_path)
@@ -136,7 +138,7 @@ async def test_a_refusal_is_told_in_every_form_of_error(face: MagicaClient, tmp_
 
 
 async def test_the_price_is_estimated_before_each_run(face: MagicaClient, tmp_path: Path) -> None:
-    """The one in the list may be a day old."""
+    """The price is estimated before each run, because the listed price may be a day old."""
     async with MAGICA.open(
         face.sandbox, tmp_path / "person", spending_limits=SpendingLimits(max_credits_per_run=3)
     ) as flowport:
@@ -150,7 +152,7 @@ async def test_the_price_is_estimated_before_each_run(face: MagicaClient, tmp_pa
 
 @pytest.mark.parametrize("rule", UnknownPrice)
 async def test_a_failed_estimate_is_an_unknown_price(face: MagicaClient, tmp_path: Path, rule: UnknownPrice) -> None:
-    """For which the person has a rule."""
+    """A failed estimate falls under the user's rule for unknown prices."""
     await face.sandbox.switch("faults", operation="estimate", fault="status", times=1000)
     facts = await run_picture(face, tmp_path, spending_limits=SpendingLimits(unknown_price=rule))
     starts = (await face.count())["run"]
@@ -163,18 +165,16 @@ async def test_a_failed_estimate_is_an_unknown_price(face: MagicaClient, tmp_pat
         )
 
 
-async def test_a_start_that_is_refused_for_its_inputs_has_its_definition_read_again(
-    face: MagicaClient, tmp_path: Path
-) -> None:
-    """A 400 says here what others say with 422."""
+async def test_a_start_refused_for_its_inputs_refreshes_the_definition(face: MagicaClient, tmp_path: Path) -> None:
+    """A 400 here means what other APIs report with 422."""
     await face.sandbox.switch("faults", operation="run", fault="status", status=400)
     facts = await run_picture(face, tmp_path)
     assert "Magica does not accept these inputs." in facts["failure"]
     assert "Flowport reads its definition again" in facts["failure"]
 
 
-async def test_a_balance_that_cannot_be_had_is_said(face: MagicaClient, tmp_path: Path) -> None:
-    """What was spent here is told all the same."""
+async def test_an_unavailable_balance_is_reported(face: MagicaClient, tmp_path: Path) -> None:
+    """Flowport's own spending is reported without the provider's balance."""
     await face.sandbox.switch("faults", operation="balance", fault="status")
     async with MAGICA.open(face.sandbox, tmp_path / "person") as flowport:
         (account,) = (await flowport.ask("get_balance"))["accounts"]

@@ -1,4 +1,4 @@
-"""The laws of every listed tool, over thousands of workflows that Magica may send."""
+"""The laws of every listed tool, checked over thousands of generated Magica workflows."""
 
 from random import Random
 
@@ -28,17 +28,17 @@ class Tally:
 
 
 def leave_out(refusal: FlowportError) -> None:
-    """Check that what is said of an app that cannot be a tool is fit to read."""
+    """Check that the reason for leaving an app out is fit to show."""
     assert is_clean(str(refusal)), repr(refusal)
 
 
 def describe(graph: object) -> App | None:
-    """Return what a graph makes of an app; None when it leaves it out, for a reason that is fit to read."""
+    """Return the app of a graph, or None when it is left out for a reason that is fit to show."""
     app = App("magica", "wf", "Product shot", is_own=True, price_credits=None)
     asked: list[object] = []
     conversation = MAGICA.describe_app(app, read_at=0.0)
     try:
-        # Every further question (for fields, for a price) is answered with nothing.
+        # Each further request (for fields, for a price) is answered with nothing.
         asked.append(next(conversation))
         conversation.send(build_answer(graph))
         while True:
@@ -58,7 +58,7 @@ def describe(graph: object) -> App | None:
     suppress_health_check=list(HealthCheck),
 )
 def check_graph(graph: object, seed: int) -> None:
-    """Put one workflow to every law."""
+    """Check one workflow against every law."""
     Tally.tried += 1
     app = describe(graph)
     if app is None:
@@ -77,15 +77,15 @@ def check_graph(graph: object, seed: int) -> None:
     Tally.called += 1
 
 
-def test_every_workflow_that_is_listed_keeps_every_law() -> None:
-    """What its schema accepts reaches its node and field, or it is left out with a reason."""
+def test_every_listed_workflow_keeps_every_law() -> None:
+    """A value that the schema accepts reaches its node and field; a workflow without such a schema is left out."""
     check_graph()
     assert Tally.tried >= LEAST_TRIED
     assert Tally.listed == Tally.called > LEAST_TRIED // 20
 
 
 def test_a_plain_workflow_is_listed() -> None:
-    """Else the laws would hold of nothing."""
+    """Plain workflows are listed, or the laws would be checked on nothing."""
     graph = {"nodes": [{"id": "n", "type": "request", "data": {"fields": [{"id": "f", "type": "text"}]}}]}
     app, _ = converse(
         MAGICA.describe_app(App("magica", "wf", "", is_own=True, price_credits=None), read_at=0.0), build_answer(graph)

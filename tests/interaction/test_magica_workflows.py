@@ -1,4 +1,4 @@
-"""What a workflow takes, told by its graph, by the MCP server, by a person, or by nobody; and how often it is asked."""
+"""A workflow's inputs from its graph, the MCP server or a declaration, and how often they are requested."""
 
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,10 @@ from tests.support.magica_face import MAGICA, PROMPT
 @pytest.mark.parametrize(
     "form", [{"has_dry_run": False}, {"has_mcp": False}, {"missing_tools": ["start_run"]}], ids=str
 )
-async def test_a_workflow_of_which_nobody_tells_is_left_out_with_three_ways(
+async def test_a_workflow_without_known_inputs_is_left_out_with_three_ways(
     face: MagicaClient, tmp_path: Path, form: dict[str, Any]
 ) -> None:
-    """And nothing was started to find out."""
+    """The message names the three ways to declare inputs, and nothing was started to find them out."""
     await face.switch(graph="missing", **form)
     async with MAGICA.open(face.sandbox, tmp_path / "person") as flowport:
         assert len((await flowport.client.list_tools()).tools) == len(BUILT_IN_TOOLS)
@@ -31,8 +31,8 @@ async def test_a_workflow_of_which_nobody_tells_is_left_out_with_three_ways(
     assert (refused.is_error, (await face.count())["run"]) == (True, 0)
 
 
-async def test_what_a_person_declares_can_be_run(face: MagicaClient, tmp_path: Path) -> None:
-    """The last of the three ways."""
+async def test_a_declared_workflow_can_be_run(face: MagicaClient, tmp_path: Path) -> None:
+    """A workflow runs with inputs that the user declares: the last of the three ways."""
     graph = await face.find("Text to Picture")
     await face.switch(graph="missing", has_mcp=False)
     node = graph["nodes"][0]["id"]
@@ -51,12 +51,12 @@ async def test_what_a_person_declares_can_be_run(face: MagicaClient, tmp_path: P
         assert len((await flowport.client.list_tools()).tools) == len(BUILT_IN_TOOLS)
     async with open_harness(face.sandbox, tmp_path / "another", providers=(settings,)) as flowport:
         facts = await flowport.ask("text_to_picture", what_to_paint="a harbour")
-    # No graph, no price.
+    # Without a graph there is no price.
     assert (facts["state"], facts.get("price_credits")) == ("succeeded", None)
 
 
-async def test_a_declaration_that_is_changed_counts_from_the_next_start(face: MagicaClient, tmp_path: Path) -> None:
-    """Else a person who mends a slip would wait for a day."""
+async def test_a_changed_declaration_applies_from_the_next_start(face: MagicaClient, tmp_path: Path) -> None:
+    """A corrected declaration applies at the next start, not a day later."""
     graph = await face.find("Text to Picture")
     await face.switch(graph="missing", has_mcp=False)
     url, arguments = f"{face.sandbox.addresses.api_url}/magica", list[str]()
@@ -79,8 +79,8 @@ async def test_a_declaration_that_is_changed_counts_from_the_next_start(face: Ma
     assert arguments == ["what_to_paint", "scene"]
 
 
-async def test_what_is_left_out_is_not_asked_for_at_every_reading(face: MagicaClient, tmp_path: Path) -> None:
-    """A key has a thousand requests a day; a new process asks once more."""
+async def test_left_out_workflows_are_not_requested_at_every_refresh(face: MagicaClient, tmp_path: Path) -> None:
+    """A key has a thousand requests a day; only a new process asks once more."""
     await face.switch(graph="missing", has_mcp=False)
     asked = []
     for _ in range(2):
@@ -95,8 +95,8 @@ async def test_what_is_left_out_is_not_asked_for_at_every_reading(face: MagicaCl
     assert asked == [10, 20]
 
 
-async def test_what_was_found_out_is_remembered(face: MagicaClient, tmp_path: Path) -> None:
-    """A start tomorrow asks nobody again."""
+async def test_discovered_inputs_are_cached(face: MagicaClient, tmp_path: Path) -> None:
+    """A start on the next day needs no further request."""
     await face.switch(graph="missing")
     for _ in range(2):
         async with MAGICA.open(face.sandbox, tmp_path / "person") as flowport:
@@ -107,7 +107,7 @@ async def test_what_was_found_out_is_remembered(face: MagicaClient, tmp_path: Pa
 
 
 async def test_every_type_of_field_is_an_argument_and_reaches_its_run(face: MagicaClient, tmp_path: Path) -> None:
-    """The ten port types, a list of media, options with labels."""
+    """The ten port types, a list of media and options with labels are arguments and reach the run."""
     await face.switch(has_all_types=True, has_details=True)
     photo = tmp_path / "person" / "cup.png"
     async with MAGICA.open(face.sandbox, tmp_path / "person") as flowport:

@@ -11,7 +11,7 @@ from tests.support.harness import open_harness
 
 @pytest.mark.parametrize("status", [400, 422])
 async def test_the_answer_names_the_argument_at_fault(sandbox: SandboxClient, tmp_path: Path, status: int) -> None:
-    """The provider's own name of an input stands in no schema that the caller has seen."""
+    """The answer uses the tool's argument names: the provider's own names are in no schema that the caller has."""
     async with open_harness(sandbox, tmp_path / "person") as flowport:
         await flowport.client.list_tools()
         (catalog,) = flowport.assembly.workspace.catalogs

@@ -1,4 +1,4 @@
-"""A run by each of its names: a model that believes that there is none starts it again, and it is paid twice."""
+"""A run by each of its names: a model that does not find a run starts it again, and it is paid twice."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from flowport.domain.uris import parse_run_ids
 from tests.fakes.client import Client as SandboxClient
-from tests.interaction.batches.asking import TOOL, build_rows
+from tests.interaction.batches.requests import TOOL, build_rows
 from tests.support.harness import Harness, open_harness
 
 SPELLINGS = [
@@ -49,8 +49,8 @@ def spell(run_id: str, spelling: str) -> str:
     return spelling.format(id=run_id, bare=bare, word=word, kind=kind, upper=run_id.upper())
 
 
-async def test_a_run_is_found_by_every_name_that_a_picture_argument_takes(flowport: Harness) -> None:
-    """Each answer gives the URI beside the id, and links to the outputs."""
+async def test_a_run_is_found_by_every_name_that_picture_arguments_accept(flowport: Harness) -> None:
+    """Answers give the URI beside the id, and links to the outputs, so each of them names the run."""
     run = await flowport.ask(TOOL, prompt="a lake")
     names = [spell(run["run_id"], one) for one in [*SPELLINGS, *OF_OUTPUTS]]
     names.append(run["outputs"][0]["url"])
@@ -64,7 +64,7 @@ async def test_a_run_is_found_by_every_name_that_a_picture_argument_takes(flowpo
 async def test_last_is_what_get_run_shows_and_what_cancel_run_refuses(
     sandbox: SandboxClient, tmp_path: Path, name: str
 ) -> None:
-    """It is the newest delivered result, so it is over; the answer must not read as if the run under way was cancelled."""
+    """`last` is the newest delivered result; the refusal must not read as if the live run were cancelled."""
     async with open_harness(sandbox, tmp_path / "person", wait_seconds=0.0) as flowport:
         refused = [await flowport.ask("cancel_run", run_id=name)]
         over = await flowport.ask(TOOL, prompt="a lake")
@@ -83,7 +83,7 @@ async def test_last_is_what_get_run_shows_and_what_cancel_run_refuses(
 
 
 async def test_a_refused_last_names_a_batch_and_not_its_rows(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """The batch is what is cancelled."""
+    """The refusal names the batch, because batches are cancelled as a whole."""
     for _ in range(8):
         await sandbox.switch("next_run", hold=True)
     async with open_harness(sandbox, tmp_path / "person", wait_seconds=0.0) as flowport:
@@ -98,8 +98,8 @@ async def test_a_refused_last_names_a_batch_and_not_its_rows(sandbox: SandboxCli
     assert "and others, which list_runs shows" in message
 
 
-async def test_a_batch_is_found_by_its_names(flowport: Harness) -> None:
-    """Its URI has another word."""
+async def test_a_batch_is_found_by_each_of_its_names(flowport: Harness) -> None:
+    """A batch is found by its id and its URI, which has another path."""
     batch = await flowport.ask("run_batch", app=TOOL, rows=build_rows(2))
     for spelling in SPELLINGS:
         name = spell(batch["run_id"], spelling)
@@ -108,8 +108,8 @@ async def test_a_batch_is_found_by_its_names(flowport: Harness) -> None:
         assert (found.get("run_id"), over.get("outcome")) == (batch["run_id"], "already over"), name
 
 
-async def test_what_names_no_run_or_two_is_refused(flowport: Harness) -> None:
-    """A guess could cancel the wrong one."""
+async def test_an_unknown_or_ambiguous_name_is_refused(flowport: Harness) -> None:
+    """Guessing could cancel the wrong run."""
     runs = [(await flowport.ask(TOOL, prompt=word))["run_id"] for word in ("a lake", "a hill")]
     for name in (
         "run_nothere1",
@@ -123,11 +123,11 @@ async def test_what_names_no_run_or_two_is_refused(flowport: Harness) -> None:
 
 
 async def test_last_is_refused_before_there_is_a_result(flowport: Harness) -> None:
-    """There is nothing that it could mean."""
+    """Without a result `last` has no meaning."""
     assert "no result has been seen yet" in (await flowport.ask("get_run", run_id="last"))["message"]
 
 
-def test_a_long_text_is_read_at_its_beginning_alone() -> None:
-    """Nobody names a run in five megabytes."""
+def test_only_the_beginning_of_a_long_name_is_parsed() -> None:
+    """A name of five megabytes is refused without parsing it whole."""
     assert parse_run_ids("x " * 10**6 + "run_abcdefg") == ()
     assert len(parse_run_ids(" ".join(f"run_abcdef{n}" for n in range(100)))) == 5

@@ -1,4 +1,4 @@
-"""The built-in sandbox over several sessions, as a person meets it: real processes of one home, started and ended."""
+"""The built-in sandbox over several sessions, as a user meets it: real processes of one home, started and ended."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from tests.fakes.client import build_photo, write
 from tests.support.children import Child, open_child
 
 SLOW = "sandbox_slow_cinema_still"
-"""Takes three quarters of a minute: long enough for everything that happens to a run under way."""
+"""Takes 45 s: long enough for everything that happens to a live run."""
 
 ENDS: dict[str, Callable[[Child], None]] = {
     "end of input": Child.close_input,
@@ -29,7 +29,7 @@ ENDS: dict[str, Callable[[Child], None]] = {
 
 @contextmanager
 def open_session(folder: Path, **environment: str) -> Iterator[Child]:
-    """Start a program of the folder's home and greet it; each session has its own standard error."""
+    """Start and initialise a process of the folder's home; each session has its own standard error."""
     with open_child(folder, environment=environment) as child:
         child.greet()
         child.ask("tools/list")
@@ -37,13 +37,13 @@ def open_session(folder: Path, **environment: str) -> Iterator[Child]:
 
 
 def count_runs(database: Path) -> int:
-    """Return how many runs a sandbox has."""
+    """Return the number of runs that a sandbox has."""
     with closing(sqlite3.connect(database)) as connection:
         return int(connection.execute("SELECT count(*) FROM runs").fetchone()[0])
 
 
 def call_together(child: Child, *calls: tuple[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Make several calls at once and return the facts of their answers, in order."""
+    """Make several concurrent calls and return their structured answers, in order."""
     numbers = [child.send("tools/call", {"name": tool, "arguments": arguments}) for tool, arguments in calls]
     answers: dict[int, dict[str, Any]] = {}
     while len(answers) < len(numbers):
@@ -60,7 +60,7 @@ def kill(process_id: int) -> None:
 
 
 def send_to_group(process: subprocess.Popen[bytes], number: signal.Signals, *, is_alone: bool) -> None:
-    """Send a signal to a process, and as a terminal does to its group, unless it may not have one yet."""
+    """Send a signal to a process and, like a terminal, to its group, unless it has no group of its own yet."""
     if sys.platform != "win32" and not is_alone:
         os.killpg(process.pid, number)
     else:
@@ -68,7 +68,7 @@ def send_to_group(process: subprocess.Popen[bytes], number: signal.Signals, *, i
 
 
 def find_sandboxes(folder: Path) -> list[int]:
-    """Return the processes that serve, or want to serve, the home's sandbox."""
+    """Return the processes that serve, or are about to serve, the home's sandbox."""
     wanted = str(folder / "home" / "sandbox").encode()
     found = []
     for entry in Path("/proc").iterdir():
@@ -83,13 +83,13 @@ def find_sandboxes(folder: Path) -> list[int]:
 
 
 def find_sandbox(folder: Path) -> int:
-    """Return the process that has the home's sandbox."""
+    """Return the process that serves the home's sandbox."""
     (only,) = find_sandboxes(folder)
     return only
 
 
-def test_the_next_session_knows_what_the_last_one_made(tmp_path: Path) -> None:
-    """The same picture again, the newest result, an earlier one and a link from the conversation."""
+def test_the_next_session_has_the_results_of_the_last_one(tmp_path: Path) -> None:
+    """The same picture again, the newest result, an earlier one and a link from the conversation all work."""
     folder = tmp_path / "f"
     folder.mkdir()
     (folder / "me.png").write_bytes(write(build_photo()))
@@ -114,7 +114,7 @@ def test_the_next_session_knows_what_the_last_one_made(tmp_path: Path) -> None:
 
 
 def test_results_that_were_not_saved_are_there_in_the_next_session(tmp_path: Path) -> None:
-    """Then the sandbox alone has them."""
+    """The sandbox is the only holder of unsaved results, so it keeps them between sessions."""
     with open_session(tmp_path / "f", FLOWPORT_SAVE_OUTPUTS="false") as first:
         made = first.call("sandbox_text_to_picture", prompt="a lake")
         first.close_input()
@@ -125,8 +125,8 @@ def test_results_that_were_not_saved_are_there_in_the_next_session(tmp_path: Pat
     assert (answer["state"], read["contents"][0]["mimeType"]) == ("succeeded", "image/png")
 
 
-def test_saved_results_outlive_the_sandbox_s_own_memory(tmp_path: Path) -> None:
-    """Its folder may be deleted, or have forgotten them; uploads that are gone are made again."""
+def test_saved_results_outlive_the_sandbox_state(tmp_path: Path) -> None:
+    """Saved results remain when the sandbox's folder was deleted or has expired; lost uploads are repeated."""
     folder = tmp_path / "f"
     folder.mkdir()
     (folder / "me.png").write_bytes(write(build_photo()))
@@ -149,8 +149,8 @@ def test_saved_results_outlive_the_sandbox_s_own_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
-def test_two_programs_share_one_sandbox_and_the_last_ends_it(tmp_path: Path, end: Callable[[Child], None]) -> None:
-    """Whichever way the one that started it goes, the other goes on with it; afterwards no process is left."""
+def test_two_processes_share_one_sandbox_and_the_last_ends_it(tmp_path: Path, end: Callable[[Child], None]) -> None:
+    """However the process that started it ends, the other one continues; afterwards no process is left."""
     with open_session(tmp_path / "f") as first, open_session(tmp_path / "f") as second:
         process_id = find_sandbox(tmp_path / "f")
         watch = open_watch(process_id)
@@ -167,8 +167,8 @@ def test_two_programs_share_one_sandbox_and_the_last_ends_it(tmp_path: Path, end
     assert not (tmp_path / "f/home/sandbox/address.json").exists() or end is ENDS["SIGKILL"]
 
 
-def test_a_killed_sandbox_comes_back_with_the_runs_that_were_under_way(tmp_path: Path) -> None:
-    """For the caller that waits and for the other program; nothing is started twice."""
+def test_a_killed_sandbox_restarts_with_its_live_runs(tmp_path: Path) -> None:
+    """The waiting caller and the other process both get the result; nothing is started twice."""
     with open_session(tmp_path / "f") as first, open_session(tmp_path / "f") as second:
         number = first.send("tools/call", {"name": "sandbox_text_to_picture", "arguments": {"prompt": "a lake"}})
         while not count_runs(tmp_path / "f/home/sandbox/sandbox.sqlite3"):
@@ -183,7 +183,7 @@ def test_a_killed_sandbox_comes_back_with_the_runs_that_were_under_way(tmp_path:
 
 
 def test_a_run_that_no_sandbox_can_finish_fails_and_can_be_started_again(tmp_path: Path) -> None:
-    """Its sandbox was killed and its stored state lost; the same call must not wait for it for ever."""
+    """Its sandbox was killed and its state deleted; an equal call must not wait for it without end."""
     with open_session(tmp_path / "f", FLOWPORT_WAIT_SECONDS="1") as first:
         lost = first.call(SLOW, prompt="a lake")
         watch = open_watch(find_sandbox(tmp_path / "f"))
@@ -201,8 +201,8 @@ def test_a_run_that_no_sandbox_can_finish_fails_and_can_be_started_again(tmp_pat
     assert repeated["run_id"] != lost["run_id"]
 
 
-def test_a_run_of_a_killed_program_is_finished_by_the_next_one(tmp_path: Path) -> None:
-    """It was under way; an equal call joins it, and pays once."""
+def test_the_next_process_finishes_the_run_of_a_killed_one(tmp_path: Path) -> None:
+    """The run was live; an equal call joins it and pays once."""
     with open_session(tmp_path / "f", FLOWPORT_WAIT_SECONDS="0.2") as first:
         made = first.call("sandbox_text_to_picture", prompt="a lake")
         first.process.kill()
@@ -212,7 +212,7 @@ def test_a_run_of_a_killed_program_is_finished_by_the_next_one(tmp_path: Path) -
 
 
 def test_a_moved_home_works(tmp_path: Path) -> None:
-    """Nothing in it names its place; results that were saved lie elsewhere and stay."""
+    """The home does not contain its own path; saved results are elsewhere and stay there."""
     with open_session(tmp_path / "f") as first:
         made = first.call("sandbox_text_to_picture", prompt="a lake")
         first.close_input()
@@ -232,7 +232,7 @@ WEB = [
 
 
 def test_web_addresses_are_refused_before_a_run_is_made(tmp_path: Path) -> None:
-    """The sandbox reads nothing from the web; what else cannot be used gets no advice to give a web address."""
+    """The sandbox reads nothing from the web, and the refusal of other inputs does not advise a web address."""
     with open_session(tmp_path / "f") as child:
         refused = [child.call("sandbox_retro_poster", photo=url, title="x")["message"] for url in WEB]
         other = [
@@ -248,8 +248,8 @@ def test_web_addresses_are_refused_before_a_run_is_made(tmp_path: Path) -> None:
     assert "drawn on this computer, not generated" in poster["description"]
 
 
-def test_what_the_sandbox_refuses_is_not_blamed_on_a_changed_app(tmp_path: Path) -> None:
-    """Its apps are part of this program."""
+def test_a_refusal_of_the_sandbox_does_not_blame_a_changed_app(tmp_path: Path) -> None:
+    """Its apps are part of Flowport and never change."""
     with open_session(tmp_path / "f") as child:
         failed = child.call("sandbox_variations_on_a_theme", prompt="x", count=99)
         made = child.call("sandbox_text_to_picture", prompt="x")
@@ -258,7 +258,7 @@ def test_what_the_sandbox_refuses_is_not_blamed_on_a_changed_app(tmp_path: Path)
 
 
 STAGES = {"at once": "", "spawned": "log.txt", "reading its state": "sandbox.sqlite3", "listening": "address.json"}
-"""How far the sandbox has come, by the file that is there then."""
+"""How far the sandbox's start has come, by the file that exists then."""
 
 
 @pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
@@ -267,7 +267,7 @@ STAGES = {"at once": "", "spawned": "log.txt", "reading its state": "sandbox.sql
 def test_a_signal_while_the_sandbox_starts_ends_it_quietly(
     tmp_path: Path, stage: str, number: signal.Signals, way: list[str]
 ) -> None:
-    """Ctrl-C in a terminal reaches the whole group; nothing is said, and no process is left."""
+    """Ctrl-C in a terminal reaches the whole group; nothing is printed, and no process is left."""
     # A job in the background of a shell ignores Ctrl-C, and so would its children.
     with open_child(tmp_path / "f", *way, prefix=["env", "--default-signal=INT", "setsid"]) as child:
         while stage and not (tmp_path / "f/home/sandbox" / stage).exists():
@@ -280,5 +280,5 @@ def test_a_signal_while_the_sandbox_starts_ends_it_quietly(
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert (tmp_path / "f/stderr.txt").read_text() == ""
-    # A signal that comes before the first line of ours has run is the system's to answer.
+    # A signal that arrives before our first line has run is handled by the operating system.
     assert code == 0 or (not stage and code == -number)

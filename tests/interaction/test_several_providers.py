@@ -1,4 +1,4 @@
-"""Two providers at once: one list, one record, and neither's trouble is the other's."""
+"""Two providers at once: one list, one store, and a fault of one does not affect the other."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -31,7 +31,7 @@ async def open_both(sandbox: SandboxClient, folder: Path, **changes: Any) -> Asy
 
 
 async def settle(flowport: Harness) -> None:
-    """Wait until every catalogue was read, or could not be."""
+    """Wait until every catalogue was read or has failed."""
     await flowport.client.list_tools()
     for one in flowport.assembly.workspace.catalogs:
         await one.catalog.wait_until_attempted(10)
@@ -42,10 +42,10 @@ async def list_names(flowport: Harness) -> list[str]:
     return [tool.name for tool in (await flowport.client.list_tools()).tools[len(BUILT_IN_TOOLS) :]]
 
 
-async def test_namesakes_are_told_apart_by_their_provider_and_keep_their_names(
+async def test_apps_of_one_name_are_distinguished_by_provider_and_keep_their_names(
     sandbox: SandboxClient, tmp_path: Path
 ) -> None:
-    """Both faces have the same apps; whoever came first has the plain names, for good."""
+    """Both providers have the same apps; the provider that was first keeps the plain names."""
     async with open_both(sandbox, tmp_path / "person") as flowport:
         names = await list_names(flowport)
     async with open_both(sandbox, tmp_path / "person") as flowport:
@@ -56,8 +56,8 @@ async def test_namesakes_are_told_apart_by_their_provider_and_keep_their_names(
     assert all(name in plain or name.startswith(("magica_", "magnific_")) for name in names)
 
 
-async def test_namesakes_are_told_apart_without_a_record_too(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """In a home that cannot be used the list still holds each name once, or clients refuse all of it."""
+async def test_apps_of_one_name_are_distinguished_without_a_store(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """In an unusable home the list still holds each name once, or clients refuse all of it."""
     (tmp_path / "file").touch()
     async with open_both(sandbox, tmp_path / "person", home=tmp_path / "file") as flowport:
         names = await list_names(flowport)
@@ -65,7 +65,7 @@ async def test_namesakes_are_told_apart_without_a_record_too(sandbox: SandboxCli
 
 
 async def test_a_later_provider_changes_no_name(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """A prompt that somebody saved means the same app."""
+    """A saved prompt keeps its meaning: it names the same app."""
     async with WORLDS[1].open(sandbox, tmp_path / "person") as flowport:
         await settle(flowport)
         alone = await list_names(flowport)
@@ -76,8 +76,8 @@ async def test_a_later_provider_changes_no_name(sandbox: SandboxClient, tmp_path
     assert (row["tool"], row["provider"]) == ("magnific_retro_poster", "Magnific")
 
 
-async def test_the_list_is_shared_and_neither_keeps_the_other_out(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """`FLOWPORT_MAX_TOOLS` is what a client bears, not what each provider may have."""
+async def test_the_list_is_shared_between_providers(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """`FLOWPORT_MAX_TOOLS` limits the whole list, not each provider, and each provider has a share."""
     async with open_both(sandbox, tmp_path / "person", max_tools=4) as flowport:
         tools = flowport.assembly.workspace.get_tools()
         facts = (await flowport.ask("find_apps"))["catalogues"]
@@ -86,8 +86,8 @@ async def test_the_list_is_shared_and_neither_keeps_the_other_out(sandbox: Sandb
     assert all("because FLOWPORT_MAX_TOOLS is 4" in one["without_own_tool"] for one in facts)
 
 
-async def test_apps_that_are_named_come_first_whosever_they_are(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """A person's wish goes before turns."""
+async def test_configured_apps_come_first_whatever_their_provider(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """The setting takes precedence over sharing the list between providers."""
     async with open_both(sandbox, tmp_path / "person", apps=("*retro_poster",), max_tools=3) as flowport:
         names = await list_names(flowport)
     assert all(name.endswith("retro_poster") for name in names[:2])
@@ -95,10 +95,10 @@ async def test_apps_that_are_named_come_first_whosever_they_are(sandbox: Sandbox
 
 @pytest.mark.parametrize("broken", [0, 1])
 @pytest.mark.parametrize("trouble", ["down", "key"])
-async def test_one_in_trouble_does_not_touch_the_other(
+async def test_a_faulty_provider_does_not_affect_the_other(
     sandbox: SandboxClient, tmp_path: Path, broken: int, trouble: str
 ) -> None:
-    """Its tools are listed and run as ever; what is wrong with the first is said where it is asked for."""
+    """The other's tools are listed and run as usual; the fault is reported where the first provider is used."""
     settings = [world.build_settings(sandbox) for world in WORLDS]
     name = settings[broken].provider
     settings[broken] = (
@@ -117,14 +117,14 @@ async def test_one_in_trouble_does_not_touch_the_other(
 
 
 async def test_apps_are_found_by_provider(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """And each row says whose it is."""
+    """`find_apps` filters by provider, and each row names its provider."""
     async with open_both(sandbox, tmp_path / "person") as flowport:
         rows = [(await flowport.ask("find_apps", provider=name))["apps"] for name in ("magica", "Magnific", "")]
     assert [{row["provider"] for row in found} for found in rows] == [{"Magica"}, {"Magnific"}, {"Magica", "Magnific"}]
 
 
-async def test_a_name_that_both_bear_is_not_run(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """Whose app was meant cannot be guessed, and each is paid for; a tool name says it."""
+async def test_an_ambiguous_name_is_not_run(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """The intended app cannot be guessed, and each is paid for; a tool name is unambiguous."""
     async with open_both(sandbox, tmp_path / "person") as flowport:
         listings = [one.catalog.get_listing("Text to Picture") for one in flowport.assembly.workspace.catalogs]
         asked = await flowport.ask("run_app", app="Text to Picture", arguments=PROMPT)
@@ -147,8 +147,8 @@ async def test_a_name_that_both_bear_is_not_run(sandbox: SandboxClient, tmp_path
     assert [one["tool"] for one in done] == [one.tool_name for one in listings]
 
 
-async def test_a_name_waits_for_a_provider_whose_apps_are_not_known_yet(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """It may have an app of the same name, and then the one that is known was perhaps not meant."""
+async def test_a_name_waits_for_a_provider_whose_catalogue_is_unread(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """It may have an app of the same name, and then the known one was perhaps not meant."""
     async with AsyncExitStack() as stack:
         flowport = await stack.enter_async_context(WORLDS[0].open(sandbox, tmp_path / "person"))
         await settle(flowport)
@@ -159,8 +159,8 @@ async def test_a_name_waits_for_a_provider_whose_apps_are_not_known_yet(sandbox:
     assert facts["error"] == "AppAmbiguous"
 
 
-async def test_budgets_and_purses_are_apart(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """A cap is a person's money at one provider; credits of another are other money."""
+async def test_rate_limits_and_spending_limits_are_separate(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """A cap limits credits at one provider; credits of another are other money."""
     spending_limits = SpendingLimits(max_credits_per_day=3)
     async with open_both(
         sandbox, tmp_path / "person", spending_limits=spending_limits, requests_per_minute=None
@@ -174,8 +174,8 @@ async def test_budgets_and_purses_are_apart(sandbox: SandboxClient, tmp_path: Pa
     assert refused == ["DayCapReached", "DayCapReached"]
 
 
-async def test_a_result_of_one_goes_into_the_other(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """`last` and a `flowport://` name mean the same wherever it was made."""
+async def test_a_result_of_one_is_an_input_of_the_other(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """`last` and a `flowport://` name mean the same for every provider."""
     async with open_both(sandbox, tmp_path / "person") as flowport:
         photo = tmp_path / "person" / "cup.png"
         photo.write_bytes(write(build_photo()))
@@ -189,10 +189,8 @@ async def test_a_result_of_one_goes_into_the_other(sandbox: SandboxClient, tmp_p
     assert (await sandbox.http.get("/_sandbox/counts")).json()["run"] == 3
 
 
-async def test_a_tool_that_is_known_does_not_wait_for_a_provider_that_says_nothing(
-    sandbox: SandboxClient, tmp_path: Path
-) -> None:
-    """One that hangs would hold up every call of the others for eight seconds."""
+async def test_a_known_tool_does_not_wait_for_an_unresponsive_provider(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """An unresponsive provider would delay every call of the others by eight seconds."""
     async with AsyncExitStack() as stack:
         flowport = await stack.enter_async_context(WORLDS[0].open(sandbox, tmp_path / "person"))
         await settle(flowport)

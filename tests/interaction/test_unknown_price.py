@@ -1,4 +1,4 @@
-"""A price that nobody tells: no number anywhere, and nothing that reads as free; a free app costs 0."""
+"""Unknown prices: no number is shown anywhere, and nothing reads as free; a free app costs 0."""
 
 import csv
 import json
@@ -26,13 +26,13 @@ ZERO = re.compile(r"(?<![\d.])0(\.0+)? credits?\b|\bcredits\S*: 0\b|\bfree\b", r
 
 @pytest.fixture
 async def priceless(sandbox: SandboxClient) -> SandboxClient:
-    """Give a test a sandbox that tells no prices; some live lists have been seen so."""
+    """Give a test a sandbox that returns no prices; some live lists have none."""
     await sandbox.switch("dialect", tool_metadata=False)
     return sandbox
 
 
 def find_numbers(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield each number of credits in facts, with its name; limits are the person's own."""
+    """Yield each number of credits in facts, with its name; limits are the user's own."""
     if isinstance(value, dict):
         for name, item in value.items():
             yield from find_numbers(item, name)
@@ -44,7 +44,7 @@ def find_numbers(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def check(answer: t.CallToolResult) -> dict[str, Any]:
-    """Return the facts of an answer that names no number of credits; its text neither."""
+    """Return the facts of an answer after checking that neither they nor its text name a number of credits."""
     facts, text = answer.structured_content, answer.content[0]
     assert isinstance(facts, dict)
     assert isinstance(text, t.TextContent)
@@ -61,7 +61,7 @@ async def read(flowport: Harness, uri: str) -> Any:
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_run_of_unknown_price_is_told_so_everywhere(
+async def test_a_run_of_unknown_price_is_marked_everywhere(
     priceless: SandboxClient, tmp_path: Path, mode: Mode
 ) -> None:
     """In the answer, the list, the balance, the resources, the search, and the file beside the result."""
@@ -84,7 +84,7 @@ async def test_a_run_of_unknown_price_is_told_so_everywhere(
 
 
 @pytest.mark.parametrize("failing", [True, False])
-async def test_a_batch_of_unknown_price_is_told_so_everywhere(
+async def test_a_batch_of_unknown_price_is_marked_everywhere(
     priceless: SandboxClient, tmp_path: Path, *, failing: bool
 ) -> None:
     """In its answer, its rows, its progress, its resource and its table; rows that failed there may have cost, too."""
@@ -103,7 +103,7 @@ async def test_a_batch_of_unknown_price_is_told_so_everywhere(
 
 
 async def test_a_free_app_costs_nothing(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """A price of 0 is a price."""
+    """A price of 0 is a known price."""
     await sandbox.switch("catalogue", prices={IDS["Text to Picture"]: 0})
     async with open_harness(sandbox, tmp_path / "person") as flowport:
         run = await flowport.ask(APP, prompt="a lake")
@@ -114,8 +114,8 @@ async def test_a_free_app_costs_nothing(sandbox: SandboxClient, tmp_path: Path) 
     assert "0 credits spent" in balance["summary"]
 
 
-async def test_a_cost_of_0_that_the_provider_tells_is_known(face: MagicaClient, tmp_path: Path) -> None:
-    """The price could not be read before the run; its end says that nothing was charged."""
+async def test_a_reported_cost_of_0_is_known(face: MagicaClient, tmp_path: Path) -> None:
+    """The price was unknown before the run; its final status reports that nothing was charged."""
     await face.switch(runs="detailed")
     await face.sandbox.switch("catalogue", prices={IDS["Text to Picture"]: 0})
     await face.sandbox.switch("faults", operation="estimate", fault="status", times=1000)
@@ -133,8 +133,8 @@ async def test_a_cost_of_0_that_the_provider_tells_is_known(face: MagicaClient, 
     assert (account["spent_credits_24_hours"], account.get("runs_of_unknown_cost_24_hours", 0)) == (0, 0)
 
 
-async def test_known_and_unknown_costs_stand_side_by_side(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """A sum is told as what is known, and how many runs it leaves out."""
+async def test_known_and_unknown_costs_are_summed_separately(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """A sum is reported as the known part, with the number of runs that it leaves out."""
     async with open_harness(sandbox, tmp_path / "person") as flowport:
         await flowport.ask(APP, prompt="a lake")
     await sandbox.switch("dialect", tool_metadata=False)
@@ -168,5 +168,5 @@ SENT = replace(build_run("run_a"), price_credits=None, spent_credits=0.0, starte
     ],
 )
 def test_a_cost_is_known_by_its_price_or_by_the_provider(run: Run, cost: float | None) -> None:
-    """What was never sent cost nothing, whatever its price."""
+    """A run that was never sent cost nothing, whatever its price."""
     assert run.cost_credits == cost

@@ -1,4 +1,4 @@
-"""The rows of a batch and the runs that they become: checked, started, joined, doubted; both eras."""
+"""The rows of a batch and their runs: checked, started, joined, uncertain; both protocol eras."""
 
 from functools import partial
 from pathlib import Path
@@ -10,13 +10,13 @@ import pytest
 
 from flowport.runs.steps import LIVE_ROWS_UNLIMITED
 from tests.fakes.client import Client as SandboxClient
-from tests.interaction.batches.asking import FAILING, TOOL, build_rows, read, wait_until_started
+from tests.interaction.batches.requests import FAILING, TOOL, build_rows, read, wait_until_started
 from tests.support.harness import Harness, open_harness
 from tests.support.scripted import wait_until
 
 
 async def test_every_row_is_checked_before_anything_is_spent(flowport: Harness) -> None:
-    """All that is wrong is told at once, with the rows that have it."""
+    """All faults are reported at once, with the rows that have them."""
     rows = [{"prompt": "a"}, {"shape": "round", "prompt": "b"}, {}, {"prompt": "c", "colour": "red"}, {}]
     facts = await flowport.ask("run_batch", app=TOOL, rows=rows)
     assert facts["error"] == "ArgumentsInvalid"
@@ -46,10 +46,10 @@ async def test_every_row_is_checked_before_anything_is_spent(flowport: Harness) 
         ({"rows": [{f"odd{n}": 1} for n in range(20)]}, "The table has 9 more problems of other kinds."),
     ],
 )
-async def test_what_cannot_be_a_batch_is_refused_with_a_sentence(
+async def test_an_invalid_batch_is_refused_with_a_sentence(
     sandbox: SandboxClient, tmp_path: Path, arguments: dict[str, Any], words: str
 ) -> None:
-    """And costs nothing."""
+    """The refusal costs nothing."""
     async with open_harness(sandbox, tmp_path / "person") as flowport:
         message = (await flowport.ask("run_batch", app=TOOL, **arguments))["message"]
         assert await flowport.count("run") == 0
@@ -59,7 +59,7 @@ async def test_what_cannot_be_a_batch_is_refused_with_a_sentence(
 
 
 async def test_a_call_waits_for_its_batch_until_it_is_cancelled(flowport: Harness) -> None:
-    """Its rows are read again sooner after failures, as a run is that a call waits for."""
+    """While a call waits, failed polls of rows are retried sooner, as for a single run."""
     await flowport.sandbox.switch("next_run", hold=True)
     batch = await flowport.ask("run_batch", app=TOOL, rows=build_rows(1), wait=False)
     entry = flowport.assembly.workspace.runner.get_entry(batch["run_id"])
@@ -71,14 +71,14 @@ async def test_a_call_waits_for_its_batch_until_it_is_cancelled(flowport: Harnes
     await wait_until(lambda: entry.waiters == 0)
 
 
-async def test_more_failures_than_rows_are_never_too_many(flowport: Harness) -> None:
-    """A model that means "never" writes the largest number that it knows."""
+async def test_a_failure_limit_above_the_number_of_rows_is_accepted(flowport: Harness) -> None:
+    """A model that means "never" writes a very large number."""
     facts = await flowport.ask("run_batch", app=TOOL, rows=build_rows(2), stop_after_failures=10**30)
     assert facts.get("succeeded") == 2, facts
 
 
-async def test_equal_rows_are_as_many_runs_and_an_equal_batch_is_one(flowport: Harness) -> None:
-    """Whoever writes a row twice means it; whoever calls twice has lost the answer."""
+async def test_equal_rows_are_separate_runs_and_an_equal_batch_joins(flowport: Harness) -> None:
+    """Equal rows in one table are intended; an equal call is a retry."""
     rows = [{"prompt": "same"}, {"prompt": "same"}]
     await flowport.sandbox.switch("next_run", hold=True)
     first = await flowport.ask("run_batch", app=TOOL, rows=rows, wait=False)
@@ -92,7 +92,7 @@ async def test_equal_rows_are_as_many_runs_and_an_equal_batch_is_one(flowport: H
 
 
 async def test_a_single_call_joins_no_row_and_no_row_joins_a_single_call(flowport: Harness) -> None:
-    """A row was asked for with its table."""
+    """A row and an equal single call are separate runs, because a row belongs to its table."""
     await flowport.sandbox.switch("next_run", hold=True)
     batch = await flowport.ask("run_batch", app=TOOL, rows=[{"prompt": "same"}], wait=False)
     await wait_until_started(flowport, 1)
@@ -104,8 +104,8 @@ async def test_a_single_call_joins_no_row_and_no_row_joins_a_single_call(flowpor
     assert (await flowport.ask("get_run", run_id=batch["run_id"], wait=False))["state"] == "running"
 
 
-async def test_variations_are_several_of_the_same_in_one_answer(flowport: Harness) -> None:
-    """People ask for four of them."""
+async def test_variations_are_several_runs_in_one_answer(flowport: Harness) -> None:
+    """`variations` runs equal inputs several times, because people ask for four of them."""
     result = await flowport.call("run_app", app=TOOL, arguments={"prompt": "a lake"}, variations=4)
     facts = result.structured_content
     assert isinstance(facts, dict)
@@ -116,7 +116,7 @@ async def test_variations_are_several_of_the_same_in_one_answer(flowport: Harnes
 
 
 async def test_one_failed_row_does_not_stop_the_others(flowport: Harness) -> None:
-    """What failed is told with its reason, first of all."""
+    """Failed rows are listed first, with their reason, and the other rows succeed."""
     await flowport.sandbox.switch("next_run", status="failed", error_message="The lamp is broken")
     facts = await flowport.ask("run_batch", app=TOOL, rows=build_rows(4))
     assert (facts["state"], facts["failed"], facts["succeeded"]) == ("partial", 1, 3)
@@ -124,13 +124,13 @@ async def test_one_failed_row_does_not_stop_the_others(flowport: Harness) -> Non
     assert "The lamp is broken" in failed["problem"]
 
 
-async def test_rows_follow_each_other_so_many_at_a_time(flowport: Harness) -> None:
+async def test_a_limited_number_of_rows_is_live(flowport: Harness) -> None:
     """Each live row needs polls, and the account has other runs as well."""
     most = 0
     store = flowport.assembly.workspace.store
 
-    async def watch(batch_id: str) -> None:
-        """Count what is live, all the time."""
+    async def observe(batch_id: str) -> None:
+        """Count the live rows continuously."""
         nonlocal most
         while not (batch_progress := await store.get_batch_progress(batch_id)).is_over:
             most = max(most, batch_progress.live)
@@ -138,13 +138,13 @@ async def test_rows_follow_each_other_so_many_at_a_time(flowport: Harness) -> No
     batch = await flowport.ask(
         "run_batch", app=FAILING, rows=[{"note": str(n)} for n in range(LIVE_ROWS_UNLIMITED + 50)], wait=False
     )
-    await watch(batch["run_id"])
+    await observe(batch["run_id"])
     facts = await flowport.ask("get_run", run_id=batch["run_id"])
     assert (facts["failed"], most <= LIVE_ROWS_UNLIMITED) == (LIVE_ROWS_UNLIMITED + 50, True)
 
 
-async def test_a_doubt_about_a_row_is_a_doubt_about_the_batch(flowport: Harness) -> None:
-    """A run of unknown fate may have been paid for; nobody pays for it again without having been told."""
+async def test_an_uncertain_row_makes_the_batch_uncertain(flowport: Harness) -> None:
+    """An unknown row may have been paid for, so an equal batch is refused until the user decides."""
     await flowport.sandbox.switch("faults", operation="run", fault="drop")
     unknown = await flowport.ask(TOOL, prompt="lake 2")
     assert unknown["state"] == "unknown"
@@ -156,8 +156,8 @@ async def test_a_doubt_about_a_row_is_a_doubt_about_the_batch(flowport: Harness)
     assert (taken["succeeded"], await flowport.count("run")) == (3, 4)
 
 
-async def test_a_row_of_unknown_fate_is_told_and_never_sent_again(flowport: Harness) -> None:
-    """The rule of runs holds for each row."""
+async def test_a_row_of_unknown_state_is_reported_and_never_sent_again(flowport: Harness) -> None:
+    """The rule for single runs holds for each row."""
     await flowport.sandbox.switch("faults", operation="run", fault="drop")
     facts = await flowport.ask("run_batch", app=TOOL, rows=build_rows(3))
     assert (facts["state"], facts["of_unknown_fate"], facts["credits"]) == ("partial", 1, 6)

@@ -1,4 +1,4 @@
-"""What ends a batch before its last row: failures, a person, a caller that leaves, a key that is gone; both eras."""
+"""What ends a batch before its last row: failures, a user, a disconnected caller, a removed key; both protocol eras."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from flowport.runs.batch.service import TRIAL_ROWS
 from flowport.runs.steps import LIVE_ROWS_UNLIMITED
 from flowport.runs.waiting import KEY_GONE
 from tests.fakes.client import Client as SandboxClient
-from tests.interaction.batches.asking import FAILING, TOOL, build_rows, wait_until_started
+from tests.interaction.batches.requests import FAILING, TOOL, build_rows, wait_until_started
 from tests.store.contract.test_batches import BATCH, build_batch
 from tests.store.samples import build_run
 from tests.support.harness import Harness, Mode, open_harness
@@ -20,16 +20,16 @@ from tests.support.scripted import wait_until
 
 
 @pytest.mark.parametrize("count", [40, 200])
-async def test_so_many_failures_stop_what_has_not_begun(flowport: Harness, count: int) -> None:
+async def test_the_failure_limit_stops_pending_rows(flowport: Harness, count: int) -> None:
     """A table with a mistake in every row must not be paid for to its end, however short it is."""
     rows = [{"note": str(n)} for n in range(count)]
     result = await flowport.call("run_batch", app=FAILING, rows=rows, stop_after_failures=3)
     facts = result.structured_content
     assert isinstance(facts, dict)
     assert (bool(result.is_error), facts["state"]) == (True, "failed")
-    # Of those that had begun some were not sent yet.
+    # Of the rows that had begun, some were not sent yet.
     assert facts["failed"] + facts["not_started"] == count
-    # Two have failed, and so many are live, when the third fails.
+    # Two have failed, and a full set is live, when the third fails.
     assert 3 <= facts["failed"] <= 2 + TRIAL_ROWS
     assert facts["credits"] == await flowport.count("run") == facts["failed"]
     assert "failed, so the rest was not started" in facts["stopped"]
@@ -37,10 +37,10 @@ async def test_so_many_failures_stop_what_has_not_begun(flowport: Harness, count
     assert (balance["reserved_credits"], balance["spent_credits_24_hours"]) == (0, facts["failed"])
 
 
-async def test_cancelling_starts_no_more_and_says_what_goes_on(
+async def test_cancelling_starts_no_more_rows_and_says_which_continue(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode
 ) -> None:
-    """What the provider has is paid for."""
+    """Rows at the provider are paid for and continue."""
     for _ in range(LIVE_ROWS_UNLIMITED):
         await sandbox.switch("next_run", hold=True)
     async with open_harness(sandbox, tmp_path / "person", mode=mode) as flowport:
@@ -61,21 +61,21 @@ async def test_cancelling_starts_no_more_and_says_what_goes_on(
     assert balance["reserved_credits"] == 2 * LIVE_ROWS_UNLIMITED
 
 
-async def test_cancelling_what_was_started_as_a_whole_cancels_nothing_and_an_equal_call_joins(
+async def test_cancelling_a_fully_started_batch_changes_nothing_and_an_equal_call_joins(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode
 ) -> None:
-    """All of it is paid for and goes on, so whoever asks for the same gets it instead of paying again."""
+    """All rows are paid for and continue, so an equal call gets them instead of paying again."""
     for _ in range(6):
         await sandbox.switch("next_run", hold=True)
     async with open_harness(sandbox, tmp_path / "person", mode=mode, wait_seconds=0.0) as flowport:
         batch = await flowport.ask("run_batch", app=TOOL, rows=build_rows(6))
         await wait_until_started(flowport, 6)
         await wait_until_live(flowport, batch["run_id"])
-        told = [await flowport.ask("cancel_run", run_id=batch["run_id"]) for _ in range(2)]
+        answers = [await flowport.ask("cancel_run", run_id=batch["run_id"]) for _ in range(2)]
         again = await flowport.ask("run_batch", app=TOOL, rows=build_rows(6))
         assert await flowport.count("run") == 6
     assert again["run_id"] == batch["run_id"]
-    for one in told:
+    for one in answers:
         assert (one["outcome"], one["state"]) == ("cannot", "running")
         assert one["summary"] == (
             "Nothing was cancelled. All 6 runs were started already and go on: they are charged, and get_run fetches their "
@@ -83,10 +83,10 @@ async def test_cancelling_what_was_started_as_a_whole_cancels_nothing_and_an_equ
         )
 
 
-async def test_cancelling_after_the_first_rows_ended_says_what_is_over_and_what_goes_on(
+async def test_cancelling_after_some_rows_ended_says_which_continue(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode
 ) -> None:
-    """What has ended does not go on."""
+    """Rows that have ended are not reported as continuing."""
     for _ in range(3):
         await sandbox.switch("next_run", hold=True)
     async with open_harness(sandbox, tmp_path / "person", mode=mode, wait_seconds=0.0) as flowport:
@@ -98,16 +98,16 @@ async def test_cancelling_after_the_first_rows_ended_says_what_is_over_and_what_
         with anyio.fail_after(60):
             while len(await flowport.assembly.workspace.store.get_live_rows(batch["run_id"])) > 2:
                 await anyio.lowlevel.checkpoint()
-        told = await flowport.ask("cancel_run", run_id=batch["run_id"])
-    assert told["outcome"] == "cannot"
-    assert told["summary"] == (
+        answer = await flowport.ask("cancel_run", run_id=batch["run_id"])
+    assert answer["outcome"] == "cannot"
+    assert answer["summary"] == (
         "Nothing was cancelled. All 3 runs were started already; 2 go on: they are charged, and get_run fetches their "
         "results."
     )
 
 
 async def wait_until_live(flowport: Harness, batch_id: str) -> None:
-    """Wait until the provider has acknowledged all rows that are live."""
+    """Wait until the provider has acknowledged all live rows."""
     with anyio.fail_after(60):
         while {run.state.value for run in await flowport.assembly.workspace.store.get_live_rows(batch_id)} - {
             "running"
@@ -115,10 +115,8 @@ async def wait_until_live(flowport: Harness, batch_id: str) -> None:
             await anyio.lowlevel.checkpoint()
 
 
-async def test_a_batch_that_has_not_begun_can_be_cancelled_for_nothing(
-    sandbox: SandboxClient, tmp_path: Path, mode: Mode
-) -> None:
-    """Rows that wait for the request budget were not sent either."""
+async def test_an_unstarted_batch_is_cancelled_at_no_cost(sandbox: SandboxClient, tmp_path: Path, mode: Mode) -> None:
+    """Rows that wait for the rate limit were not sent either."""
     async with open_harness(sandbox, tmp_path / "person", mode=mode, requests_per_minute=6, max_tools=4) as flowport:
         await flowport.client.list_tools()
         batch = await flowport.ask("run_batch", app=TOOL, rows=build_rows(70), wait=False)
@@ -134,8 +132,8 @@ async def test_a_batch_that_has_not_begun_can_be_cancelled_for_nothing(
     assert again["summary"].startswith('The batch is over already. 70 runs of "Text to Picture": 70 not started (')
 
 
-async def test_what_was_not_started_is_told_again_to_who_cancels_again(flowport: Harness) -> None:
-    """Whether a row had become a run by then makes no difference to a person: nothing was sent for it."""
+async def test_a_second_cancellation_reports_the_unstarted_rows_again(flowport: Harness) -> None:
+    """Whether a row had become a run by then makes no difference to the user: nothing was sent for it."""
     gone: dict[str, Any] = {"account_id": "magnific:elsewhere:old", "owner": "local"}
     await flowport.assembly.workspace.store.accept_batch(build_batch(rows=5, **gone))
     begun = [
@@ -143,10 +141,10 @@ async def test_what_was_not_started_is_told_again_to_who_cancels_again(flowport:
         (2, build_run("run_2", batch_id=BATCH)),
     ]
     await flowport.assembly.workspace.store.accept_rows(BATCH, [(n, replace(run, **gone)) for n, run in begun])
-    told = [(await flowport.ask("cancel_run", run_id=BATCH))["summary"] for _ in range(2)]
+    answers = [(await flowport.ask("cancel_run", run_id=BATCH))["summary"] for _ in range(2)]
     facts = await flowport.ask("get_run", run_id=BATCH, wait=False)
-    assert told[0] == told[1]
-    assert told[0] == (
+    assert answers[0] == answers[1]
+    assert answers[0] == (
         "4 of 5 runs were not started and cost nothing; 1 that were started go on and are charged, and get_run fetches "
         "their results."
     )
@@ -154,22 +152,22 @@ async def test_what_was_not_started_is_told_again_to_who_cancels_again(flowport:
     assert [row["state"] for row in facts["table"]] == ["running", "not started"]
 
 
-async def test_a_batch_whose_caller_leaves_goes_on_unless_that_is_not_wanted(
+async def test_a_disconnected_caller_stops_a_batch_only_if_configured(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode
 ) -> None:
-    """It is paid for row by row, so what has not begun can be saved."""
+    """A batch is paid row by row, so stopping it saves the rows that have not begun."""
     for _ in range(LIVE_ROWS_UNLIMITED):
         await sandbox.switch("next_run", hold=True)
     async with open_harness(sandbox, tmp_path / "person", mode=mode, should_stop_on_cancel=True) as flowport:
         with anyio.CancelScope() as scope:
 
-            async def watch(progress: float, total: float | None, message: str | None) -> None:
-                """Give up once rows are under way."""
+            async def observe(progress: float, total: float | None, message: str | None) -> None:
+                """Cancel once rows are live."""
                 if message and f"of {LIVE_ROWS_UNLIMITED + 16} done" in message:
                     scope.cancel()
 
             arguments = {"app": TOOL, "rows": build_rows(LIVE_ROWS_UNLIMITED + 16)}
-            await flowport.client.call_tool("run_batch", arguments, progress_callback=watch)
+            await flowport.client.call_tool("run_batch", arguments, progress_callback=observe)
         row = (await flowport.ask("list_runs"))["runs"][0]
         with anyio.fail_after(60):
             while not (facts := await flowport.ask("get_run", run_id=row["run_id"], wait=False)).get("not_started"):
@@ -177,10 +175,10 @@ async def test_a_batch_whose_caller_leaves_goes_on_unless_that_is_not_wanted(
     assert "The client that asked for the batch has gone" in facts["stopped"]
 
 
-async def test_a_batch_of_another_living_program_is_waited_for_and_stopped(
+async def test_a_batch_of_another_process_can_be_awaited_and_cancelled(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode
 ) -> None:
-    """It is asked for in the editor, while the desktop client carries it out."""
+    """The editor waits for a batch that the desktop client carries out, and cancels it."""
     for _ in range(LIVE_ROWS_UNLIMITED):
         await sandbox.switch("next_run", hold=True)
     async with (
@@ -198,7 +196,7 @@ async def test_a_batch_of_another_living_program_is_waited_for_and_stopped(
         found: list[dict[str, Any]] = []
 
         async def wait() -> None:
-            """Wait in the second program."""
+            """Wait in the second process."""
             found.append(await second.ask("get_run", run_id=batch_id))
 
         async with anyio.create_task_group() as tasks:
@@ -215,8 +213,8 @@ async def test_a_batch_of_another_living_program_is_waited_for_and_stopped(
     assert (found[0]["state"], found[0]["failed"], found[0]["not_started"]) == ("failed", LIVE_ROWS_UNLIMITED, 6)
 
 
-async def test_a_batch_whose_key_is_gone_can_be_read_and_cancelled(flowport: Harness) -> None:
-    """Nothing can be sent for it, so nothing is held back for ever either."""
+async def test_a_batch_of_a_removed_key_can_be_read_and_cancelled(flowport: Harness) -> None:
+    """Nothing can be sent for it, so cancelling frees its reservation."""
     old = build_batch("batch_old", account_id="magnific:elsewhere:old", owner="local")
     await flowport.assembly.workspace.store.accept_batch(old)
     facts = await flowport.ask("get_run", run_id="batch_old", wait=False)

@@ -1,4 +1,4 @@
-"""Tables that go in, as rows or as a file, and the table that comes out; both eras."""
+"""Tables as input, as rows or as a file, and the table of results; both protocol eras."""
 
 import base64
 import csv
@@ -15,18 +15,18 @@ from flowport.actions.views.view import format_facts
 from flowport.runs.submit import RunRequest
 from tests.fakes.client import Client as SandboxClient
 from tests.fakes.client import build_photo
-from tests.interaction.batches.asking import FAILING, TOOL, build_rows, read
+from tests.interaction.batches.requests import FAILING, TOOL, build_rows, read
 from tests.support.harness import Harness, Mode, open_harness
 
 
 def read_lines(facts: dict[str, Any]) -> list[dict[str, str]]:
-    """Read the table that was saved."""
+    """Read the saved table."""
     with Path(facts["csv"]).open(encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file))
 
 
-async def test_a_table_goes_in_and_a_table_comes_out(flowport: Harness) -> None:
-    """One call, every result with its link and its file, and the same as a file for a spreadsheet."""
+async def test_a_table_of_rows_returns_a_table_of_results(flowport: Harness) -> None:
+    """One call returns every result with its link and its file, and the same as a file for a spreadsheet."""
     result = await flowport.call("run_batch", app=TOOL, rows=build_rows(5), arguments={"shape": "wide"})
     facts = result.structured_content
     assert isinstance(facts, dict)
@@ -52,8 +52,8 @@ async def test_a_table_goes_in_and_a_table_comes_out(flowport: Harness) -> None:
     assert flowport.progress[-1][1].endswith("credits so far")
 
 
-async def test_what_a_row_leaves_empty_all_rows_share(flowport: Harness) -> None:
-    """Models write null for it, as people leave a cell empty; and it is the same when the row is started."""
+async def test_empty_cells_take_the_shared_value(flowport: Harness) -> None:
+    """Null and an empty cell mean the shared value, at the check and at the start."""
     rows = [{"prompt": "x", "shape": None}, {"prompt": None}]
     facts = await flowport.ask("run_batch", app=TOOL, rows=rows, arguments={"prompt": "lake", "shape": "wide"})
     assert facts.get("succeeded") == 2, facts
@@ -61,7 +61,7 @@ async def test_what_a_row_leaves_empty_all_rows_share(flowport: Harness) -> None
 
 
 async def test_a_table_is_read_from_a_file(flowport: Harness, tmp_path: Path) -> None:
-    """As spreadsheets write it: with a mark, semicolons, labels for names, and cells that are left empty."""
+    """As spreadsheets write it: with a byte order mark, semicolons, labels for names, and empty cells."""
     folder = tmp_path / "person"
     build_photo().save(folder / "cup.png")
     lines = [
@@ -80,8 +80,8 @@ async def test_a_table_is_read_from_a_file(flowport: Harness, tmp_path: Path) ->
     assert [line["title"] for line in read_lines(facts)] == ['Good; "morning"', "'=1+1"]
 
 
-async def test_pictures_may_be_named_from_the_tables_folder(flowport: Harness, tmp_path: Path) -> None:
-    """As people write them beside each other (fizyr/keras-retinanet#117); under the roots as ever, and in `rows` not."""
+async def test_paths_may_be_relative_to_the_folder_of_the_table(flowport: Harness, tmp_path: Path) -> None:
+    """People write such paths (fizyr/keras-retinanet#117); file roots still apply, and `rows` has no folder."""
     folder = tmp_path / "person"
     (folder / "in").mkdir()
     for name in ("cup.png", "in/tea pot.png"):
@@ -101,8 +101,8 @@ async def test_pictures_may_be_named_from_the_tables_folder(flowport: Harness, t
 
 
 @pytest.mark.parametrize("text", ["prompt,shape", "prompt,shape\\nx,wide", '[{"prompt": "x"}]', "prompt;shape"])
-async def test_a_tables_text_on_one_line_is_called_so(flowport: Harness, text: str) -> None:
-    """A path is wanted, or rows."""
+async def test_table_text_on_one_line_is_refused_as_such(flowport: Harness, text: str) -> None:
+    """The refusal asks for a path or for rows."""
     refused = await flowport.ask("run_batch", app=TOOL, csv=text)
     assert (
         "csv is the text of a table or of rows in one line. Give the path of a .csv file, or rows."
@@ -110,14 +110,14 @@ async def test_a_tables_text_on_one_line_is_called_so(flowport: Harness, text: s
     )
 
 
-async def test_a_tables_text_between_the_fences_of_a_chat_is_read(flowport: Harness) -> None:
-    """So a model shows it."""
+async def test_table_text_in_a_code_fence_is_read(flowport: Harness) -> None:
+    """Models show tables in code fences."""
     facts = await flowport.ask("run_batch", app=TOOL, csv="```csv\nprompt,shape\na lake,wide\n```")
     assert facts.get("succeeded") == 1, facts
 
 
-async def test_a_batchs_own_table_makes_the_same_rows_again(flowport: Harness) -> None:
-    """And a table may be given as its text."""
+async def test_the_saved_table_of_a_batch_makes_the_same_rows_again(flowport: Harness) -> None:
+    """The saved table is valid input, as a file and as text."""
     facts = await flowport.ask("run_batch", app=TOOL, rows=build_rows(2))
     again = await flowport.ask("run_batch", app=TOOL, csv=facts["csv"], new_run=True)
     assert (again.get("state"), [row["state"] for row in again["table"]]) == ("succeeded", ["succeeded"] * 2), again
@@ -148,10 +148,10 @@ async def test_a_batchs_own_table_makes_the_same_rows_again(flowport: Harness) -
         ("rows.csv", "PK\x03\x04 workbook", "csv names a workbook and no table of text."),
     ],
 )
-async def test_a_table_that_does_not_fit_is_refused(
+async def test_an_invalid_table_is_refused(
     sandbox: SandboxClient, tmp_path: Path, name: str, content: str, words: str
 ) -> None:
-    """With the line of the file, where a line is to blame."""
+    """The refusal names the line of the file at fault, where there is one."""
     async with open_harness(sandbox, tmp_path / "person") as flowport:
         path = tmp_path / "person" / name
         path.write_text(content, encoding="utf-8")
@@ -163,17 +163,17 @@ async def test_a_table_that_does_not_fit_is_refused(
 
 @pytest.mark.parametrize("place", ["/etc/passwd.csv", "rows.csv", "{folder}/none.csv", "https://example.com/rows.csv"])
 async def test_only_files_in_the_allowed_folders_are_read(sandbox: SandboxClient, tmp_path: Path, place: str) -> None:
-    """A table is read under the rules for pictures."""
+    """The rules for the paths of pictures apply to tables."""
     async with open_harness(sandbox, tmp_path / "person") as flowport:
         facts = await flowport.ask("run_batch", app=TOOL, csv=place.format(folder=tmp_path / "person"))
     assert facts["error"] == "ArgumentsInvalid"
     assert facts["message"].startswith("Nothing was started. csv ")
-    # What is advised for pictures is no help here.
+    # The advice for pictures does not apply to tables.
     assert "URL" not in facts["message"]
 
 
-async def test_a_table_of_results_goes_into_the_next_app(flowport: Harness) -> None:
-    """And "last" is what it was when the batch was asked for, however long its rows wait."""
+async def test_a_table_of_results_is_valid_input_of_the_next_app(flowport: Harness) -> None:
+    """`last` is resolved when the batch is accepted, however long its rows wait."""
     made = await flowport.ask("run_batch", app=TOOL, rows=build_rows(2))
     rows = [{"photo": f"run:{row['run_id']}#1"} for row in made["table"]]
     rows.append({"photo": "last"})
@@ -187,7 +187,7 @@ async def test_a_table_of_results_goes_into_the_next_app(flowport: Harness) -> N
 async def test_a_row_whose_file_has_changed_meanwhile_is_not_sent(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Something else would be paid for; the other rows go on."""
+    """A changed file is not sent, because it is not what was confirmed; the other rows continue."""
     async with open_harness(
         sandbox, tmp_path / "person", mode=mode, requests_per_minute=0, wait_seconds=20.0
     ) as flowport:
@@ -198,7 +198,7 @@ async def test_a_row_whose_file_has_changed_meanwhile_is_not_sent(
         accept = workspace.store.accept_rows
 
         async def change(batch_id: str, runs: Any) -> Any:
-            """Exchange the picture between the check and the start."""
+            """Replace the picture between the check and the start."""
             accepted = await accept(batch_id, runs)
             build_photo().rotate(90, expand=True).save(path)
             return accepted
@@ -211,26 +211,26 @@ async def test_a_row_whose_file_has_changed_meanwhile_is_not_sent(
 
 
 class Proxy:
-    """A part of Flowport, one of whose operations a test has taken over."""
+    """A part of Flowport with one operation replaced by a test."""
 
     def __init__(self, real: Any, **changed: Any) -> None:
         self._real, self._changed = real, changed
 
     def __getattr__(self, name: str) -> Any:
-        """Return what was put in the place of the real one, else that."""
+        """Return the replacement if there is one, else the real operation."""
         return self._changed.get(name) or getattr(self._real, name)
 
 
-async def test_nothing_is_saved_where_nothing_is_to_be(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """The table is beside the outputs, or nowhere."""
+async def test_no_table_is_saved_where_saving_is_off(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """The table is saved beside the outputs, or not at all."""
     async with open_harness(sandbox, tmp_path / "person", should_save_outputs=False) as flowport:
         facts = await flowport.ask("run_batch", app=TOOL, rows=build_rows(2))
         assert not flowport.outputs.exists()
     assert (facts["succeeded"], "csv" in facts) == (2, False)
 
 
-async def test_a_table_that_cannot_be_saved_is_told(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """The results are there all the same."""
+async def test_a_table_that_cannot_be_saved_is_reported(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """The results are returned without the table."""
     folder = tmp_path / "person"
     folder.mkdir()
     (folder / "outputs").write_text("in the way")
@@ -239,7 +239,7 @@ async def test_a_table_that_cannot_be_saved_is_told(sandbox: SandboxClient, tmp_
     assert facts["csv_problem"] in {"Not a directory", "File exists"}
 
 
-async def test_a_file_that_all_rows_share_is_looked_at_once_before_anything_is_accepted(flowport: Harness) -> None:
+async def test_a_shared_file_is_decoded_once_before_acceptance(flowport: Harness) -> None:
     """Two hundred prompts for one photograph must not decode it two hundred times."""
     path = flowport.outputs.parent / "cup.png"
     build_photo().save(path)
@@ -278,11 +278,11 @@ ODD_TEXTS = (
     "nul \0 inside",
     "\u200bzero\u00a0width\u2028",
 )
-"""Prompts that a table for reading would cut, clean or rewrite."""
+"""Prompts that a table for display would truncate, clean or rewrite."""
 
 
 async def get_given(flowport: Harness, facts: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return what the store says each row of a batch was given."""
+    """Return the stored inputs of each row of a batch."""
     kept = await flowport.assembly.workspace.store.get_batch_arguments(facts["run_id"])
     return [{**json.loads(kept.shared_json), **json.loads(one)} for _, one in sorted(kept.own_json.items())]
 
@@ -295,8 +295,8 @@ def save_as_spreadsheet(path: str, columns: Callable[[list[str]], list[str]]) ->
     return [names, *([row.get(name, "") for name in names] for row in rows)]
 
 
-async def test_a_saved_table_holds_what_its_rows_said_in_full(flowport: Harness) -> None:
-    """Given back it sends exactly the same, and not what was shortened or cleaned for reading."""
+async def test_a_saved_table_holds_its_inputs_in_full(flowport: Harness) -> None:
+    """Given back, the table sends exactly the same inputs, not shortened or cleaned ones."""
     rows = [{"prompt": text} for text in ODD_TEXTS]
     facts = await flowport.ask("run_batch", app=TOOL, rows=rows, arguments={"shape": "wide"})
     assert facts.get("runs") == len(rows), facts
@@ -334,8 +334,8 @@ async def test_a_saved_table_may_pass_through_a_spreadsheet(flowport: Harness, d
     assert [one["prompt"] for one in await get_given(flowport, again)] == [*texts[1:], "a lake; and = a hill"]
 
 
-async def test_files_and_addresses_of_a_saved_table_are_as_they_were_given(flowport: Harness, tmp_path: Path) -> None:
-    """A picture inside the call among them: the beginning of its data would name nothing."""
+async def test_files_and_addresses_in_a_saved_table_are_as_given(flowport: Harness, tmp_path: Path) -> None:
+    """Paths, URLs and inline pictures are given back unchanged; the beginning of a data URI would name nothing."""
     path = tmp_path / "person" / "the cup.png"
     build_photo().save(path)
     data = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
@@ -353,8 +353,8 @@ async def test_files_and_addresses_of_a_saved_table_are_as_they_were_given(flowp
     assert [json.loads(one) for one in given[5:]] == photos[5:]
 
 
-async def test_a_cell_that_a_spreadsheet_cut_is_refused(flowport: Harness) -> None:
-    """A spreadsheet keeps 32,767 characters of a cell and says nothing of the rest."""
+async def test_a_cell_truncated_by_a_spreadsheet_is_refused(flowport: Harness) -> None:
+    """A spreadsheet silently keeps only 32,767 characters of a cell."""
     facts = await flowport.ask("run_batch", app=TOOL, rows=[{"prompt": "lake " * 8_000}])
     path = Path(facts["csv"])
     path.write_text(path.read_text(encoding="utf-8-sig").replace("lake " * 8_000, ("lake " * 8_000)[:32_767]))
@@ -362,8 +362,8 @@ async def test_a_cell_that_a_spreadsheet_cut_is_refused(flowport: Harness) -> No
     assert "has a prompt on line 2 that was cut" in refused["message"]
 
 
-async def test_a_table_too_large_to_be_given_back_is_refused_as_such(flowport: Harness) -> None:
-    """What all rows share stands in each line, so that a long prompt counts so many times."""
+async def test_a_table_too_large_to_give_back_is_refused_as_such(flowport: Harness) -> None:
+    """Shared values are repeated in each line, so a long shared prompt counts once per row."""
     shared = {"prompt": "lake " * 20_000}
     facts = await flowport.ask("run_batch", app=TOOL, rows=[{"shape": "wide"}] * 60, arguments=shared)
     assert facts.get("runs") == 60, facts
@@ -372,8 +372,8 @@ async def test_a_table_too_large_to_be_given_back_is_refused_as_such(flowport: H
     assert "csv holds more than 5 MB, variations counted" in refused["message"]
 
 
-async def test_a_table_whose_name_only_looks_the_same_is_taken_with_a_note(flowport: Harness, tmp_path: Path) -> None:
-    """As a picture is: a model writes a plain space for another (modelcontextprotocol/servers#1597)."""
+async def test_a_table_path_that_only_looks_the_same_is_accepted_with_a_note(flowport: Harness, tmp_path: Path) -> None:
+    """As for pictures: a model writes a plain space for another one (modelcontextprotocol/servers#1597)."""
     folder = tmp_path / "person"
     (folder / "Anna\u2019s cups 4.42\u202fPM.csv").write_text("prompt\na lake\n")
     asked = f"{folder}/Anna's cups 4.42 PM.csv"

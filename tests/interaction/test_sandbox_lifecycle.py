@@ -1,4 +1,4 @@
-"""The built-in sandbox behind a whole Flowport: what is known of it, and what it forgets, over several starts."""
+"""The built-in sandbox behind a whole Flowport over several starts: what it keeps and what it forgets."""
 
 import socket
 import sqlite3
@@ -27,16 +27,16 @@ LIST = ApiRequest(Operation.REQUEST_UPLOAD, "GET", "/v1/ai/uploads")
 
 
 class Session:
-    """One start of Flowport without a key, and a client of it."""
+    """One start of Flowport without a key, and its client."""
 
     def __init__(self, client: Client, assembly: Assembly) -> None:
-        """Keep both."""
+        """Store both."""
         self.client = client
         self.assembly = assembly
         self.account = assembly.workspace.catalogs[0].account
 
     async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        """Call a tool and return the facts of its answer."""
+        """Call a tool and return its structured answer."""
         facts = (await self.client.call_tool(tool, arguments)).structured_content
         assert isinstance(facts, dict)
         return facts
@@ -54,8 +54,8 @@ async def open_session(folder: Path, **changes: Any) -> AsyncIterator[Session]:
             yield Session(client, assembly)
 
 
-async def test_links_of_a_port_that_is_taken_lead_to_the_same_files(tmp_path: Path) -> None:
-    """Another program has the port the next day: old links still name results, and what was not saved is read."""
+async def test_links_with_a_former_port_lead_to_the_same_files(tmp_path: Path) -> None:
+    """Another program uses the port the next day: old links still name results, and unsaved outputs are read."""
     folder = tmp_path / "f"
     async with open_session(folder, should_save_outputs=False) as first:
         made = await first.call("sandbox_text_to_picture", prompt="a lake")
@@ -75,8 +75,8 @@ async def test_links_of_a_port_that_is_taken_lead_to_the_same_files(tmp_path: Pa
     assert "is a web address" in foreign["message"]
 
 
-async def test_results_that_the_sandbox_has_forgotten_are_brought_from_their_files(tmp_path: Path) -> None:
-    """It keeps a week; results that were not delivered are not forgotten."""
+async def test_results_that_the_sandbox_forgot_are_read_from_their_files(tmp_path: Path) -> None:
+    """The sandbox keeps runs for a week; undelivered results are kept by Flowport."""
     folder = tmp_path / "f"
     async with open_session(folder) as first:
         old = await first.call("sandbox_text_to_picture", prompt="a lake")
@@ -92,7 +92,7 @@ async def test_results_that_the_sandbox_has_forgotten_are_brought_from_their_fil
 
 
 def make_old(database: Path) -> None:
-    """Let everything in a sandbox have happened a month ago."""
+    """Age everything in a sandbox by a month."""
     with sqlite3.connect(database) as connection:
         connection.execute(f"UPDATE runs SET completed_at = completed_at - {MONTH_SECONDS}")
         connection.execute(f"UPDATE files SET created_at = created_at - {MONTH_SECONDS}")
@@ -100,7 +100,7 @@ def make_old(database: Path) -> None:
 
 
 def count_files(database: Path) -> int:
-    """Return how many files a sandbox has."""
+    """Return the number of files that a sandbox has."""
     with sqlite3.connect(database) as connection:
         count = connection.execute("SELECT count(*) FROM files").fetchone()[0]
     connection.close()
@@ -108,7 +108,7 @@ def count_files(database: Path) -> int:
 
 
 class CountingClock(SystemClock):
-    """Does not wait, notes how long it should have, and ends the endless work after some times."""
+    """Returns at once from `sleep`, records the durations, and ends the endless loop after some calls."""
 
     def __init__(self, times: int) -> None:
         """Begin the count."""
@@ -118,15 +118,15 @@ class CountingClock(SystemClock):
         self._times = times
 
     async def sleep(self, seconds: float) -> None:
-        """Note a pause."""
+        """Record a pause."""
         self.pauses.append(seconds)
         if len(self.pauses) > self._times:
             self.scope.cancel()
         await anyio.lowlevel.checkpoint()
 
 
-async def test_the_sandbox_is_tidied_soon_after_a_start_and_then_now_and_then(tmp_path: Path) -> None:
-    """Programs often live for minutes; a record that cannot be read ends nothing."""
+async def test_the_sandbox_is_cleaned_after_a_start_and_at_intervals(tmp_path: Path) -> None:
+    """Cleaning begins soon, because processes may live for minutes; an unreadable store stops nothing."""
     folder, clock = tmp_path / "f", CountingClock(3)
     async with open_session(folder) as first:
         await first.call("sandbox_text_to_picture", prompt="a lake")
@@ -143,7 +143,7 @@ async def test_the_sandbox_is_tidied_soon_after_a_start_and_then_now_and_then(tm
 
 
 async def test_an_upload_that_the_sandbox_lost_is_made_again(tmp_path: Path) -> None:
-    """The record of uploads is Flowport's, and the sandbox's state may be gone."""
+    """An upload that the sandbox lost is repeated: Flowport records uploads, and the sandbox's state may be gone."""
     folder = tmp_path / "f"
     folder.mkdir()
     (folder / "me.png").write_bytes(write(build_photo()))
@@ -160,6 +160,6 @@ async def test_an_upload_that_the_sandbox_lost_is_made_again(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("value", ["https://x/y.png", "me.png", "", "http://127.0.0.1:5/x"])
 async def test_only_links_of_former_ports_are_changed(tmp_path: Path, value: str) -> None:
-    """Everything else is what somebody wrote."""
+    """All other text is user data."""
     async with open_session(tmp_path / "f") as session:
         assert await session.account.localize(value) == value

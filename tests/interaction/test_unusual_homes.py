@@ -1,4 +1,4 @@
-"""Homes on file systems that have no rights or no locks, and homes that are none at all: real processes on them."""
+"""Real processes on homes whose file system has no permissions or no locks, and on homes that cannot be used."""
 
 import errno
 import os
@@ -28,11 +28,11 @@ def list_apps(child: Child) -> list[str]:
 
 
 def read_log(folder: Path) -> list[str]:
-    """Return what came on standard error, by line."""
+    """Return the lines of standard error."""
     return (folder / "stderr.txt").read_text().splitlines()
 
 
-def test_a_record_on_a_disk_without_rights_is_used_with_one_warning(tmp_path: Path) -> None:
+def test_a_store_on_a_disk_without_permissions_is_used_with_one_warning(tmp_path: Path) -> None:
     """Windows disks and shares show mode 0777 and refuse to change it (microsoft/WSL#41519)."""
     folder = tmp_path / "f"
     with open_child(folder, environment=QUICK) as child:
@@ -60,7 +60,7 @@ def test_a_record_on_a_disk_without_rights_is_used_with_one_warning(tmp_path: Pa
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM])
 def test_a_home_without_locks_lists_apps_and_starts_nothing(tmp_path: Path, number: int) -> None:
-    """Some network shares have none; then nothing could tell two programs apart (caracal-pipeline/caracal#1239)."""
+    """Some network shares have no locks, so processes could not be distinguished (caracal-pipeline/caracal#1239)."""
     folder = tmp_path / "f"
     with open_child(folder, environment={**QUICK, **fail(folder / "home", flock=number)}) as child:
         child.greet()
@@ -100,8 +100,8 @@ def _lie_below_a_file(home: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [_make_file, _make_loop, _fill_processes, _lie_below_a_file])
-def test_a_home_that_is_none_lists_apps_and_refuses_starts_with_its_name(tmp_path: Path, make: Any) -> None:
-    """What is wrong is in the answers; on standard error it is one line."""
+def test_an_unusable_home_lists_apps_and_refuses_starts_with_its_name(tmp_path: Path, make: Any) -> None:
+    """The fault is named in the answers; on standard error it is one line."""
     folder = tmp_path / "f"
     folder.mkdir()
     make(folder / "home")
@@ -129,7 +129,7 @@ def _make_folder(store: Path) -> None:
 
 
 def _make_text(store: Path) -> None:
-    store.write_text("this is no database" * 100)
+    store.write_text("this is not a database" * 100)
 
 
 def _fill_disk(store: Path) -> None:
@@ -137,8 +137,8 @@ def _fill_disk(store: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [_make_folder, _make_text, _fill_disk])
-def test_a_record_that_cannot_be_used_is_one_line_and_refuses_starts_with_its_cause(tmp_path: Path, make: Any) -> None:
-    """The home itself is in order, so only what keeps names and runs is missing."""
+def test_an_unusable_store_is_one_log_line_and_refuses_starts_with_its_cause(tmp_path: Path, make: Any) -> None:
+    """The home itself is in order; only the file that keeps names and runs is missing."""
     folder = tmp_path / "f"
     (folder / "home").mkdir(parents=True)
     make(folder / "home" / "store.sqlite3")
@@ -153,7 +153,7 @@ def test_a_record_that_cannot_be_used_is_one_line_and_refuses_starts_with_its_ca
     assert len(read_log(folder)) == 1
 
 
-def test_names_given_without_a_record_are_those_that_it_keeps_later(tmp_path: Path) -> None:
+def test_names_given_without_a_store_are_kept_later(tmp_path: Path) -> None:
     """A client that kept the names of the first list must not call another app with one of them."""
     folder = tmp_path / "f"
     folder.mkdir()
@@ -170,8 +170,8 @@ def test_names_given_without_a_record_are_those_that_it_keeps_later(tmp_path: Pa
     assert lists[0] == lists[1]
 
 
-def test_a_folder_that_takes_no_results_is_told_before_anything_is_paid_and_in_the_summary(tmp_path: Path) -> None:
-    """The person learns which folder and which setting from the first answer, which comes before the run is over."""
+def test_an_unusable_output_folder_is_reported_before_payment_and_in_the_summary(tmp_path: Path) -> None:
+    """The first answer, before the run is over, names the folder and its setting."""
     given = {"FLOWPORT_OUTPUT_DIR": "/proc/x", "FLOWPORT_PREVIEWS": "false", "FLOWPORT_WAIT_SECONDS": "0"}
     with open_child(tmp_path / "f", environment=given) as child:
         child.greet()
@@ -181,13 +181,13 @@ def test_a_folder_that_takes_no_results_is_told_before_anything_is_paid_and_in_t
             facts = child.call("get_run", run_id=facts["run_id"])
         while "not saved" not in facts["summary"]:
             facts = child.call("get_run", run_id=facts["run_id"])
-    told = "the folder for results, /proc/x (FLOWPORT_OUTPUT_DIR), cannot take it (No such file or directory)"
-    assert facts["notes"].startswith(f"Warning: {told}. Links to the results are all that will be left.")
-    assert facts["summary"].endswith(f"It was not saved: {told}.")
+    warning = "the folder for results, /proc/x (FLOWPORT_OUTPUT_DIR), cannot take it (No such file or directory)"
+    assert facts["notes"].startswith(f"Warning: {warning}. Links to the results are all that will be left.")
+    assert facts["summary"].endswith(f"It was not saved: {warning}.")
 
 
-def test_a_batch_tells_once_that_its_results_cannot_be_saved(tmp_path: Path) -> None:
-    """It may be two thousand runs."""
+def test_a_batch_warns_once_that_its_results_cannot_be_saved(tmp_path: Path) -> None:
+    """One warning for the batch, which may have two thousand runs."""
     given = {"FLOWPORT_OUTPUT_DIR": "/proc/x", "FLOWPORT_PREVIEWS": "false"}
     with open_child(tmp_path / "f", environment=given) as child:
         child.greet()
@@ -200,8 +200,8 @@ def test_a_batch_tells_once_that_its_results_cannot_be_saved(tmp_path: Path) -> 
     )
 
 
-def test_results_that_are_not_to_be_saved_need_no_folder(tmp_path: Path) -> None:
-    """There is nothing to warn of."""
+def test_unsaved_results_need_no_folder(tmp_path: Path) -> None:
+    """There is no warning where saving is off."""
     given = {**QUICK, "FLOWPORT_OUTPUT_DIR": "/proc/x"}
     with open_child(tmp_path / "f", environment=given) as child:
         child.greet()
@@ -209,7 +209,7 @@ def test_results_that_are_not_to_be_saved_need_no_folder(tmp_path: Path) -> None
         assert "Warning" not in child.call(TOOL, prompt="a lake").get("notes", "")
 
 
-def test_a_home_on_a_disk_that_lacks_most_is_used_again_and_again(tmp_path: Path) -> None:
+def test_a_home_on_a_limited_file_system_works_at_each_start(tmp_path: Path) -> None:
     """Its catalogue, the order of its tools and the sandbox's address are replaced at each start."""
     folder = tmp_path / "f"
     odd = fail(folder / "home", link=errno.EACCES, chmod=errno.EPERM, rename_over=errno.EACCES)
@@ -226,8 +226,8 @@ def test_a_home_on_a_disk_that_lacks_most_is_used_again_and_again(tmp_path: Path
     assert [path.name for path in (folder / "home/catalogue").iterdir() if path.name.startswith(".")] == []
 
 
-def test_results_are_saved_on_a_disk_that_lacks_most(tmp_path: Path) -> None:
-    """As on a phone's shared storage: no hard links, no rights, no syncs, no renames over a file."""
+def test_results_are_saved_on_a_limited_file_system(tmp_path: Path) -> None:
+    """As on a phone's shared storage: no hard links, no permissions, no syncs, no renames over a file."""
     folder = tmp_path / "f"
     odd = fail(folder / "outputs", link=errno.EACCES, chmod=errno.EPERM, fsync=errno.EINVAL, rename_over=errno.EACCES)
     with open_child(folder, environment={"FLOWPORT_PREVIEWS": "false", **odd}) as child:

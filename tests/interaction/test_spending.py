@@ -1,4 +1,4 @@
-"""What a person's limits do to calls, as a client sees it; both eras."""
+"""The user's spending limits, as a client sees them; both protocol eras."""
 
 from pathlib import Path
 from typing import Any
@@ -21,43 +21,43 @@ from tests.support.scripted import wait_until
 TOOL, TITLE, PRICE = "text_to_picture", "Text to Picture", 2
 PROMPT = {"prompt": "a lake"}
 CHEAP = "always_fails"
-"""An app of one credit, which is spent although it fails."""
+"""An app of one credit, which is spent although the run fails."""
 
 
 @pytest.fixture
 async def priceless(sandbox: SandboxClient) -> SandboxClient:
-    """Give a test a sandbox that tells no prices; some live lists have been seen so."""
+    """Give a test a sandbox that returns no prices; some live lists have none."""
     await sandbox.switch("dialect", tool_metadata=False)
     return sandbox
 
 
 class Person:
-    """Somebody who is asked."""
+    """A user who is asked."""
 
     def __init__(self, *actions: Any) -> None:
         self.questions: list[str] = []
         self._actions = list(actions)
 
     async def answer(self, context: ClientRequestContext, params: t.ElicitRequestParams) -> t.ElicitResult:
-        """Note the question and give the next answer."""
+        """Record the question and return the next answer."""
         self.questions.append(params.message)
         action = self._actions.pop(0)
         return t.ElicitResult(action=action, content={} if action == "accept" else None)
 
 
 async def count_all(flowport: Harness) -> tuple[int, int]:
-    """Return how many runs the provider has, and how many the store."""
+    """Return the number of runs at the provider and in the store."""
     history = await flowport.assembly.workspace.store.get_history(owner="local")
     return await flowport.count("run"), history.runs
 
 
 async def wait_for_end(flowport: Harness, run_id: str) -> None:
-    """Wait until this process is done with a run."""
+    """Wait until this process has finished a run."""
     await wait_until(lambda: flowport.assembly.workspace.runner.get_entry(run_id) is None)
 
 
-async def test_a_run_above_the_cap_of_one_is_refused(sandbox: SandboxClient, tmp_path: Path, mode: Mode) -> None:
-    """Nothing that the call says changes that, and what is within the cap goes on."""
+async def test_a_run_above_the_cap_per_run_is_refused(sandbox: SandboxClient, tmp_path: Path, mode: Mode) -> None:
+    """No argument of the call lifts the cap, and runs below it are started."""
     spending_limits = SpendingLimits(max_credits_per_run=1.0)
     async with open_harness(sandbox, tmp_path / "person", mode=mode, spending_limits=spending_limits) as flowport:
         refusals = [
@@ -70,8 +70,8 @@ async def test_a_run_above_the_cap_of_one_is_refused(sandbox: SandboxClient, tmp
     assert refusals[0]["message"].startswith('Nothing was started: "Text to Picture" costs 2 credits')
 
 
-async def test_the_day_has_an_end(sandbox: SandboxClient, tmp_path: Path, mode: Mode) -> None:
-    """What failed is spent too; a run that goes on is reserved; and joining it costs nothing, cap or no cap."""
+async def test_the_daily_cap_is_enforced(sandbox: SandboxClient, tmp_path: Path, mode: Mode) -> None:
+    """Failed runs count as spent and live ones as reserved; joining a run costs nothing, whatever the cap."""
     spending_limits = SpendingLimits(max_credits_per_day=3.0)
     async with open_harness(
         sandbox, tmp_path / "person", mode=mode, spending_limits=spending_limits, wait_seconds=0.0
@@ -95,15 +95,15 @@ async def test_the_day_has_an_end(sandbox: SandboxClient, tmp_path: Path, mode: 
 
 
 @pytest.mark.parametrize(("action", "runs"), [("accept", 1), ("decline", 0), ("cancel", 0)])
-async def test_the_person_decides_about_a_price_above_their_threshold(
+async def test_the_user_decides_about_a_price_above_the_threshold(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode, action: str, runs: int
 ) -> None:
-    """Nothing is written or sent before they answer."""
+    """Nothing is stored or sent before the user answers."""
     person = Person(action)
     counts: list[tuple[int, int]] = []
 
     async def ask(context: ClientRequestContext, params: t.ElicitRequestParams) -> t.ElicitResult:
-        """Look at what there is while the person thinks."""
+        """Record what exists while the user decides."""
         counts.append(await count_all(flowport))
         return await person.answer(context, params)
 
@@ -120,10 +120,8 @@ async def test_the_person_decides_about_a_price_above_their_threshold(
     assert answer.get("price_credits") == (PRICE if runs else None)
 
 
-async def test_a_client_that_cannot_ask_is_told_how_to_go_on(
-    sandbox: SandboxClient, tmp_path: Path, mode: Mode
-) -> None:
-    """The person can change the threshold; the model can't."""
+async def test_a_client_without_elicitation_gets_advice(sandbox: SandboxClient, tmp_path: Path, mode: Mode) -> None:
+    """The refusal names the setting: the user can change the threshold, the model can't."""
     spending_limits = SpendingLimits(confirm_above_credits=1.0)
     async with open_harness(sandbox, tmp_path / "person", mode=mode, spending_limits=spending_limits) as flowport:
         refused = await flowport.ask(TOOL, **PROMPT)
@@ -132,14 +130,12 @@ async def test_a_client_that_cannot_ask_is_told_how_to_go_on(
     assert "raise FLOWPORT_CONFIRM_ABOVE_CREDITS to 2 or more" in refused["message"]
 
 
-async def test_the_price_that_was_agreed_to_is_the_one_that_is_paid(
-    sandbox: SandboxClient, tmp_path: Path, mode: Mode
-) -> None:
-    """When it changes while the person thinks, older clients' calls keep it, and newer ones ask again."""
+async def test_the_confirmed_price_is_the_price_paid(sandbox: SandboxClient, tmp_path: Path, mode: Mode) -> None:
+    """When it changes while the user decides, older clients' calls keep it, and newer ones ask again."""
     person = Person("accept", "accept")
 
     async def ask(context: ClientRequestContext, params: t.ElicitRequestParams) -> t.ElicitResult:
-        """Have the price raised meanwhile."""
+        """Raise the price meanwhile."""
         if not person.questions:
             await sandbox.switch("catalogue", prices={IDS[TITLE]: 9})
             await flowport.assembly.workspace.catalogs[0].catalog.refresh()
@@ -156,8 +152,8 @@ async def test_the_price_that_was_agreed_to_is_the_one_that_is_paid(
     assert (answer["price_credits"], answer["credits"]) == (prices[-1], prices[-1])
 
 
-async def test_only_an_answer_to_the_very_question_is_an_agreement(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """A yes that nobody was asked for starts nothing, nor does one to the same price with other arguments."""
+async def test_only_an_answer_to_this_question_is_a_confirmation(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """An unrequested yes starts nothing, nor does one to the same price with other arguments."""
     yes: Any = {"confirm": t.ElicitResult(action="accept", content={})}
     spending_limits = SpendingLimits(confirm_above_credits=1.0)
     async with open_harness(
@@ -183,24 +179,24 @@ async def test_only_an_answer_to_the_very_question_is_an_agreement(sandbox: Sand
 
 
 class SettableClock(SystemClock):
-    """The machine's clock, whose wall time is set by hand."""
+    """The machine's clock with a wall time that the test sets."""
 
     ahead_seconds = 0.0
 
     def now(self) -> float:
-        """Return the wall time as it was set."""
+        """Return the set wall time."""
         return super().now() + self.ahead_seconds
 
     def boot_time(self) -> BootTime:
-        """Return a time that nobody sets, on every system."""
+        """Return a monotonic time that no setting changes, on every system."""
         return BootTime("boot", self.monotonic())
 
 
 @pytest.mark.parametrize("days", [2, -2])
-async def test_setting_the_clock_forgets_nothing_that_was_spent(
+async def test_setting_the_clock_forgets_no_spending(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode, days: int
 ) -> None:
-    """Neither the caps nor the balance believe the wall clock as long as the machine runs."""
+    """Neither the caps nor the balance trust the wall clock while the machine runs."""
     clock, spending_limits = SettableClock(), SpendingLimits(max_credits_per_day=3.0)
     async with open_harness(
         sandbox, tmp_path / "person", mode=mode, clock=clock, spending_limits=spending_limits
@@ -213,12 +209,12 @@ async def test_setting_the_clock_forgets_nothing_that_was_spent(
     assert (balance["spent_credits_24_hours"], balance["left_credits_24_hours"]) == (2, 1)
 
 
-async def test_a_cap_that_is_reached_while_the_person_thinks_holds(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """Their yes was to the price of one run, not to more than a day may cost."""
+async def test_a_cap_reached_during_the_confirmation_holds(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """A confirmation accepts the price of one run, not more than the daily cap."""
     person = Person("accept", "accept")
 
     async def ask(context: ClientRequestContext, params: t.ElicitRequestParams) -> t.ElicitResult:
-        """Have another process of the home spend meanwhile."""
+        """Let another process of the home spend meanwhile."""
         if not person.questions:
             async with open_harness(sandbox, tmp_path / "person") as other:
                 await other.ask(TOOL, prompt="a hill")
@@ -233,12 +229,12 @@ async def test_a_cap_that_is_reached_while_the_person_thinks_holds(sandbox: Sand
     assert answer["error"] == "DayCapReached"
 
 
-async def test_silence_is_no_agreement(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """A client that waits for its person for ever gets an answer within the wait budget."""
+async def test_silence_is_a_refusal(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """A client whose user never answers gets a response within the wait budget."""
     spending_limits = SpendingLimits(confirm_above_credits=1.0)
 
     async def ask(context: ClientRequestContext, params: t.ElicitRequestParams) -> t.ElicitResult:
-        """Say nothing."""
+        """Do not answer."""
         await anyio.sleep_forever()
         raise AssertionError
 
@@ -250,10 +246,10 @@ async def test_silence_is_no_agreement(sandbox: SandboxClient, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("action", ["accept", "decline"])
-async def test_a_doubt_and_a_price_are_one_question(
+async def test_an_uncertain_start_and_a_price_are_one_question(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode, action: str
 ) -> None:
-    """A person who is asked twice for one run wonders what for."""
+    """An uncertain earlier start and a high price are confirmed together, so the user is asked once per run."""
     person = Person("accept", action)
     spending_limits = SpendingLimits(confirm_above_credits=1.0)
     await sandbox.switch("faults", operation="run", fault="drop")
@@ -270,10 +266,10 @@ async def test_a_doubt_and_a_price_are_one_question(
     assert answer.get("error", "") == ("" if action == "accept" else "NotConfirmed")
 
 
-async def test_a_doubt_does_not_get_a_price_past_a_client_that_cannot_ask(
+async def test_accepting_an_uncertain_start_does_not_confirm_a_price(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode
 ) -> None:
-    """Such a client may accept a doubt, which is the model's to weigh; the price is the person's."""
+    """Without elicitation the model may accept an uncertain start, but the price is the user's decision."""
     await sandbox.switch("faults", operation="run", fault="drop")
     async with open_harness(sandbox, tmp_path / "person", mode=mode) as flowport:
         assert (await flowport.ask(TOOL, **PROMPT))["state"] == "unknown"
@@ -296,10 +292,10 @@ UNKNOWN = 'Run "Text to Picture" without knowing the price?'
         (UnknownPrice.REFUSE, True, ("PriceUnknown", 0)),
     ],
 )
-async def test_an_app_that_does_not_tell_its_price(
+async def test_an_app_without_a_known_price(
     priceless: SandboxClient, tmp_path: Path, rule: UnknownPrice, can_ask: bool, outcome: tuple[str, int]
 ) -> None:
-    """The person's word about such apps decides."""
+    """The user's rule for unknown prices decides."""
     error, questions = outcome
     spending_limits = SpendingLimits(max_credits_per_run=1.0, unknown_price=rule)
     for mode in MODES:
@@ -311,18 +307,18 @@ async def test_an_app_that_does_not_tell_its_price(
             before = await flowport.count("run")
             answer = await flowport.ask(TOOL, **PROMPT)
             assert await flowport.count("run") - before == (0 if error else 1)
-            told = (await flowport.ask("get_balance"))["accounts"][0]
+            account = (await flowport.ask("get_balance"))["accounts"][0]
         assert (answer.get("error", ""), person.questions) == (error, [UNKNOWN] * questions)
-        assert (told["max_credits_per_run"], told["max_credits_per_day"]) == (1, "no limit")
-        assert (told["confirm_above_credits"], told["unknown_price"]) == ("no limit", rule)
+        assert (account["max_credits_per_run"], account["max_credits_per_day"]) == (1, "no limit")
+        assert (account["confirm_above_credits"], account["unknown_price"]) == ("no limit", rule)
 
 
-async def test_questions_do_not_hold_up_other_calls(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """However many wait for the person, what needs no question is started."""
+async def test_open_questions_do_not_block_other_calls(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """Calls that need no confirmation are started, however many others wait for the user."""
     asked, decided = list[str](), anyio.Event()
 
     async def ask(context: ClientRequestContext, params: t.ElicitRequestParams) -> t.ElicitResult:
-        """Think for a while."""
+        """Answer after a while."""
         asked.append(params.message)
         await decided.wait()
         return t.ElicitResult(action="decline")
@@ -336,7 +332,7 @@ async def test_questions_do_not_hold_up_other_calls(sandbox: SandboxClient, tmp_
     ):
 
         async def call(n: int) -> None:
-            """Ask for something dear."""
+            """Call an app above the threshold."""
             assert (await flowport.ask(TOOL, prompt=f"lake {n}"))["error"] == "NotConfirmed"
 
         for n in range(12):
@@ -346,16 +342,16 @@ async def test_questions_do_not_hold_up_other_calls(sandbox: SandboxClient, tmp_
         decided.set()
 
 
-async def test_each_of_many_calls_at_once_sees_what_the_others_reserved(
+async def test_each_concurrent_call_sees_the_reservations_of_the_others(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode
 ) -> None:
-    """Side by side in one process, too."""
+    """Concurrent calls of one process see each other's reservations as well."""
     spending_limits = SpendingLimits(max_credits_per_day=9.0)
     errors: list[str] = []
     async with open_harness(sandbox, tmp_path / "person", mode=mode, spending_limits=spending_limits) as flowport:
 
         async def call(n: int) -> None:
-            """Ask for one of many."""
+            """Make one of many calls."""
             errors.append((await flowport.ask(TOOL, prompt=f"lake {n}")).get("error", ""))
 
         async with anyio.create_task_group() as tasks:

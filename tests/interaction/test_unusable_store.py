@@ -1,4 +1,4 @@
-"""A whole Flowport on a store that cannot be used: what it refuses, what it still does, and that it harms nothing."""
+"""A whole Flowport on an unusable store: what it refuses, what still works, and that it damages nothing."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ APP = "text_to_picture"
 
 @dataclass(frozen=True)
 class Trouble:
-    """What is wrong with a home, and what is to be said about it."""
+    """A fault of a home, and the message about it."""
 
     make: Callable[[Path], None]
     problem: str
@@ -32,47 +32,47 @@ class Trouble:
 
 
 def write_over(path: Path, place: int, length: int) -> None:
-    """Put garbage into a file."""
+    """Overwrite a part of a file with garbage."""
     with path.open("r+b") as file:
         file.seek(place)
         file.write(b"\xa5" * length)
 
 
 def spoil_header(home: Path) -> None:
-    """Write over the first bytes."""
+    """Overwrite the first bytes."""
     write_over(home / STORE_NAME, 0, 100)
 
 
 def spoil_schema(home: Path) -> None:
-    """Write over the first page but for its header."""
+    """Overwrite the first page except its header."""
     write_over(home / STORE_NAME, 100, 3996)
 
 
 def cut(home: Path) -> None:
-    """Take away all but the first three pages."""
+    """Remove all but the first three pages."""
     with (home / STORE_NAME).open("r+b") as file:
         file.truncate(3 * 4096)
 
 
 def empty_beside_journal(home: Path) -> None:
-    """Leave nothing of the file, and its journal."""
+    """Empty the file but keep its journal."""
     (home / STORE_NAME).write_bytes(b"")
     (home / f"{STORE_NAME}-wal").write_bytes(b"\x37\x7f\x06\x82" + b"x" * 5000)
 
 
 def make_too_new(home: Path) -> None:
-    """Let a newer version have written what we would misread."""
+    """Store data of a newer version that we would misread."""
     with closing(sqlite3.connect(home / STORE_NAME, isolation_level=None)) as connection:
         connection.execute("PRAGMA user_version = 99")
 
 
 def protect_file(home: Path) -> None:
-    """Take the right to write the file."""
+    """Remove the write permission of the file."""
     (home / STORE_NAME).chmod(0o400)
 
 
 def protect_folder(home: Path) -> None:
-    """Take the right to write anything."""
+    """Remove all write permissions."""
     for folder in (home, home / "processes", home / "catalogue"):
         for file in folder.iterdir():
             if file.is_file():
@@ -93,7 +93,7 @@ TROUBLES = {
 
 @pytest.fixture(params=TROUBLES)
 def trouble(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Trouble]:
-    """Return one trouble, and make everything removable afterwards."""
+    """Return one fault, and make everything removable afterwards."""
     found = TROUBLES[request.param]
     with obey_modes() if found.is_readable else nullcontext():
         yield found
@@ -102,7 +102,7 @@ def trouble(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Trouble]
 
 
 def get_text(result: Any) -> str:
-    """Return what a refusal says."""
+    """Return the text of a refusal."""
     assert result.is_error
     return str(result.content[0].text)
 
@@ -116,7 +116,7 @@ async def prepare(sandbox: Client, folder: Path) -> tuple[dict[str, Any], list[s
 
 
 async def check_reading(flowport: Harness, trouble: Trouble, run: dict[str, Any]) -> None:
-    """See that runs are read, or that the sentence says why not."""
+    """Check that runs are read, or that the message says why not."""
     if trouble.is_readable:
         assert [row["run_id"] for row in (await flowport.ask("list_runs"))["runs"]] == [run["run_id"]]
         got = await flowport.ask("get_run", run_id=run["run_id"])
@@ -127,8 +127,8 @@ async def check_reading(flowport: Harness, trouble: Trouble, run: dict[str, Any]
             assert trouble.problem in get_text(await flowport.call(tool, **arguments))
 
 
-async def test_a_store_in_trouble_stops_starts_and_nothing_else(tmp_path: Path, trouble: Trouble) -> None:
-    """Somebody has to mend it; meanwhile tools are listed, what can be read is read, and nothing is paid for or lost."""
+async def test_an_unusable_store_stops_only_starts(tmp_path: Path, trouble: Trouble) -> None:
+    """Until it is repaired, tools are listed, readable runs are read, and nothing is paid for or lost."""
     async with open_sandbox() as sandbox:
         run, names = await prepare(sandbox, tmp_path / "person")
         home = tmp_path / "person/home"
@@ -145,8 +145,8 @@ async def test_a_store_in_trouble_stops_starts_and_nothing_else(tmp_path: Path, 
     assert (home / STORE_NAME).read_bytes() == before
 
 
-async def test_a_home_that_cannot_be_made_is_told(tmp_path: Path) -> None:
-    """The person has to choose another place; what needs no record is done."""
+async def test_a_home_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
+    """The message asks for another folder; operations that need no store work."""
     (tmp_path / "file").touch()
     async with (
         open_sandbox() as sandbox,
@@ -163,8 +163,8 @@ async def test_a_home_that_cannot_be_made_is_told(tmp_path: Path) -> None:
         assert "Set FLOWPORT_HOME" in catalogue["could_not_be_refreshed_because"]
 
 
-async def test_a_live_run_is_followed_though_nothing_can_be_written(tmp_path: Path) -> None:
-    """It was paid for: its result is shown, and saved where the person finds it."""
+async def test_a_live_run_is_polled_although_nothing_can_be_written(tmp_path: Path) -> None:
+    """The run was paid for, so its result is shown, and saved in the output folder."""
     async with open_sandbox() as sandbox:
         await sandbox.switch("next_run", hold=True, pending_seconds=0)
         async with open_harness(sandbox, tmp_path / "person", wait_seconds=0.0) as first:
@@ -183,9 +183,7 @@ async def test_a_live_run_is_followed_though_nothing_can_be_written(tmp_path: Pa
     assert await anyio.Path(over["outputs"][0]["saved_path"]).exists()
 
 
-async def test_damage_in_the_middle_is_found_before_it_does_harm(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_damage_inside_the_file_is_found_before_a_write(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A file that opens well may still be damaged where the next run would be written."""
     async with open_sandbox() as sandbox:
         run, _ = await prepare(sandbox, tmp_path / "person")
@@ -199,7 +197,7 @@ async def test_damage_in_the_middle_is_found_before_it_does_harm(
 
 
 def spoil_index(home: Path) -> None:
-    """Write over the page of an index that accepting a run does not need at once."""
+    """Overwrite the page of an index that accepting a run does not read at once."""
     with closing(sqlite3.connect(home / STORE_NAME)) as connection:
         query = "SELECT rootpage FROM sqlite_schema WHERE name = 'outputs_by_url'"
         page = connection.execute(query).fetchone()[0]

@@ -1,4 +1,4 @@
-"""What a process knows of answers that its client did not get."""
+"""Whether the process knows that its client received an answer."""
 
 import json
 import signal
@@ -21,12 +21,12 @@ ENVELOPE = {
     }
 }
 MANY_LISTS = 12
-"""Tool lists that together are several times what a pipe holds."""
+"""Tool lists that together are several times the size of a pipe's buffer."""
 
 
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Run a sandbox as a process and say how to reach it."""
+    """Run a sandbox as a process and return how to reach it."""
     with open_provider(tmp_path_factory.mktemp("sandbox"), speed=0.1) as provider:
         yield provider.environment
 
@@ -46,23 +46,23 @@ def open_unread(folder: Path, sandbox: dict[str, str]) -> Iterator[Child]:
 
 
 def get_row(child: Child, envelope: dict[str, Any]) -> dict[str, Any]:
-    """Return the newest run as `list_runs` has it."""
+    """Return the newest run of `list_runs`."""
     result = child.ask("tools/call", {"name": "list_runs", "arguments": {}, **envelope})
     row: dict[str, Any] = result["structuredContent"]["runs"][0]
     return row
 
 
 def cancel(child: Child, request_id: int) -> None:
-    """Cancel a request, as some clients do with each that they have read the answer to."""
+    """Cancel a request, as some clients do with each request whose answer they have read."""
     child.send("notifications/cancelled", {"requestId": request_id}, is_request=False)
 
 
-@pytest.mark.parametrize("first_id", [1, 0], ids=["from one", "from nought"])
+@pytest.mark.parametrize("first_id", [1, 0], ids=["from one", "from zero"])
 @pytest.mark.parametrize("envelope", [{}, ENVELOPE], ids=["older", "newer"])
-def test_what_was_delivered_stays_so_when_its_request_is_cancelled_afterwards(
+def test_a_cancellation_after_delivery_changes_nothing(
     tmp_path: Path, sandbox: dict[str, str], envelope: dict[str, Any], first_id: int
 ) -> None:
-    """OpenCode cancels each request after its answer: "last" is the newest picture all the same, and nothing is unseen."""
+    """A delivered run stays delivered, so `last` is right: OpenCode cancels each request after its answer."""
     with open_child(tmp_path / "f", environment=sandbox) as child:
         child.numbers = first_id - 1
         if not envelope:
@@ -74,28 +74,26 @@ def test_what_was_delivered_stays_so_when_its_request_is_cancelled_afterwards(
             cancel(child, child.numbers)
         sketch = {"name": "photo_to_pencil_sketch", "arguments": {"photo": "last"}, **envelope}
         drawn = child.ask("tools/call", sketch)["structuredContent"]
-        told = json.loads(child.ask("resources/read", {"uri": drawn["resource"], **envelope})["contents"][0]["text"])
+        content = json.loads(child.ask("resources/read", {"uri": drawn["resource"], **envelope})["contents"][0]["text"])
         row = get_row(child, envelope)
         equal, other = (child.ask("tools/call", {**CALL, **envelope})["structuredContent"] for _ in range(2))
-    assert pictures[1]["run_id"] in json.dumps(told["arguments"])
+    assert pictures[1]["run_id"] in json.dumps(content["arguments"])
     assert (row["run_id"], row["is_seen"]) == (drawn["run_id"], True)
     assert not any("unseen" in facts for facts in (*pictures, drawn, equal, other))
-    # For a minute it is not known whether the cancelled answer was used; the next one was.
+    # For a minute it is unknown whether the cancelled answer was used; the next one was.
     assert (equal["run_id"], "joined" in equal) == (pictures[0]["run_id"], True)
     assert other["run_id"] != equal["run_id"]
 
 
-def test_a_line_that_is_no_message_is_answered_and_half_a_letter_is_refused(
-    tmp_path: Path, sandbox: dict[str, str]
-) -> None:
-    """A client that is not answered waits until it gives up; of half an emoji nothing is paid."""
+def test_an_invalid_line_is_answered_and_half_a_character_is_refused(tmp_path: Path, sandbox: dict[str, str]) -> None:
+    """An unanswered client waits until it gives up, and a text with half an emoji must not start a paid run."""
     with open_child(tmp_path / "f", environment=sandbox) as child:
         child.greet()
         assert child.process.stdin is not None
         child.process.stdin.write(b"not json\n[1]\n")
         child.process.stdin.flush()
         problems = [child.read() for _ in range(2)]
-        # Written as the escape that JSON has for it: these bytes are ASCII.
+        # Written as a JSON escape: these bytes are ASCII.
         request = child.send("tools/call", {"name": "text_to_picture", "arguments": {"prompt": "a cat \ud83d"}})
         refused = child.read()
         runs = child.call("list_runs")["runs"]
@@ -105,8 +103,8 @@ def test_a_line_that_is_no_message_is_answered_and_half_a_letter_is_refused(
     assert runs == []
 
 
-def test_an_answer_that_was_never_written_is_unseen(tmp_path: Path, sandbox: dict[str, str]) -> None:
-    """A client that has stopped reading is ended by its person; the result is there the next time."""
+def test_an_unwritten_answer_is_undelivered(tmp_path: Path, sandbox: dict[str, str]) -> None:
+    """The next session reports the result of a client that stopped reading and was ended."""
     with open_unread(tmp_path / "f", sandbox) as child:
         child.process.send_signal(signal.SIGTERM)
         child.process.wait(timeout=60)
@@ -116,12 +114,10 @@ def test_an_answer_that_was_never_written_is_unseen(tmp_path: Path, sandbox: dic
     assert (row["state"], row["is_seen"]) == ("succeeded", False)
 
 
-def test_an_answer_that_waits_to_be_written_is_not_delivered_however_long(
-    tmp_path: Path, sandbox: dict[str, str]
-) -> None:
-    """Hours later another program asks for the same: it gets that result, and nothing is paid again."""
+def test_an_answer_that_waits_to_be_written_stays_undelivered(tmp_path: Path, sandbox: dict[str, str]) -> None:
+    """Hours later an equal call of another program joins the run and pays nothing."""
     folder = tmp_path / "f"
-    # Some minutes in a second: whatever took an answer for written after a while would do so here.
+    # Minutes pass in a second here; a time limit that marked the answer as written would take effect.
     hasty = {**sandbox, CONDITIONS: "rate=200", "FLOWPORT_WAIT_SECONDS": "3600"}
     with open_unread(folder, hasty):
         home = {"FLOWPORT_HOME": str(folder / "home")}
@@ -136,8 +132,8 @@ def test_an_answer_that_waits_to_be_written_is_not_delivered_however_long(
     assert [row["is_seen"] for row in rows] == [True, True]
 
 
-def test_a_client_that_closes_its_side_alone_gets_what_was_answered(tmp_path: Path, sandbox: dict[str, str]) -> None:
-    """It still reads; and one that does not is left in time."""
+def test_a_client_that_closes_only_its_output_gets_its_answers(tmp_path: Path, sandbox: dict[str, str]) -> None:
+    """A client that closes only its output still reads, so pending answers are written before the process ends."""
     with open_unread(tmp_path / "f", sandbox) as child:
         child.close_input()
         lists = 0
@@ -146,8 +142,10 @@ def test_a_client_that_closes_its_side_alone_gets_what_was_answered(tmp_path: Pa
         assert child.wait() == 0
 
 
-def test_a_client_that_closes_its_side_and_does_not_read_is_left(tmp_path: Path, sandbox: dict[str, str]) -> None:
-    """A write that waits for it must not keep the process."""
+def test_a_client_that_closes_its_output_and_stops_reading_is_abandoned(
+    tmp_path: Path, sandbox: dict[str, str]
+) -> None:
+    """A blocked write must not keep the process alive."""
     with open_unread(tmp_path / "f", sandbox) as child:
         child.close_input()
         child.process.wait(timeout=60)

@@ -1,4 +1,4 @@
-"""What the tests of this folder ask for, and what they read and wait for."""
+"""Requests, readers and waits that the tests of this folder share."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ FAILING = "always_fails"
 
 
 def build_rows(count: int, word: str = "lake") -> list[dict[str, Any]]:
-    """Return rows of which no two are alike."""
+    """Return rows that all differ."""
     return [{"prompt": f"{word} {n}"} for n in range(1, count + 1)]
 
 
@@ -26,7 +26,7 @@ async def read(flowport: Harness, uri: str) -> dict[str, Any]:
 
 
 async def wait_until_started(flowport: Harness, count: int) -> None:
-    """Wait until the provider was asked for so many runs."""
+    """Wait until the provider has had a number of start requests."""
     with anyio.fail_after(60):
         while await flowport.count("run") < count:
             await anyio.lowlevel.checkpoint()

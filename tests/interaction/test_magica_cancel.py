@@ -1,4 +1,4 @@
-"""Cancelling at Magica: by a path that a person has set, by its MCP server, or not today."""
+"""Cancelling at Magica: by a configured path, by its MCP server, or not today."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import pytest
 
 from flowport.domain.models import RunState
 from flowport.providers.registry import ProviderSettings
-from tests.actions.test_tool_calls import abandon_when
+from tests.actions.test_tool_calls import cancel_when
 from tests.fakes.magica.client import MAGICA_KEY, MagicaClient
 from tests.providers.contract.worlds import get_run, wait_until_there
 from tests.support.harness import Harness, open_harness
@@ -17,7 +17,7 @@ from tests.support.magica_face import MAGICA, PROMPT
 
 
 async def hold_run(face: MagicaClient, flowport: Harness) -> str:
-    """Start a run that goes on until it is ended, and return its id."""
+    """Start a run that continues until it is ended, and return its id."""
     await face.sandbox.switch("next_run", hold=True, pending_seconds=0)
     run_id: str = (await flowport.ask("text_to_picture", **PROMPT))["run_id"]
     await wait_until_there(flowport, run_id)
@@ -25,8 +25,8 @@ async def hold_run(face: MagicaClient, flowport: Harness) -> str:
 
 
 @pytest.mark.parametrize("has_path", [True, False])
-async def test_a_path_that_a_person_has_set_cancels(face: MagicaClient, tmp_path: Path, has_path: bool) -> None:
-    """Where it exists; else the MCP server does it."""
+async def test_a_configured_path_cancels(face: MagicaClient, tmp_path: Path, has_path: bool) -> None:
+    """The configured path is used if it exists, otherwise the MCP server."""
     await face.switch(has_cancel=has_path, missing_tools=["cancel_run"] if has_path else [])
     url = f"{face.sandbox.addresses.api_url}/magica"
     settings = ProviderSettings(
@@ -42,10 +42,10 @@ async def test_a_path_that_a_person_has_set_cancels(face: MagicaClient, tmp_path
 
 
 @pytest.mark.parametrize("form", [{"missing_tools": ["cancel_run"]}, {"has_mcp": False}], ids=str)
-async def test_a_run_that_cannot_be_cancelled_today_goes_on(
+async def test_a_run_that_cannot_be_cancelled_today_continues(
     face: MagicaClient, tmp_path: Path, form: dict[str, Any]
 ) -> None:
-    """And nobody is told that nothing more is charged, nor that there is no such run."""
+    """The answer claims neither that nothing more is charged nor that the run does not exist."""
     await face.switch(**form)
     async with MAGICA.open(face.sandbox, tmp_path / "person", wait_seconds=0.3) as flowport:
         run_id = await hold_run(face, flowport)
@@ -59,12 +59,14 @@ async def test_a_run_that_cannot_be_cancelled_today_goes_on(
     assert "no such run" not in str(answer)
 
 
-async def test_a_run_whose_caller_has_gone_is_cancelled_there(face: MagicaClient, tmp_path: Path) -> None:
-    """`FLOWPORT_ON_CANCEL=stop` means also what was sent, where the provider can cancel."""
+async def test_the_run_of_a_disconnected_caller_is_cancelled_at_the_provider(
+    face: MagicaClient, tmp_path: Path
+) -> None:
+    """`FLOWPORT_ON_CANCEL=stop` also stops sent runs, where the provider can cancel."""
     await face.sandbox.switch("next_run", hold=True, pending_seconds=0)
     async with MAGICA.open(face.sandbox, tmp_path / "person", should_stop_on_cancel=True) as flowport:
         await flowport.client.list_tools()
-        await abandon_when(flowport, "running")
+        await cancel_when(flowport, "running")
         (row,) = (await flowport.ask("list_runs"))["runs"]
         with anyio.fail_after(60):
             while (await get_run(flowport, row["run_id"])).state is not RunState.CANCELLED:

@@ -1,4 +1,4 @@
-"""Where a batch is shown: in its answer, in its resource, in lists and mentions; and when it counts as seen; both eras."""
+"""Where a batch is shown (answer, resource, lists, reminders) and when it counts as delivered; both protocol eras."""
 
 import json
 from dataclasses import replace
@@ -10,15 +10,15 @@ from mcp.shared.exceptions import MCPError
 
 from flowport.actions.views.view import MAX_ANSWER_BYTES
 from flowport.domain.models import JsonValue
-from flowport.runs.delivery import Exchange
+from flowport.runtime.exchange import Exchange
 from flowport.server.handlers import ToolCalls
-from tests.interaction.batches.asking import FAILING, TOOL, build_rows, read
+from tests.interaction.batches.requests import FAILING, TOOL, build_rows, read
 from tests.support.harness import READER, Harness
 from tests.support.scripted import wait_until
 
 
-async def test_a_batch_is_one_in_the_list_and_in_mentions(flowport: Harness) -> None:
-    """Two hundred rows must not hide what else there is."""
+async def test_a_batch_is_one_entry_in_lists_and_reminders(flowport: Harness) -> None:
+    """A batch is one entry, because two hundred rows must not hide other runs."""
     await flowport.sandbox.switch("next_run", hold=True)
     going = await flowport.ask("run_batch", app=TOOL, rows=build_rows(2, "hill"), wait=False)
     quick = await flowport.ask("run_batch", app=TOOL, rows=build_rows(3), wait=False)
@@ -31,10 +31,10 @@ async def test_a_batch_is_one_in_the_list_and_in_mentions(flowport: Harness) -> 
     first, second = listed["runs"]
     assert "csv" not in second
     with anyio.fail_after(60):
-        # An answer of the last second has looked already.
-        while "unseen" not in (told := await flowport.ask("get_balance")):
+        # Answers within the last second have checked already.
+        while "unseen" not in (balance := await flowport.ask("get_balance")):
             await anyio.lowlevel.checkpoint()
-    assert told["unseen"].startswith(f'1 finished run you have not seen: "Text to Picture" ({quick["run_id"]})')
+    assert balance["unseen"].startswith(f'1 finished run you have not seen: "Text to Picture" ({quick["run_id"]})')
     seen = await flowport.ask("get_run", run_id=quick["run_id"])
     assert (first["csv"], first["resource"]) == (seen["csv"], seen["resource"])
     assert (await flowport.ask("list_runs"))[
@@ -42,8 +42,8 @@ async def test_a_batch_is_one_in_the_list_and_in_mentions(flowport: Harness) -> 
     ] == "2 runs, newest first. 0 finished runs in all not delivered yet."
 
 
-async def test_a_batch_that_was_seen_is_not_joined_again(flowport: Harness) -> None:
-    """Whoever asks for the same after having seen it wants it once more."""
+async def test_a_delivered_batch_is_not_joined(flowport: Harness) -> None:
+    """An equal call after delivery starts another batch."""
     rows = build_rows(2)
     first = await flowport.ask("run_batch", app=TOOL, rows=rows)
     again = await flowport.ask("run_batch", app=TOOL, rows=rows)
@@ -53,7 +53,7 @@ async def test_a_batch_that_was_seen_is_not_joined_again(flowport: Harness) -> N
 
 @pytest.mark.parametrize("is_written", [False, True], ids=["not written", "cancelled when it was written"])
 async def test_a_batch_whose_answer_did_not_arrive_is_joined(flowport: Harness, *, is_written: bool) -> None:
-    """Its rows are delivered with it or not at all, and the same call then joins it."""
+    """Its rows are delivered with it or not at all, and an equal call then joins it."""
     rows: list[JsonValue] = [*build_rows(2)]
     workspace, exchange = flowport.assembly.workspace, Exchange()
     caller = replace(READER, arrived_at_seconds=workspace.clock.monotonic(), exchange=exchange)
@@ -71,8 +71,8 @@ async def test_a_batch_whose_answer_did_not_arrive_is_joined(flowport: Harness, 
     assert (again["run_id"], await flowport.count("run")) == (first["run_id"], 2)
 
 
-async def test_a_long_batch_is_told_in_a_short_answer_and_whole_in_its_resource(flowport: Harness) -> None:
-    """A model's context is small, and nothing is lost all the same."""
+async def test_a_long_batch_is_summarised_in_its_answer_and_complete_in_its_resource(flowport: Harness) -> None:
+    """A model's context is small, so the answer is short; the resource holds every row."""
     result = await flowport.call("run_batch", app=FAILING, rows=[{"note": f"lake {n}"} for n in range(1, 251)])
     facts = result.structured_content
     assert isinstance(facts, dict)
@@ -90,7 +90,7 @@ async def test_a_long_batch_is_told_in_a_short_answer_and_whole_in_its_resource(
 
 
 async def test_the_uri_of_a_batch_has_a_template_and_is_completed(flowport: Harness) -> None:
-    """Clients show what can be read, and finish what is typed."""
+    """The template makes clients list the resource, and completion finishes its id."""
     batch = await flowport.ask("run_batch", app=TOOL, rows=build_rows(1))
     await flowport.ask(TOOL, prompt="x")
     templates = (await flowport.client.list_resource_templates()).resource_templates

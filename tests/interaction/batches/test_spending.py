@@ -1,4 +1,4 @@
-"""What a batch may cost: confirmed once, and limits that hold for all of its rows together; both eras."""
+"""What a batch may cost: one confirmation, and limits that hold for all of its rows together; both protocol eras."""
 
 from collections import Counter
 from pathlib import Path
@@ -12,19 +12,19 @@ from mcp.client.context import ClientRequestContext
 from flowport.domain.spending import SpendingLimits, UnknownPrice
 from flowport.runs.steps import LIVE_ROWS_UNLIMITED
 from tests.fakes.client import Client as SandboxClient
-from tests.interaction.batches.asking import TOOL, build_rows, wait_until_started
+from tests.interaction.batches.requests import TOOL, build_rows, wait_until_started
 from tests.support.harness import Mode, open_harness
 
 
 class Person:
-    """Somebody who is asked and always says the same."""
+    """A user who always gives the same answer."""
 
     def __init__(self, action: Any) -> None:
         self.questions: list[str] = []
         self._action = action
 
     async def answer(self, context: ClientRequestContext, params: t.ElicitRequestParams) -> t.ElicitResult:
-        """Note the question and answer it."""
+        """Record the question and answer it."""
         self.questions.append(params.message)
         return t.ElicitResult(action=self._action, content={} if self._action == "accept" else None)
 
@@ -33,7 +33,7 @@ class Person:
 async def test_a_batch_is_confirmed_once_as_a_whole(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode, action: str, runs: int
 ) -> None:
-    """Each row is below the threshold, and all of them are above it."""
+    """The user is asked once about the total: each row is below the threshold, all of them are above it."""
     person, spending_limits = Person(action), SpendingLimits(confirm_above_credits=9.0)
     async with open_harness(
         sandbox, tmp_path / "person", mode=mode, ask_person=person.answer, spending_limits=spending_limits
@@ -46,7 +46,7 @@ async def test_a_batch_is_confirmed_once_as_a_whole(
 
 
 async def test_an_unknown_price_is_asked_about_once(sandbox: SandboxClient, tmp_path: Path, mode: Mode) -> None:
-    """Not for each row."""
+    """One question for the batch, not one for each row."""
     await sandbox.switch("dialect", tool_metadata=False)
     person, spending_limits = Person("accept"), SpendingLimits(unknown_price=UnknownPrice.CONFIRM)
     async with open_harness(
@@ -68,17 +68,17 @@ async def test_an_unknown_price_is_asked_about_once(sandbox: SandboxClient, tmp_
 async def test_a_limit_refuses_a_batch_as_a_whole(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode, spending_limits: SpendingLimits, error: str
 ) -> None:
-    """Two of three rows would be a table that nobody has asked for."""
+    """The whole batch is refused, because two of three rows would be a table that was not requested."""
     async with open_harness(sandbox, tmp_path / "person", mode=mode, spending_limits=spending_limits) as flowport:
         refused = await flowport.ask("run_batch", app=TOOL, rows=build_rows(3))
         assert (await flowport.count("run"), refused["error"]) == (0, error)
         assert (await flowport.ask("list_runs"))["runs"] == []
 
 
-async def test_the_cap_of_a_day_counts_rows_that_have_not_begun(
+async def test_the_daily_cap_counts_rows_that_have_not_begun(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode
 ) -> None:
-    """They will be paid; once they will not, there is room again."""
+    """Pending rows are reserved, and cancelling them frees the reservation."""
     spending_limits = SpendingLimits(max_credits_per_day=2.0 * LIVE_ROWS_UNLIMITED + 72)
     for _ in range(LIVE_ROWS_UNLIMITED):
         await sandbox.switch("next_run", hold=True)
@@ -94,13 +94,13 @@ async def test_the_cap_of_a_day_counts_rows_that_have_not_begun(
     assert (refused["error"], taken["runs"]) == ("DayCapReached", 2)
 
 
-async def test_many_batches_at_once_never_pass_the_cap(sandbox: SandboxClient, tmp_path: Path, mode: Mode) -> None:
-    """Each sees what the others hold back."""
+async def test_concurrent_batches_never_exceed_the_cap(sandbox: SandboxClient, tmp_path: Path, mode: Mode) -> None:
+    """Each batch sees the reservations of the others."""
     spending_limits, found = SpendingLimits(max_credits_per_day=25.0), []
     async with open_harness(sandbox, tmp_path / "person", mode=mode, spending_limits=spending_limits) as flowport:
 
         async def call(n: int) -> None:
-            """Ask for six credits."""
+            """Start a batch of six credits."""
             found.append(await flowport.ask("run_batch", app=TOOL, rows=build_rows(3, f"lake {n}")))
 
         async with anyio.create_task_group() as tasks:

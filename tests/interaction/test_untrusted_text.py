@@ -1,4 +1,4 @@
-"""Strangers' text on every surface: whatever they write, a client reads short, visible lines that it can tell from ours."""
+"""Untrusted text on every surface: a client gets short, visible lines that it can distinguish from ours."""
 
 import csv
 import io
@@ -37,7 +37,7 @@ HOSTILE = {
 }
 APP_ID = "strange"
 MAX_ANSWER_BYTES = 20_000
-"""What clients show of an answer before they cut it."""
+"""What clients show of an answer before they truncate it."""
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def text(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
-    """Give a test what would stand on stderr, at the most talkative level that Flowport has."""
+    """Give a test the log as written to stderr, at the most verbose level."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(CleaningFormatter([]))
@@ -68,7 +68,7 @@ def log() -> Iterator[io.StringIO]:
 
 
 def build_flow(text: str) -> dict[str, Any]:
-    """Return an app all of whose words are the text."""
+    """Return an app whose every text field is the text."""
     select = {"options": [{"value": text[:4000], "label": text}, {"value": "plain", "label": text}]}
     return {
         "sqid": APP_ID,
@@ -84,14 +84,14 @@ def build_flow(text: str) -> dict[str, Any]:
 
 
 async def answer(sandbox: SandboxClient, operation: str, status: int, body: Any, *, times: int = 1) -> None:
-    """Have the provider answer something with words of its own."""
+    """Have the provider answer an operation with the given body."""
     switch = {"operation": operation, "fault": "status", "times": times, "status": status, "body": json.dumps(body)}
     await sandbox.switch("faults", **switch)
 
 
 @pytest.fixture
 async def flowport(sandbox: SandboxClient, text: str, log: io.StringIO, tmp_path: Path) -> AsyncIterator[Harness]:
-    """Run Flowport on a provider all of whose words are the text; its first run succeeds in part, the others do not start."""
+    """Run Flowport on a provider whose every text is hostile; its first run succeeds in part, the others do not start."""
     await sandbox.switch("reset")
     made = (await sandbox.finish("Text to Picture", prompt="a lake"))["result"]["images"][0]
     await answer(sandbox, "list_own", 200, {"data": [build_flow(text)]}, times=50)
@@ -110,18 +110,18 @@ async def flowport(sandbox: SandboxClient, text: str, log: io.StringIO, tmp_path
 
 
 async def read_tools(flowport: Harness) -> list[Any]:
-    """Return the tools as they go over the wire, those of apps first put to the laws."""
+    """Return the tools as sent to the client; app tools are checked against the laws first."""
     listed = [tool.model_dump(by_alias=True, mode="json") for tool in (await flowport.client.list_tools()).tools]
     (tool,) = flowport.assembly.workspace.get_tools()
     assert find_breaches(tool) == []
-    # A default is text that is sent as it is shown, and may have lines.
+    # A default is data that is sent as shown, and may have lines.
     for schema in listed[-1]["inputSchema"]["properties"].values():
         schema.pop("default", None)
     return listed
 
 
 async def call_wrongly(flowport: Harness) -> list[Any]:
-    """Return what is said to calls that cannot be carried out."""
+    """Return the answers to calls that cannot be carried out."""
     (tool,) = flowport.assembly.workspace.get_tools()
     wrong = {name: ["wrong"] for name in (*tool["inputSchema"]["properties"], "unknown")}
     return [
@@ -132,7 +132,7 @@ async def call_wrongly(flowport: Harness) -> list[Any]:
 
 
 async def read_resources(flowport: Harness) -> list[Any]:
-    """Return every list and every content of a resource, JSON read."""
+    """Return every list and every content of a resource, parsed as JSON."""
     listed = await flowport.client.list_resources()
     (tool,) = flowport.assembly.workspace.get_tools()
     uris = [str(item.uri) for item in listed.resources] + [f"flowport://apps/{tool['name']}"]
@@ -144,13 +144,13 @@ async def read_resources(flowport: Harness) -> list[Any]:
 
 
 async def read_prompts(flowport: Harness) -> list[Any]:
-    """Return the menu, what its entries say of the app, and what completes them."""
+    """Return the prompt list, the app texts in it, and the completions."""
     (tool,) = flowport.assembly.workspace.get_tools()
     reference = t.PromptReference(name="run_app")
     asked = {"app": tool["name"]}
     return [
         await flowport.client.list_prompts(),
-        # The prompt is several lines of ours, so each is looked at by itself.
+        # The prompt has several lines of ours, so each is checked by itself.
         *(await get_prompt_text(flowport, tool["name"])).split("\n"),
         await flowport.client.complete(reference, {"name": "app", "value": ""}),
         await flowport.client.complete(reference, {"name": "choice", "value": ""}, context_arguments=asked),
@@ -158,14 +158,14 @@ async def read_prompts(flowport: Harness) -> list[Any]:
 
 
 async def get_prompt_text(flowport: Harness, app: str) -> str:
-    """Return what the prompt for running an app says."""
+    """Return the text of the prompt for running an app."""
     content = (await flowport.client.get_prompt("run_app", {"app": app})).messages[0].content
     assert isinstance(content, t.TextContent)
     return content.text
 
 
 def read_files(flowport: Harness) -> list[Any]:
-    """Return the names of everything that was saved, and what the sidecars hold."""
+    """Return the names of all saved files and the content of the sidecars."""
     paths = [path for path in flowport.outputs.rglob("*") if path.is_file()]
     assert {path.suffix for path in paths} == {".png", ".json"}
     sidecars = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.suffix == ".json"]
@@ -174,7 +174,7 @@ def read_files(flowport: Harness) -> list[Any]:
 
 
 async def read_batch(flowport: Harness, name: str) -> list[Any]:
-    """Return what is said of a batch, while it goes on and afterwards, and every cell of its table."""
+    """Return the answers about a batch, live and finished, and every cell of its table."""
     await flowport.sandbox.switch("faults", operation="run", fault="drop")
     answers = [
         await flowport.call("run_batch", app=name, rows=[{}, {"style": "neither"}]),
@@ -190,15 +190,15 @@ async def read_batch(flowport: Harness, name: str) -> list[Any]:
 
 
 def plain(found: Any) -> Any:
-    """Return what a client holds as values of JSON."""
+    """Return a client's objects as JSON values."""
     if isinstance(found, t.CallToolResult):
-        # Pictures are no words.
+        # Pictures are not text.
         found.content = [block for block in found.content if not isinstance(block, t.ImageContent)]
     return found.model_dump(by_alias=True, mode="json") if hasattr(found, "model_dump") else found
 
 
 def find_leaks(found: list[Any]) -> list[str]:
-    """Return what of it a client must not be shown: hidden characters, lines that strangers began, and floods."""
+    """Return what a client must not be shown: hidden characters, lines begun by untrusted text, and overlong text."""
     texts = [text for one in found for text in iterate_texts(plain(one))]
     # The text of an answer has a line for each fact, and our facts are known by their names.
     lines = [line for text in texts for line in text.splitlines()]
@@ -210,8 +210,8 @@ def find_leaks(found: list[Any]) -> list[str]:
     ]
 
 
-async def test_no_surface_shows_a_strangers_text_as_it_came(flowport: Harness, log: io.StringIO) -> None:
-    """Anybody can publish an app, and a model reads its words beside ours."""
+async def test_no_surface_shows_untrusted_text_unchanged(flowport: Harness, log: io.StringIO) -> None:
+    """Any user can publish an app, and a model reads its text beside ours."""
     tools = await read_tools(flowport)
     name = flowport.assembly.workspace.get_tools()[0]["name"]
     surfaces = {
@@ -234,12 +234,12 @@ async def test_no_surface_shows_a_strangers_text_as_it_came(flowport: Harness, l
     assert (run["state"], [output["n"] for output in run["outputs"]]) == ("partial", [1])
 
 
-async def test_no_name_talks_a_person_into_paying(flowport: Harness, tmp_path: Path) -> None:
-    """What they are asked, and what is refused, names the app between quotes that it cannot leave."""
+async def test_no_app_name_alters_a_confirmation(flowport: Harness, tmp_path: Path) -> None:
+    """Questions and refusals quote the app's name, and the name cannot end the quotation."""
     questions: list[str] = []
 
     async def ask(context: ClientRequestContext, params: t.ElicitRequestParams) -> t.ElicitResult:
-        """Read the question."""
+        """Record the question."""
         questions.append(params.message)
         return t.ElicitResult(action="decline")
 
@@ -250,7 +250,7 @@ async def test_no_name_talks_a_person_into_paying(flowport: Harness, tmp_path: P
             refused.append(await payer.call("run_app", app=APP_ID))
     async with open_harness(flowport.sandbox, tmp_path / "payer", ask_person=ask, spending_limits=asked) as payer:
         declined = await payer.call("run_app", app=APP_ID)
-    told = [(one.structured_content or {})["message"] for one in refused]
+    messages = [(one.structured_content or {})["message"] for one in refused]
 
     assert [(one.structured_content or {})["error"] for one in (*refused, declined)] == [
         "RunCapReached",
@@ -259,13 +259,13 @@ async def test_no_name_talks_a_person_into_paying(flowport: Harness, tmp_path: P
         "NotConfirmed",
     ]
     assert find_leaks([*questions, *refused, declined]) == []
-    # Between the first two quotes stands the whole name; what follows is ours, with the price.
+    # The whole name is between the first two quotation marks; what follows is ours, with the price.
     assert [text.split('"')[2][:14] for text in questions] == [" for 5 credits"]
-    assert [text.split('"')[2][:16] for text in told] == [" costs 5 credits"] * 3
+    assert [text.split('"')[2][:16] for text in messages] == [" costs 5 credits"] * 3
 
 
 async def test_a_text_result_is_shown_as_data(flowport: Harness, text: str) -> None:
-    """What an app wrote may be meant for the model that reads it."""
+    """A text that an app wrote may address the model that reads it."""
     whole = text.encode(errors="replace").decode()  # Parsers let no half characters through.
     run = replace(build_run("run_text"), outputs=(Output(1, OutputKind.TEXT, None, text=whole),), failure="")
     await flowport.assembly.workspace.store.accept(run)
@@ -273,14 +273,14 @@ async def test_a_text_result_is_shown_as_data(flowport: Harness, text: str) -> N
     found = [await flowport.call("get_run", run_id="run_text")]
     (read,) = (await flowport.client.read_resource("flowport://runs/run_text/outputs/1")).contents
 
-    # In structured content it stands in a field of its own, and so do the lines of a resource that holds nothing else.
+    # In structured content it has its own field, and so do the lines of a resource that holds nothing else.
     assert all(map(is_clean, iterate_texts([plain(found[0]), plain(read)])))
     found[0].structured_content = None
     assert find_leaks(found) == []
 
 
 def test_a_record_of_the_log_has_one_first_line(log: io.StringIO, text: str) -> None:
-    """Whoever reads the log must know which line is ours; an error of a library may repeat a stranger."""
+    """Readers of the log must recognise our lines; a library's error may repeat untrusted text."""
     error = ValueError(text)
     logging.getLogger("flowport.test").error("it failed: %s", text, exc_info=error)
 

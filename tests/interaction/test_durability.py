@@ -1,4 +1,4 @@
-"""That the store is on the disk before a start request leaves, as the operating system saw it."""
+"""The store is on the disk before a start request leaves, as the operating system saw it."""
 
 import re
 import shutil
@@ -16,19 +16,19 @@ CALLS = "trace=pwrite64,fdatasync,fsync,sendto,sendmsg,write,writev"
 
 
 def can_trace() -> bool:
-    """Tell whether the system lets us look at a process's calls."""
+    """Return whether the system allows tracing a process's calls."""
     return STRACE is not None and subprocess.run([STRACE, "-o", "/dev/null", "true"], check=False).returncode == 0
 
 
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Run a sandbox as a process and say how to reach it."""
+    """Run a sandbox as a process and return how to reach it."""
     with open_provider(tmp_path_factory.mktemp("sandbox")) as provider:
         yield provider.environment
 
 
 def parse_events(log: str) -> list[str]:
-    """Return what happened to the journal and the start request, in the order in which it was over."""
+    """Return the events of the journal and of the start request, in the order of their completion."""
     events: list[str] = []
     syncing: set[str] = set()
     for line in log.splitlines():
@@ -47,7 +47,7 @@ def parse_events(log: str) -> list[str]:
 
 @pytest.mark.skipif(not can_trace(), reason="strace is not here, or may not look")
 def test_the_journal_is_synced_before_the_request_leaves(tmp_path: Path, sandbox: dict[str, str]) -> None:
-    """A kill leaves what was written with the operating system, so it cannot show this; a power cut would."""
+    """Only a trace shows the sync: data written before a kill survives it, but not a power cut."""
     log = tmp_path / "calls.txt"
     prefix = (str(STRACE), "-f", "-y", "-s", "5000", "-e", CALLS, "-o", str(log))
     with open_child(tmp_path / "f", prefix=prefix, environment=sandbox) as child:
@@ -63,8 +63,8 @@ def test_the_journal_is_synced_before_the_request_leaves(tmp_path: Path, sandbox
     assert events.count("request sent") == 1
 
 
-def test_a_trace_is_read_right() -> None:
-    """A sync counts when it is over, and only for the thread that asked for it."""
+def test_a_trace_is_parsed_correctly() -> None:
+    """A sync counts when it is complete, and only for the thread that requested it."""
     trace = (
         '7 pwrite64(9</h/store.sqlite3-wal>, "..starting..", 4096, 24) = 4096\n'
         "7 fdatasync(9</h/store.sqlite3-wal> <unfinished ...>\n"

@@ -1,4 +1,4 @@
-"""Users without a home folder, as containers and services have them, and flags that are not quite ours."""
+"""Users without a home folder, as in containers and services, and abbreviated flags."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from tests.support.odd_system import fail, run_flowport
 HOMELESS = ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_PICTURES_DIR", "USERPROFILE")
 
 
-def test_what_is_given_needs_no_home_folder(tmp_path: Path) -> None:
-    """A numeric user of a container has no entry in the user database and no HOME."""
+def test_configured_folders_need_no_home_folder(tmp_path: Path) -> None:
+    """A container's numeric user has no entry in the user database and no HOME; configured folders suffice."""
     given = {"FLOWPORT_HOME": str(tmp_path / "home"), "FLOWPORT_OUTPUT_DIR": str(tmp_path / "out")}
     with open_child(tmp_path / "f", environment={**fail(home=1), **given}, without=HOMELESS) as child:
         child.greet()
@@ -24,8 +24,8 @@ def test_what_is_given_needs_no_home_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "missing", [("FLOWPORT_HOME",), ("FLOWPORT_OUTPUT_DIR",), ("FLOWPORT_HOME", "FLOWPORT_OUTPUT_DIR")]
 )
-def test_where_a_default_is_needed_every_call_names_the_variable(tmp_path: Path, missing: tuple[str, ...]) -> None:
-    """The client shows only what a call answers."""
+def test_every_call_names_the_variable_of_a_missing_default(tmp_path: Path, missing: tuple[str, ...]) -> None:
+    """Each answer names the variable to set, because the client shows only answers."""
     with open_child(tmp_path / "f", environment=fail(home=1), without=(*HOMELESS, *missing)) as child:
         child.greet()
         assert child.ask("tools/list")["tools"]
@@ -38,8 +38,8 @@ def test_where_a_default_is_needed_every_call_names_the_variable(tmp_path: Path,
         assert sentence in answer["content"][0]["text"]
 
 
-def test_results_that_are_not_saved_need_no_folder(tmp_path: Path) -> None:
-    """Nothing would lie there."""
+def test_unsaved_results_need_no_folder(tmp_path: Path) -> None:
+    """Nothing would be written there."""
     environment = {**fail(home=1), "FLOWPORT_SAVE_OUTPUTS": "no"}
     without = (*HOMELESS, "FLOWPORT_OUTPUT_DIR")
     with open_child(tmp_path / "f", environment=environment, without=without) as child:
@@ -49,15 +49,15 @@ def test_results_that_are_not_saved_need_no_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", [("--help",), ("serve", "--help"), ("history", "--help"), ("erase", "--help")])
 def test_help_needs_no_home_folder(tmp_path: Path, command: tuple[str, ...]) -> None:
-    """It is what a person asks for first when something is amiss."""
+    """`--help` works without a home folder: it is the first thing to try when something fails."""
     done = run_flowport(*command, environment=fail(home=1), without=HOMELESS)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("usage: flowport")
 
 
 @pytest.mark.parametrize("command", [("history",), ("erase", "--all")])
-def test_the_record_needs_its_own_folder_alone(tmp_path: Path, command: tuple[str, ...]) -> None:
-    """Where results are saved is nothing to it."""
+def test_the_store_needs_only_its_own_folder(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """Commands that read the store do not need the folder for results."""
     environment = fail(home=1)
     without = (*HOMELESS, "FLOWPORT_HOME", "FLOWPORT_OUTPUT_DIR")
     done = run_flowport(*command, environment={**environment, "FLOWPORT_HOME": str(tmp_path)}, without=without)
@@ -70,7 +70,7 @@ def test_the_record_needs_its_own_folder_alone(tmp_path: Path, command: tuple[st
 
 
 def test_no_file_of_the_working_directory_is_read_for_a_missing_home(tmp_path: Path) -> None:
-    """Without a home folder `~` stays as it is written, and a repository may hold a folder of that name."""
+    """Without a home folder `~` stays as written, and a repository may contain a folder of that name."""
     folder = tmp_path / "~" / ".config" / "flowport"
     folder.mkdir(parents=True)
     (folder / "config.toml").write_text("flowport_max_tools = 'many'")
@@ -108,15 +108,15 @@ def test_no_file_of_the_working_directory_is_read_for_a_missing_home(tmp_path: P
         (("histroy",), "did you mean history?"),
     ],
 )
-def test_a_flag_that_is_not_written_in_full_is_refused_with_the_nearest(words: tuple[str, ...], sentence: str) -> None:
-    """Guessing one is no help: in the next version the same letters may begin another."""
+def test_an_abbreviated_flag_is_refused_with_the_nearest(words: tuple[str, ...], sentence: str) -> None:
+    """Abbreviations are refused: in a later version the same letters may begin another flag."""
     done = run_flowport(*words, environment={})
     assert done.returncode == 2
     assert sentence in done.stderr
 
 
 def test_the_value_of_an_unknown_flag_is_not_repeated() -> None:
-    """It may be a key, which has no flag because other users of the machine see those."""
+    """It may be a key, which has no flag because other users of the machine can see flags."""
     done = run_flowport("serve", "--magnific-api-key", "mk-0123456789abcdef", environment={})
     assert done.returncode == 2
     assert "mk-0123456789abcdef" not in done.stderr

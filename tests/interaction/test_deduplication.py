@@ -1,4 +1,4 @@
-"""A call that repeats an earlier one pays for nothing, and an answer that did not arrive is not forgotten; both eras."""
+"""Repeated calls join their run and cost nothing, and an undelivered result is reported later; both protocol eras."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -23,26 +23,26 @@ PROMPT = {"prompt": "a lake"}
 
 @pytest.fixture
 async def hasty(sandbox: SandboxClient, tmp_path: Path, mode: Mode) -> AsyncIterator[Harness]:
-    """Run Flowport for a client that waits for nothing; the sandbox's next run goes on until it is let go."""
+    """Run Flowport for a client that does not wait; the sandbox's next run continues until it is released."""
     await sandbox.switch("next_run", hold=True, pending_seconds=0)
     async with open_harness(sandbox, tmp_path / "person", mode=mode, wait_seconds=0.0) as harness:
         yield harness
 
 
 async def release(flowport: Harness, run_id: str) -> None:
-    """Let the sandbox finish a run, and wait until Flowport knows of its end and has saved what it made."""
+    """Let the sandbox finish a run, and wait until Flowport has recorded its end and saved its outputs."""
     run = await flowport.assembly.workspace.store.get_run(run_id, account_id=None, owner="local")
     await flowport.sandbox.switch(f"runs/{run.provider_run_id}", release=True)
     await wait_until(lambda: flowport.assembly.workspace.runner.get_entry(run_id) is None)
 
 
 async def start(flowport: Harness) -> str:
-    """Call, and return the run's id once the provider has it."""
+    """Call the tool, and return the run's id once the provider has acknowledged it."""
     handed = await flowport.ask(TOOL, **PROMPT)
     runner = flowport.assembly.workspace.runner
 
     def is_started() -> bool:
-        """Tell whether the provider runs it."""
+        """Return whether the provider is running it."""
         entry = runner.get_entry(handed["run_id"])
         return entry is not None and entry.run.state is RunState.RUNNING
 
@@ -50,8 +50,8 @@ async def start(flowport: Harness) -> str:
     return str(handed["run_id"])
 
 
-async def test_a_call_made_again_joins_its_run_and_says_so(hasty: Harness) -> None:
-    """Clients time out after a minute and try again; the run is paid for once."""
+async def test_a_repeated_call_joins_its_run_and_says_so(hasty: Harness) -> None:
+    """A repeated call is answered with the first call's run: clients time out after a minute and call_again."""
     run_id = await start(hasty)
     again = await hasty.ask(TOOL, **PROMPT)
     await release(hasty, run_id)
@@ -63,8 +63,8 @@ async def test_a_call_made_again_joins_its_run_and_says_so(hasty: Harness) -> No
     assert await hasty.count("run") == 1
 
 
-async def test_once_seen_an_equal_call_is_another_wish(hasty: Harness) -> None:
-    """Somebody who saw the picture and asks again wants another."""
+async def test_an_equal_call_after_delivery_starts_a_new_run(hasty: Harness) -> None:
+    """Once the result was delivered, an equal call starts a run: the caller wants another picture."""
     run_id = await start(hasty)
     await release(hasty, run_id)
     seen = await hasty.ask("get_run", run_id=run_id)
@@ -74,20 +74,20 @@ async def test_once_seen_an_equal_call_is_another_wish(hasty: Harness) -> None:
     assert another["run_id"] != run_id
 
 
-async def test_a_new_run_beside_one_that_goes_on_is_had_by_asking(hasty: Harness) -> None:
-    """The way out is in the answer."""
+async def test_new_run_starts_a_run_beside_a_live_one(hasty: Harness) -> None:
+    """`new_run` starts a second run beside a live one; the answer of a joined call names the argument."""
     run_id = await start(hasty)
     another = await hasty.ask("run_app", app=TOOL, arguments=PROMPT, new_run=True)
     assert another["run_id"] != run_id
 
 
-async def test_equal_calls_side_by_side_are_as_many_runs(sandbox: SandboxClient, tmp_path: Path, mode: Mode) -> None:
-    """People ask for four variations at once."""
+async def test_equal_concurrent_calls_start_separate_runs(sandbox: SandboxClient, tmp_path: Path, mode: Mode) -> None:
+    """Equal calls made at the same time each start a run: people ask for four variations at once."""
     answers: list[str] = []
     async with open_harness(sandbox, tmp_path / "person", mode=mode) as flowport, anyio.create_task_group() as tasks:
 
         async def call() -> None:
-            """Ask for one more."""
+            """Call the tool once more."""
             answers.append((await flowport.ask(TOOL, **PROMPT))["run_id"])
 
         for _ in range(4):
@@ -95,16 +95,14 @@ async def test_equal_calls_side_by_side_are_as_many_runs(sandbox: SandboxClient,
     assert len(set(answers)) == 4
 
 
-async def test_a_call_that_was_cancelled_is_joined_by_the_next(
-    sandbox: SandboxClient, tmp_path: Path, mode: Mode
-) -> None:
-    """Its client waits no longer, so the next call is its retry, however soon it comes."""
+async def test_the_call_after_a_cancelled_one_joins_its_run(sandbox: SandboxClient, tmp_path: Path, mode: Mode) -> None:
+    """The call after a cancelled one joins its run, however soon it comes: it is the client's call_again."""
     await sandbox.switch("next_run", hold=True)
     async with open_harness(sandbox, tmp_path / "person", mode=mode) as flowport:
         with anyio.CancelScope() as scope:
 
             async def give_up(progress: float, total: float | None, message: str | None) -> None:
-                """Leave at the first word."""
+                """Cancel at the first progress message."""
                 scope.cancel()
 
             await flowport.client.call_tool(TOOL, PROMPT, progress_callback=give_up)
@@ -112,12 +110,12 @@ async def test_a_call_that_was_cancelled_is_joined_by_the_next(
         async with anyio.create_task_group() as tasks:
             answers: list[dict[str, Any]] = []
 
-            async def retry() -> None:
-                """Ask again."""
+            async def call_again() -> None:
+                """Repeat the call."""
                 answers.append(await flowport.ask(TOOL, **PROMPT))
 
-            tasks.start_soon(retry)
-            # Before the provider has named the run there is nothing to be released there.
+            tasks.start_soon(call_again)
+            # Before the provider has returned an id, the sandbox has nothing to release.
             while (await flowport.ask("list_runs"))["runs"][0]["state"] not in {"queued", "running"}:
                 await anyio.lowlevel.checkpoint()
             await wait_until(lambda: len(flowport.progress) > 0)
@@ -127,7 +125,7 @@ async def test_a_call_that_was_cancelled_is_joined_by_the_next(
 
 
 async def test_two_processes_of_one_home_pay_once(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """Claude Desktop and Cursor each start a Flowport; a person may ask in both."""
+    """Equal calls to two processes start one run: Claude Desktop and Cursor each start a Flowport."""
     await sandbox.switch("next_run", hold=True, pending_seconds=0)
     async with (
         open_harness(sandbox, tmp_path / "person", wait_seconds=0.0) as one,
@@ -141,10 +139,10 @@ async def test_two_processes_of_one_home_pay_once(sandbox: SandboxClient, tmp_pa
     assert await one.count("run") == 1
 
 
-async def test_after_a_start_of_unknown_fate_an_equal_call_is_refused(
+async def test_an_equal_call_after_an_uncertain_start_is_refused(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode
 ) -> None:
-    """It may have been paid for: what can be checked by hand is said, and the way out."""
+    """The refusal says that the run may have been paid for, how to check it and how to start another."""
     await sandbox.switch("faults", operation="run", fault="drop")
     async with open_harness(sandbox, tmp_path / "person", mode=mode) as flowport:
         unknown = await flowport.ask(TOOL, **PROMPT)
@@ -159,14 +157,14 @@ async def test_after_a_start_of_unknown_fate_an_equal_call_is_refused(
 
 
 @pytest.mark.parametrize(("action", "starts"), [("accept", 2), ("decline", 1), ("cancel", 1)])
-async def test_where_a_person_can_be_asked_a_doubt_is_theirs_to_decide(
+async def test_the_user_decides_about_an_uncertain_start(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode, action: Any, starts: int
 ) -> None:
-    """A model must not decide by itself to pay twice."""
+    """A client with elicitation asks the user, because a model must not decide by itself to pay twice."""
     asked: list[str] = []
 
     async def ask(context: ClientRequestContext, params: t.ElicitRequestParams) -> t.ElicitResult:
-        """Answer for the person."""
+        """Answer for the user."""
         asked.append(params.message)
         return t.ElicitResult(action=action, content={} if action == "accept" else None)
 
@@ -181,19 +179,19 @@ async def test_where_a_person_can_be_asked_a_doubt_is_theirs_to_decide(
 
 
 class SettableClock(SystemClock):
-    """The machine's clock, set forward by hand."""
+    """The machine's clock, with an offset that the test sets."""
 
     ahead_seconds = 0.0
 
     def monotonic(self) -> float:
-        """Return the machine's seconds and those that were added."""
+        """Return the machine's seconds plus the offset."""
         return super().monotonic() + self.ahead_seconds
 
 
-async def test_what_nobody_has_seen_is_mentioned_beside_other_answers(
+async def test_an_undelivered_result_is_mentioned_in_other_answers(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode
 ) -> None:
-    """A result that came after its client had gone is not forgotten."""
+    """Answers of other tools mention a result that became ready after its client had disconnected."""
     clock = SettableClock()
     await sandbox.switch("next_run", hold=True, pending_seconds=0)
     async with open_harness(sandbox, tmp_path / "person", mode=mode, clock=clock, wait_seconds=0.0) as flowport:
@@ -208,12 +206,12 @@ async def test_what_nobody_has_seen_is_mentioned_beside_other_answers(
     assert first.text.endswith(f"unseen: {sentence}")
 
 
-async def test_one_yes_is_one_yes(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """A client that hands the same answer in again, after a time-out of its own, must not pay twice for it."""
+async def test_a_confirmation_is_used_once(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """A confirmation sent twice starts one run: clients resend it after their own time-out."""
     await sandbox.switch("faults", operation="run", fault="drop")
 
     async def ask(context: ClientRequestContext, params: t.ElicitRequestParams) -> t.ElicitResult:
-        """Be able to ask; the test answers by hand."""
+        """Declare elicitation; the test itself answers."""
         return t.ElicitResult(action="decline")
 
     async with open_harness(sandbox, tmp_path / "person", ask_person=ask) as flowport:

@@ -1,4 +1,4 @@
-"""Requests on standard input that come twice, are cancelled, or share an id: none of it is paid twice."""
+"""Requests on standard input that are repeated, cancelled, or share an id: none of them is paid twice."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -40,13 +40,13 @@ def client(request: pytest.FixtureRequest, tmp_path: Path, bench: Bench) -> Iter
 
 
 def read(client: StdioCaller, request_id: int | str) -> dict[str, Any]:
-    """Return the facts of an answer."""
+    """Return the structured content of an answer."""
     facts: dict[str, Any] = client.read(request_id)["result"]["structuredContent"]
     return facts
 
 
 def test_the_same_line_twice_in_one_write_is_one_run(client: StdioCaller, bench: Bench) -> None:
-    """An id is used once; each of the two is answered, with the same run."""
+    """An id starts one run; both requests are answered, with the same run."""
     line = client.build(TOOL, PROMPT, request_id=500)
     client.send(line, line)
     found = [read(client, 500) for _ in range(2)]
@@ -56,7 +56,7 @@ def test_the_same_line_twice_in_one_write_is_one_run(client: StdioCaller, bench:
 
 
 def test_a_line_that_is_cancelled_and_comes_again_at_once_is_one_run(client: StdioCaller, bench: Bench) -> None:
-    """In one write, under the same id, at every stage that the first has come to by then."""
+    """A request cancelled and repeated in one write under the same id starts one run, at every stage of the first."""
     line = client.build(TOOL, PROMPT, request_id=500)
     client.send(line)
     for _ in range(5):
@@ -69,7 +69,7 @@ def test_a_line_that_is_cancelled_and_comes_again_at_once_is_one_run(client: Std
 
 
 def test_another_call_under_an_id_in_progress_is_refused_by_it(client: StdioCaller, bench: Bench) -> None:
-    """The first goes on and is answered."""
+    """The second call is refused by its id; the first continues and is answered."""
     bench.switch("next_run", hold=True)
     client.send(client.build(TOOL, PROMPT, request_id=500))
     client.send(client.build(TOOL, {"prompt": "a hill"}, request_id=500))
@@ -83,7 +83,7 @@ def test_another_call_under_an_id_in_progress_is_refused_by_it(client: StdioCall
 
 
 def test_a_number_and_the_same_as_text_are_two_ids(client: StdioCaller, bench: Bench) -> None:
-    """What is said about one is not about the other."""
+    """The number 1 and the text "1" are different ids, so cancelling one leaves the other."""
     for _ in range(2):
         bench.switch("next_run", hold=True)
     client.send(client.build(TOOL, PROMPT, request_id=7))
@@ -100,7 +100,7 @@ def test_a_number_and_the_same_as_text_are_two_ids(client: StdioCaller, bench: B
 
 
 def test_an_array_of_requests_with_one_id_is_one_run(client: StdioCaller, bench: Bench) -> None:
-    """It is taken apart, and what is in it is held to the same rules."""
+    """An array of requests is split, and its parts follow the same rules."""
     line = client.build(TOOL, PROMPT, request_id=500)
     client.send([line, line])
     assert len({read(client, 500)["run_id"] for _ in range(2)}) == 1
@@ -108,7 +108,7 @@ def test_an_array_of_requests_with_one_id_is_one_run(client: StdioCaller, bench:
 
 
 def test_a_cancellation_of_an_answer_that_delivered_nothing_changes_nothing(client: StdioCaller, bench: Bench) -> None:
-    """Clients cancel whatever they have read."""
+    """Cancelling an answer that delivered no run changes nothing: clients cancel whatever they have read."""
     facts = read(client, client.call(TOOL, PROMPT))
     for tool in ("list_runs", "get_balance"):
         client.cancel(client.call(tool, {}))

@@ -1,4 +1,4 @@
-"""Both path families, older definitions and other sources, from the outside: what a client sees of them."""
+"""Both path families, older definitions and other sources, as a client sees them."""
 
 from pathlib import Path
 from typing import Any
@@ -32,21 +32,21 @@ def choose(sandbox: SandboxClient, style: str) -> dict[str, Any]:
 
 
 async def list_apps(flowport: Harness) -> set[str]:
-    """Return the names of the app tools, once the first refresh has been."""
+    """Return the names of the app tools after the first refresh."""
     await flowport.assembly.workspace.catalogs[0].catalog.wait_until_attempted(10)
     view = {"find_apps", "run_app", "run_batch", "get_run", "list_runs", "cancel_run", "get_balance"}
     return {tool.name for tool in (await flowport.client.list_tools()).tools} - view
 
 
 async def count_families(sandbox: SandboxClient) -> dict[str, int]:
-    """Return how many requests came in each family."""
+    """Return the number of requests in each family."""
     families: dict[str, int] = (await sandbox.http.get("/_sandbox/counts")).json()["families"]
     return families
 
 
 @pytest.mark.parametrize("paths", ["flows", "apps", "both"])
-async def test_whatever_paths_there_are_an_app_can_be_run(sandbox: SandboxClient, tmp_path: Path, paths: str) -> None:
-    """The list, the definition, the start and the look must all speak the same family, with its run keys."""
+async def test_an_app_runs_with_each_available_path_family(sandbox: SandboxClient, tmp_path: Path, paths: str) -> None:
+    """The list, the definition, the start and the poll use the same family, with its run keys."""
     await sandbox.switch("dialect", style=paths)
     (tmp_path / "person").mkdir()
     build_photo().save(tmp_path / "person" / "photo.png")
@@ -57,8 +57,8 @@ async def test_whatever_paths_there_are_an_app_can_be_run(sandbox: SandboxClient
     assert (facts["state"], len(facts["outputs"])) == ("succeeded", 1)
 
 
-async def test_a_restart_asks_the_family_that_it_found(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """Two requests of fifty a minute are not much, but three processes at once make them six."""
+async def test_a_restart_uses_the_known_family(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """A restart does not probe again: three processes would spend six of fifty requests a minute on it."""
     await sandbox.switch("dialect", style="apps")
     async with open_harness(sandbox, tmp_path / "person") as flowport:
         await list_apps(flowport)
@@ -70,8 +70,8 @@ async def test_a_restart_asks_the_family_that_it_found(sandbox: SandboxClient, t
     assert (await count_families(sandbox))["flows"] == 2
 
 
-async def test_a_404_on_a_start_is_an_unknown_app_and_no_other_family(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """Starting it again on other paths could pay twice."""
+async def test_a_404_on_a_start_means_an_unknown_app(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """A 404 never makes a start try the other family: starting again on other paths could pay twice."""
     async with open_harness(sandbox, tmp_path / "person") as flowport:
         await list_apps(flowport)
         await sandbox.switch("faults", operation="run", fault="status", status=404)
@@ -82,8 +82,8 @@ async def test_a_404_on_a_start_is_an_unknown_app_and_no_other_family(sandbox: S
     assert await flowport.count("runs_accepted") == 0
 
 
-async def test_a_404_on_a_definition_or_a_look_changes_no_family(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """It means that there is no such app or run."""
+async def test_a_404_on_a_definition_or_a_poll_keeps_the_family(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """A 404 there means that the app or the run does not exist."""
     await sandbox.switch("faults", operation="get", fault="status", status=404, app=PICTURE, times=2)
     await sandbox.switch("faults", operation="status", fault="status", status=404, times=2)
     async with open_harness(sandbox, tmp_path / "person") as flowport:
@@ -94,8 +94,8 @@ async def test_a_404_on_a_definition_or_a_look_changes_no_family(sandbox: Sandbo
     assert "apps" not in await count_families(sandbox)
 
 
-async def test_a_run_is_looked_at_in_the_family_of_the_moment(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """A run that was started on the older paths must not be lost when the account moves on to the newer ones."""
+async def test_a_run_is_polled_in_the_current_family(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """A run started on the older paths must not be lost when the account moves to the newer ones."""
     await sandbox.switch("next_run", hold=True, pending_seconds=0)
     async with open_harness(sandbox, tmp_path / "person", wait_seconds=0.0, **choose(sandbox, "auto")) as flowport:
         flowport.assembly.workspace.catalogs[0].account.use_path_family("apps")
@@ -116,8 +116,8 @@ async def test_a_run_is_looked_at_in_the_family_of_the_moment(sandbox: SandboxCl
 
 
 @pytest.mark.parametrize("style", STYLES)
-async def test_a_named_family_is_obeyed(sandbox: SandboxClient, tmp_path: Path, style: str) -> None:
-    """With both paths there `auto` takes the newer ones."""
+async def test_a_configured_family_is_used(sandbox: SandboxClient, tmp_path: Path, style: str) -> None:
+    """The setting decides where both families exist; `auto` takes the newer one."""
     async with open_harness(sandbox, tmp_path / "person", **choose(sandbox, style)) as flowport:
         await list_apps(flowport)
         assert (await flowport.ask("text_to_picture", prompt="a lake"))["state"] == "succeeded"
@@ -128,10 +128,10 @@ async def test_a_named_family_is_obeyed(sandbox: SandboxClient, tmp_path: Path, 
     ("source", "operation", "missing"),
     [("own", "list", "retro_poster"), ("published", "list_own", "always_fails")],
 )
-async def test_a_source_is_all_that_is_read_and_shown(
+async def test_only_the_configured_source_is_read_and_shown(
     sandbox: SandboxClient, tmp_path: Path, source: str, operation: str, missing: str
 ) -> None:
-    """A person with three flows of their own does not want a hundred of strangers."""
+    """The setting limits the list: a user with three flows does not want a hundred public ones."""
     async with open_harness(sandbox, tmp_path / "person", source=Source(source)) as flowport:
         names = await list_apps(flowport)
         found = await flowport.ask("find_apps", query="")
@@ -154,10 +154,10 @@ async def test_a_source_is_all_that_is_read_and_shown(
     ],
     ids=str,
 )
-async def test_a_provider_that_leaves_things_out_loses_no_app(
+async def test_incomplete_responses_lose_no_app(
     sandbox: SandboxClient, tmp_path: Path, dialect: dict[str, Any]
 ) -> None:
-    """Each was seen on the live service or is allowed by its specification."""
+    """Fields that were missing on the live service, or that the specification makes optional, may be missing."""
     await sandbox.switch("dialect", **dialect)
     async with open_harness(sandbox, tmp_path / "person") as flowport:
         assert len(await list_apps(flowport)) == len(IDS)
@@ -168,10 +168,10 @@ async def test_a_provider_that_leaves_things_out_loses_no_app(
 
 
 @pytest.mark.parametrize(("dialect", "argument"), [({"api_key": False}, "prompt"), ({"style": "apps"}, "prompt")])
-async def test_an_older_definition_still_names_its_arguments_well(
+async def test_an_older_definition_has_readable_argument_names(
     sandbox: SandboxClient, tmp_path: Path, dialect: dict[str, Any], argument: str
 ) -> None:
-    """The deprecated `key` is readable where the run key is not."""
+    """The deprecated `key` is used for the name where the run key is not readable."""
     await sandbox.switch("dialect", **dialect)
     async with open_harness(sandbox, tmp_path / "person") as flowport:
         await list_apps(flowport)
@@ -180,10 +180,10 @@ async def test_an_older_definition_still_names_its_arguments_well(
 
 
 @pytest.mark.parametrize(("style", "status"), [("flows", 422), ("apps", 404)])
-async def test_a_refusal_without_a_body_is_a_sentence_all_the_same(
+async def test_a_refusal_without_a_body_is_a_sentence(
     sandbox: SandboxClient, tmp_path: Path, style: str, status: int
 ) -> None:
-    """The specification gives no body to either."""
+    """Both statuses are reported as a sentence; the specification gives no body for either."""
     await sandbox.switch("dialect", style=style, error_bodies="empty")
     async with open_harness(sandbox, tmp_path / "person") as flowport:
         await list_apps(flowport)
@@ -197,8 +197,8 @@ async def test_a_refusal_without_a_body_is_a_sentence_all_the_same(
     assert await flowport.count("runs_accepted") == 0
 
 
-async def test_hundreds_of_strangers_apps_are_found_and_run(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """Real accounts have many, with names of every kind; the fortieth tool is not the last app."""
+async def test_hundreds_of_public_apps_are_found_and_run(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """Apps beyond the tool list are found and run: real accounts have many, with names of every kind."""
     apps = (await sandbox.switch("catalogue", apps=120)).json()["apps"]
     async with open_harness(sandbox, tmp_path / "person") as flowport:
         names = await list_apps(flowport)

@@ -1,4 +1,4 @@
-"""An app that its builder changes under a client: one call fails for nothing, and the next one goes by the new inputs."""
+"""An app that changes at the provider: one call fails at no cost, and the next one uses the new inputs."""
 
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,7 +11,7 @@ import pytest
 from flowport.catalog.refresher import Catalog
 from tests.fakes.client import IDS
 from tests.fakes.client import Client as SandboxClient
-from tests.server.test_clients import TOOLS, hearing
+from tests.server.test_clients import TOOLS, listening
 from tests.support.harness import MODES, Harness, Mode, open_harness
 
 PICTURE = IDS["Text to Picture"]
@@ -23,7 +23,7 @@ def get_catalog(flowport: Harness) -> Catalog:
 
 
 async def settle(flowport: Harness) -> None:
-    """Wait until the first list is handed out and the first refresh is over."""
+    """Wait until the first list was returned and the first refresh is over."""
     await flowport.client.list_tools()
     await get_catalog(flowport).wait_until_attempted(10)
     await get_catalog(flowport).refresh()
@@ -37,24 +37,24 @@ async def wait_for_argument(flowport: Harness, name: str) -> None:
 
 
 def get_properties(flowport: Harness) -> dict[str, Any]:
-    """Return the arguments of the picture app as they go over the wire; a client may keep a list that it has."""
+    """Return the picture app's arguments as sent to the client; a client may keep an older list."""
     tools = {tool["name"]: tool for tool in flowport.assembly.workspace.get_tools()}
     properties: dict[str, Any] = tools["text_to_picture"]["inputSchema"]["properties"]
     return properties
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_refused_call_has_its_tool_made_anew_and_told(
+async def test_a_refused_call_refreshes_its_tool_and_notifies(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode
 ) -> None:
-    """The definition is a day old at most, but builders publish at any time."""
-    async with open_harness(sandbox, tmp_path / "person") as flowport, hearing(flowport.server, mode) as hearer:
+    """A call that the provider refuses refreshes the definition, which is otherwise up to a day old."""
+    async with open_harness(sandbox, tmp_path / "person") as flowport, listening(flowport.server, mode) as listener:
         await settle(flowport)
         await sandbox.switch("catalogue", require={PICTURE: "colour"})
         read = await flowport.count("get")
         failed = await flowport.ask("text_to_picture", prompt="a lake")
         await wait_for_argument(flowport, "colour")
-        while await hearer.hear() != TOOLS:
+        while await listener.receive() != TOOLS:
             pass
 
         assert (failed["state"], failed["credits"]) == ("failed", 0)
@@ -68,8 +68,10 @@ async def test_a_refused_call_has_its_tool_made_anew_and_told(
     assert facts["state"] == "succeeded"
 
 
-async def test_a_process_that_does_not_refresh_reads_again_for_all(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """The person works in the client that was opened second; the first one's process has the catalogue in its hands."""
+async def test_a_process_without_the_refresh_lock_updates_the_shared_cache(
+    sandbox: SandboxClient, tmp_path: Path
+) -> None:
+    """A refusal in a process that does not hold the refresh lock still updates the definition for every process."""
     async with AsyncExitStack() as stack:
         first, second = [await stack.enter_async_context(open_harness(sandbox, tmp_path / "person")) for _ in range(2)]
         await settle(first)
@@ -91,8 +93,8 @@ async def test_a_process_that_does_not_refresh_reads_again_for_all(sandbox: Sand
         assert await first.count("get") == read + 1
 
 
-async def test_a_refusal_that_persists_is_looked_into_once_a_run(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """A number out of a range that no definition tells is refused for ever; only what the model does costs requests."""
+async def test_a_persistent_refusal_refreshes_once_per_run(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """A value outside a limit that no definition states is always refused; only calls of the model cost requests."""
     async with open_harness(sandbox, tmp_path / "person") as flowport:
         await settle(flowport)
         before = await flowport.count("get"), (await flowport.client.list_tools()).tools
