@@ -80,7 +80,18 @@ test("a host that strips structuredContent and lets nothing be read: what the te
   await waitFor(host.frame, isState("succeeded"));
   await waitFor(host.frame, PICTURE);
   assert.match(await host.frame.evaluate("document.body.textContent"), /2 credits/);
-  assert.deepEqual(host.methods.filter((method) => !method.startsWith("ui/")), []);
+  await host.waitForMethod("tools/call");
+  await host.page.waitForTimeout(3000);
+  assert.deepEqual(host.methods.filter((method) => !method.startsWith("ui/")), ["tools/call"], "it is tried once");
+  checkCalls(host);
+});
+
+test("a host that strips structuredContent, and passes calls on without saying so", async () => {
+  const host = await Host.open(browser, impatient, { change: strip, capabilities: {}, isSilent: true });
+  await host.callForModel("sandbox_text_to_picture", { prompt: "silent capabilities" });
+  await waitFor(host.frame, isState("succeeded"));
+  await waitFor(host.frame, PICTURE);
+  assert.deepEqual(new Set(host.calls), new Set(["get_run"]));
   checkCalls(host);
 });
 

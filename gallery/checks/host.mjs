@@ -41,6 +41,7 @@ export class Host {
     host.flowport = flowport;
     host.capabilities = options.capabilities ?? ALL_CAPABILITIES;
     host.change = options.change ?? asItIs;
+    host.isSilent = options.isSilent ?? false;
     host.changeAnswers = options.changeAnswers ?? asItIs;
     host.context = { theme: "light", displayMode: "inline", availableDisplayModes: ["inline", "fullscreen"], ...options.context };
     const { page, problems } = await openPage(browser, []);
@@ -92,7 +93,7 @@ export class Host {
     this.received.push([method, params]);
     const needed = { "tools/call": "serverTools", "resources/read": "serverResources", "ui/open-link": "openLinks",
       "ui/download-file": "downloadFile", "ui/message": "message", "ui/update-model-context": "updateModelContext" }[method];
-    if (needed && !this.capabilities[needed]) return { error: { code: -32601, message: `no ${needed} here` } };
+    if (needed && !this.capabilities[needed] && !this.isSilent) return { error: { code: -32601, message: `no ${needed} here` } };
     try {
       if (method === "ui/initialize") {
         return {

@@ -13,6 +13,7 @@ import { isLive, type Run } from "./types";
 
 const FIRST_MS = 1500;
 const MOST_MS = 10_000;
+const MAX_FAILURES = 5;
 
 export async function startApp(main: HTMLElement): Promise<void> {
   document.documentElement.classList.add("app");
@@ -28,6 +29,10 @@ export async function startApp(main: HTMLElement): Promise<void> {
   early.forEach(([method, params]) => app.handle(method, params));
 }
 
+function describe(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
 class App {
   readonly #host: Host;
   readonly #source: HostSource;
@@ -38,6 +43,7 @@ class App {
   #arguments: Run["arguments"] = {};
   #isFollowed = false;
   #isGone = false;
+  #failures = 0;
   #displayMode = "inline";
   #timer: ReturnType<typeof setTimeout> | undefined;
   #history: HistoryView | null = null;
@@ -77,7 +83,9 @@ class App {
     }
   }
 
-  #noteArguments(given: Run["arguments"]): void {
+  #noteArguments(all: Run["arguments"]): void {
+    // `run_app` has the app's inputs inside; what names a run is no input of it.
+    const given = "run_id" in all ? {} : isObject(all["arguments"]) ? all["arguments"] : all;
     this.#arguments = given;
     if (this.#id) return;
     const named = Object.entries(given).map(([name, value]) => `${name}: ${formatValue(value)}`);
@@ -91,12 +99,16 @@ class App {
       this.#view.explain(this.#view.heading.textContent ?? "", answer.text || "The call has no result.");
       return;
     }
+    const { run } = answer;
     this.#id = this.#first = answer.runId;
-    if (answer.run) this.#update(answer.run);
-    if (this.#source.canFollow && (answer.isStripped || !answer.run || isLive(answer.run) || answer.run.acceptedAt === "")) {
+    this.#isFollowed = run !== null && isLive(run);
+    if (run) this.#update(run);
+    this.#renderBar();
+    if (answer.isStripped || !run || isLive(run)) {
       await this.#refresh(FIRST_MS);
-    } else if (answer.run && isLive(answer.run)) {
-      notify("This host does not let the page follow the run. Ask the assistant for its result.");
+    } else if (this.#source.canFollow) {
+      await this.#source.addRecord(run);
+      if (this.#id === run.id) this.#update(run);
     }
   }
 
@@ -122,10 +134,14 @@ class App {
       isBusy = isLive(run);
       if (!isBusy && this.#isFollowed) await this.#source.reportEnd(run);
       this.#isFollowed = isBusy;
+      this.#failures = 0;
+      this.#renderBar();
     } catch (error) {
-      notify(error instanceof Error ? error.message : String(error));
+      this.#failures += 1;
+      if (this.#isFollowed) notify(`The run cannot be followed here. Ask the assistant for its result. (${describe(error)})`);
+      else console.info("the run could not be read:", error);
     }
-    if (isBusy && !this.#isGone) {
+    if (isBusy && !this.#isGone && this.#failures < MAX_FAILURES && this.#source.canFollow) {
       this.#timer = setTimeout(() => void this.#refresh(Math.min(MOST_MS, waitMs * 1.3)), waitMs);
     }
   }

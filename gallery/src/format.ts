@@ -55,7 +55,7 @@ export function describeOutput(output: Output): string {
 }
 
 export function formatValue(value: Json): string {
-  return typeof value === "string" ? value : JSON.stringify(value);
+  return typeof value === "string" ? value : JSON.stringify(value).slice(0, 600);
 }
 
 /** The argument that says most: the longest text. */

@@ -11,25 +11,33 @@ const MAX_LISTED = 50;
 const MAX_READ_BYTES = 8 * 1024 * 1024;
 
 export class HostSource implements Source {
-  readonly cancel: Source["cancel"];
   readonly openLink: Source["openLink"];
   readonly #host: Host;
   readonly #files = new Map<string, Promise<string>>();
   readonly #inputs: string[] = [];
+  #hasCalled = false;
 
   constructor(host: Host) {
     this.#host = host;
-    this.cancel = this.#can("serverTools") ? (id) => this.#cancel(id) : null;
     this.openLink = this.#can("openLinks") ? (url) => this.#ask("ui/open-link", { url }) : null;
   }
 
   get canList(): boolean {
-    return this.#can("serverTools");
+    return this.#canCall;
+  }
+
+  get cancel(): Source["cancel"] {
+    return this.#canCall ? (id) => this.#cancel(id) : null;
   }
 
   /** Whether the state of a run can be requested. */
   get canFollow(): boolean {
-    return this.#can("serverTools") || this.#can("serverResources");
+    return this.#canCall || this.#can("serverResources");
+  }
+
+  /** Some hosts pass calls on without saying so: a call that worked shows it. */
+  get #canCall(): boolean {
+    return this.#hasCalled || this.#can("serverTools");
   }
 
   async list(query: Query, before: string | null, limit: number): Promise<Page> {
@@ -51,15 +59,22 @@ export class HostSource implements Source {
 
   /** Get a run by the read-only tool, else by its resource; with what it was made of where the host reads resources. */
   async getAnswer(id: string): Promise<Answer> {
-    const answer = this.#can("serverTools") ? readAnswer(await this.#call("get_run", { run_id: id, wait: false })) : null;
-    const record = await this.#readRecord(id);
+    const isTried = this.#canCall || !this.#can("serverResources");
+    const answer = isTried ? readAnswer(await this.#call("get_run", { run_id: id, wait: false })) : null;
     if (answer?.run && !answer.isStripped) {
-      if (record) Object.assign(answer.run, { arguments: record.arguments, acceptedAt: record.acceptedAt, provider: record.provider });
+      await this.addRecord(answer.run);
       return answer;
     }
+    const record = await this.#readRecord(id);
     if (record) return { run: record, runId: id, isStripped: false, isError: false, text: record.summary };
     if (answer) return answer;
     throw new HostError("This host does not let the page read the run. Ask the assistant for it.");
+  }
+
+  /** Add what answers leave out and the run's resource has: its inputs, its date and its provider. */
+  async addRecord(run: Run): Promise<void> {
+    const record = await this.#readRecord(run.id);
+    if (record) Object.assign(run, { arguments: record.arguments, acceptedAt: record.acceptedAt, provider: record.provider });
   }
 
   async getPicture(output: Output, isSmall: boolean): Promise<string> {
@@ -113,8 +128,10 @@ export class HostSource implements Source {
     return isObject(this.#host.capabilities[capability]);
   }
 
-  #call(name: string, given: Facts): Promise<Record<string, unknown>> {
-    return this.#host.request("tools/call", { name, arguments: given });
+  async #call(name: string, given: Facts): Promise<Record<string, unknown>> {
+    const result = await this.#host.request("tools/call", { name, arguments: given });
+    this.#hasCalled = true;
+    return result;
   }
 
   async #ask(method: string, params: Record<string, unknown>): Promise<void> {

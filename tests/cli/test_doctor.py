@@ -271,7 +271,7 @@ async def test_a_provider_that_answers_badly_is_one_line(
         found = await examine_here(monkeypatch, terminal, **KEY, MAGNIFIC_BASE_URL=server.origin)
 
     [finding] = find(found, "Magnific")
-    assert (finding.level, words in finding.sentence) == (level, True), finding.sentence
+    assert (finding.level, words in f"{finding.sentence} {finding.fix}") == (level, True), finding
 
 
 @pytest.mark.anyio

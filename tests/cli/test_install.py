@@ -242,19 +242,3 @@ def test_the_module_installs_its_command(user: User) -> None:
     )
 
     assert load_section(get_clients()["cursor"], facts["path"])["flowport"]["command"] == str(FLOWPORT)
-
-
-def test_the_documents_have_the_documented_members(user: User) -> None:
-    """Programs read them: a member that is renamed is a break."""
-    assert list(user.load("install", "codex", "--dry-run")) == [
-        "client",
-        "scope",
-        "name",
-        "path",
-        "action",
-        "lines",
-        "changed",
-        "backup",
-        "own_command",
-    ]
-    assert list(user.load("install", "zed")) == ["client", "paths", "format", "snippet"]

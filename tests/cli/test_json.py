@@ -23,6 +23,8 @@ CHANGING = {
     r"\d{4}-\d\d-\d\d(?=/)": "2026-01-31",
     r"https?://[^\"\s]+": "https://example.com/render.png",
     r"\(\d+ s": "(7 s",
+    r"\d{8}-\d{6}(?=\.bak)": "20260131-120000",
+    r"[^\" ]*/bin/flowport\b": "/opt/bin/flowport",
     r"(?<=\"seconds\": )[0-9.]+": "7",
     r"(?<=\"size_bytes\": )\d+": "12345",
     r"(?<=\"saved_bytes\": )\d+": "12345",
@@ -56,6 +58,10 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "history": ("history",),
     "erase_dry_run": ("erase", "--all", "--dry-run"),
     "erase": ("erase", "--all", "--yes"),
+    "install": ("install", "cursor", "--yes"),
+    "install_dry_run": ("install", "codex", "--dry-run"),
+    "install_print": ("install", "zed"),
+    "uninstall": ("uninstall", "cursor", "--yes"),
     "usage_error": ("erase",),
 }
 

@@ -108,7 +108,7 @@ def test_a_provider_that_is_not_installed_is_named() -> None:
 def test_the_advice_for_a_person_without_a_key_names_every_provider() -> None:
     """It is made from the registry, so that a new provider is in it."""
     assert get_key_advice() == (
-        "set MAGNIFIC_API_KEY (from https://www.magnific.com/developers/dashboard) or MAGICA_API_KEY (from the API keys "
+        "store a key with `flowport auth`, or set MAGNIFIC_API_KEY (from https://www.magnific.com/developers/dashboard) or MAGICA_API_KEY (from the API keys "
         "page of your account at https://magica.com)"
     )
 

@@ -150,7 +150,7 @@ async def test_background_work_begins_after_the_first_list_was_written() -> None
         get_tools=list,
         tool_order=SimpleNamespace(note_listed=lambda _: None),
     )
-    context: Any = SimpleNamespace(request=exchange)
+    context: Any = SimpleNamespace(request=exchange, session=SimpleNamespace(client_capabilities=None))
 
     await Handlers(workspace, anyio.CapacityLimiter(1), first_list).list_tools(context, None)
 

@@ -26,6 +26,8 @@ from flowport.settings.settings import Origin, SettingsReport, explain_settings,
 _MAX_KEY_CHARACTERS: Final = 65_536
 _PLUGINS: Final = {plugin.name: plugin for plugin in get_plugins() if plugin.find_row("api_key")}
 
+_FIRST: Final = next(iter(_PLUGINS))
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -41,10 +43,10 @@ class Outcome:
     inputs={"PROVIDER": f"{' or '.join(_PLUGINS)}; without it, the form of the key decides."},
     variables={f"{plugin.prefix}API_KEY": "Has priority over the stored key." for plugin in _PLUGINS.values()},
     examples=(
-        "flowport auth magnific",
-        "flowport auth magica --stdin < key.txt",
+        f"flowport auth {_FIRST}",
+        f"flowport auth {_FIRST} --stdin < key.txt",
         "flowport auth --status",
-        "flowport auth magnific --remove",
+        f"flowport auth {_FIRST} --remove",
     ),
 )
 @click.argument("provider", required=False, type=click.Choice(list(_PLUGINS)), metavar="[PROVIDER]")
@@ -209,11 +211,11 @@ def _describe(
             code, says = ExitCode.NOT_FOUND, f"no key. `flowport auth {plugin.name}` stores one."
         case Answered():
             code, is_accepted, says = ExitCode.DONE, True, f"the key of the {source} is accepted."
-        case Failed(ProviderRefused(), sentence):
-            code, is_accepted, says = ExitCode.FAILED, False, f"the key of the {source} is refused. {sentence}"
-        case Failed(_, sentence):
+        case Failed(ProviderRefused()):
+            code, is_accepted, says = ExitCode.FAILED, False, f"the key of the {source} is refused. {outcome.sentence}"
+        case Failed():
             code = ExitCode.UNAVAILABLE
-            says = f"the key of the {source} could not be verified. {sentence}"
+            says = f"the key of the {source} could not be verified. {outcome.sentence}"
     facts = {"provider": plugin.name, "source": source, "accepted": is_accepted, "sentence": f"{plugin.title}: {says}"}
     return code, facts
 

@@ -169,7 +169,9 @@ def get_plugin(name: str) -> ProviderPlugin:
 def get_key_advice() -> str:
     """Return what to do about having no key, as a clause."""
     with_key = [plugin for plugin in get_plugins() if plugin.key_source]
-    return "set " + " or ".join(f"{plugin.prefix}API_KEY (from {plugin.key_source})" for plugin in with_key)
+    return "store a key with `flowport auth`, or set " + " or ".join(
+        f"{plugin.prefix}API_KEY (from {plugin.key_source})" for plugin in with_key
+    )
 
 
 def _find_entry_points() -> Iterator[EntryPoint]:

@@ -6,6 +6,7 @@ The address holds a random token: requests with it may read everything, and chan
 import base64
 import hashlib
 import hmac
+import json
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -16,19 +17,20 @@ import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flowport.actions.cancel_run import cancel_run
 from flowport.actions.run_history import MAX_LISTED, find_output, get_history_record, list_history
 from flowport.actions.views.page import read_page
+from flowport.actions.views.view import Facts
 from flowport.actions.workspace import Workspace
 from flowport.domain.errors import FlowportError, RunNotFound
 from flowport.domain.models import LOCAL_OWNER, OutputKind, RunState
 from flowport.domain.spending import Consent
 from flowport.media.previews import NoPreview
-from flowport.runs.delivery import Exchange
+from flowport.runtime.exchange import Exchange
 from flowport.store.records import RunSearch
 from flowport.web.listen_address import Address, HostCheck, build_origins
 
@@ -123,7 +125,12 @@ def _guard(workspace: Workspace, answer: Answer) -> Callable[[Request], Awaitabl
 
 
 def _refuse(kind: str, message: str, status: int) -> Response:
-    return JSONResponse({"error": {"kind": kind, "message": message}}, status)
+    return _answer({"error": {"kind": kind, "message": message}}, status)
+
+
+def _answer(facts: Facts, status: int = 200) -> Response:
+    # As ASCII: half of a character, from a provider's text, cannot be encoded.
+    return Response(json.dumps(facts), status, media_type="application/json")
 
 
 async def _answer_page(_: Workspace, __: Request) -> Response:
@@ -151,7 +158,7 @@ async def _answer_list(workspace: Workspace, request: Request) -> Response:
     wanted = RunState(state) if state in set(RunState) else None
     limit = int(min(max(_parse_number(query, "limit") or MAX_LISTED, 1), MAX_LISTED))
     before = query.get("before") or None
-    return JSONResponse(await list_history(workspace, search, state=wanted, before=before, limit=limit))
+    return _answer(await list_history(workspace, search, state=wanted, before=before, limit=limit))
 
 
 def _parse_number(query: QueryParams, name: str) -> float | None:
@@ -165,7 +172,7 @@ def _parse_number(query: QueryParams, name: str) -> float | None:
 
 async def _answer_record(workspace: Workspace, request: Request) -> Response:
     start = int(max(_parse_number(request.query_params, "from") or 1, 1))
-    return JSONResponse(await get_history_record(workspace, request.path_params["run_id"], start=start))
+    return _answer(await get_history_record(workspace, request.path_params["run_id"], start=start))
 
 
 async def _answer_cancel(workspace: Workspace, request: Request, *, origins: frozenset[str]) -> Response:
@@ -176,7 +183,7 @@ async def _answer_cancel(workspace: Workspace, request: Request, *, origins: fro
     view = await cancel_run(workspace, caller, {"run_id": request.path_params["run_id"]})
     # The assistant that asked for the run has not learned of its end.
     caller.exchange.withdraw()
-    return JSONResponse(view.facts)
+    return _answer(view.facts)
 
 
 async def _answer_file(workspace: Workspace, request: Request) -> Response:

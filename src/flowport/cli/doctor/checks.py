@@ -70,15 +70,15 @@ def check_account(facts: AccountFacts) -> Iterator[Finding]:
             yield ok(facts.title, template, apps=apps, style=Public(style), **values)
             if skew_seconds is not None:
                 yield _check_clock(skew_seconds, values["title"])
-        case Failed(ProviderRefused() as error, sentence):
-            fix = "flowport auth {provider}" if facts.origin == "key file" else "Correct {setting} in the {origin}."
-            fix = fix if error.status == _UNAUTHORIZED else ""
-            template = "The key from the {origin} is refused by {title} at {host} ({status}). {sentence}"
-            yield fault(facts.title, template, fix, status=error.status, sentence=sentence, **values)
-        case Failed(error, sentence):
+        case Failed(ProviderRefused() as error, cause, advice):
+            correct = "flowport auth {provider}" if facts.origin == "key file" else "Correct {setting} in the {origin}."
+            fix = correct if error.status == _UNAUTHORIZED else "{advice}"
+            template = "The key from the {origin} is refused by {title} at {host} ({status}). {cause}"
+            yield fault(facts.title, template, fix, status=error.status, cause=cause, advice=advice, **values)
+        case Failed(error, cause, advice):
             level = Level.WARNING if isinstance(error, DayUsedUp | ProviderBusy) else Level.FAULT
             kind = getattr(error, "breakage", type(error).__name__ if error else "no answer")
-            yield build_finding(level, facts.title, "{sentence}", kind=f"{kind}", sentence=sentence)
+            yield build_finding(level, facts.title, "{cause}", "{advice}", kind=f"{kind}", cause=cause, advice=advice)
         case _:
             assert_never(facts.outcome)
     if facts.limit is not None:
@@ -101,9 +101,9 @@ def _check_limit(limit: LimiterStatus, title: str) -> Iterator[Finding]:
         template = "{title} asks for a pause of {seconds} s, for all programs together."
         yield warn(name, template, title=title, seconds=round(limit.paused_seconds))
     source = Public("learned" if limit.is_learned else "documented, or set")
-    template = "{used} were sent in the last minute, of {limit} ({source}); it may rise to {ceiling}."
+    template = "Sent in the last minute: {used} of {limit} ({source}), which may rise to {ceiling}."
     if limit.refused_above:
-        template += " About {refused} were once refused."
+        template += " Refused once: the next after {refused}."
     values: dict[str, Any] = {
         "used": limit.used,
         "limit": limit.limit,
@@ -113,7 +113,7 @@ def _check_limit(limit: LimiterStatus, title: str) -> Iterator[Finding]:
     yield ok(name, template if limit.limit else "There is no limit.", source=source, **values)
     if limit.day_left is not None:
         level = Level.OK if limit.day_left > 0 else Level.WARNING
-        yield build_finding(level, name, "{left} are left of the day.", left=limit.day_left)
+        yield build_finding(level, name, "Left of the day: {left}.", left=limit.day_left)
 
 
 def check_routes(

@@ -15,7 +15,14 @@ import anyio
 import anyio.to_thread
 
 from flowport.cli.doctor.facts import AccountFacts, Answered, Failed, FolderFacts
-from flowport.domain.errors import ConfigurationError, FlowportError, Operation, ProviderRejected, StoreError
+from flowport.domain.errors import (
+    ConfigurationError,
+    FlowportError,
+    Operation,
+    ProviderError,
+    ProviderRejected,
+    StoreError,
+)
 from flowport.network.account import OpenAccount
 from flowport.network.accounts import open_accounts
 from flowport.network.connections import Proxy, find_proxy_of, get_ssl_context
@@ -67,10 +74,18 @@ async def check_account(
         try:
             outcome = await _ask_for_list(account)
         except FlowportError as exc:
-            outcome = Failed(exc, account.explain(exc))
+            outcome = _explain(account, exc)
         limit = await account.limiter.get_status()
     origin = origins.get(setting, "")
     return AccountFacts(plugin.title, plugin.name, account.account.host, setting, origin, outcome, limit)
+
+
+def _explain(account: OpenAccount, error: FlowportError) -> Failed:
+    """Return an error with its advice, and with the address that a person has set where it looks wrong."""
+    if not isinstance(error, ProviderError):
+        return Failed(error, str(error))
+    address = account.explain(error).removeprefix(str(error))
+    return Failed(error, error.explanation, f"{error.advice}{address}".strip())
 
 
 async def _ask_for_list(account: OpenAccount) -> Answered:

@@ -65,25 +65,17 @@ def command(
     """Check the installation: each line is ok, a warning or a fault, with what corrects it. Nothing is run or paid for."""
     # What would be logged is in the lines.
     logging.disable()
+    # The usual handler would leave the files of the servers that are being tried.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     report = explain_settings({"FLOWPORT_HOME": home} if home else {}, get_environment(), config_path=config)
-    if is_contract:
-        facts = anyio.run(_compare, report)
-        text, code = "\n".join(line for one in facts for line in format_comparison(one)), 0
-        body: Any = {"flowport": __version__, "providers": facts}
-        shared = json.dumps(body, indent=2)
-        text = text or "No API key is set, so there is nothing to compare. `flowport auth` stores one."
-    else:
-        # The usual handler would leave the files of the servers that are being tried.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        own_command = (*OWN_COMMAND, "--config", str(config)) if config else OWN_COMMAND
-        try:
-            findings = anyio.run(partial(examine, report, own_command=own_command))
-        except KeyboardInterrupt:
-            return ExitCode.INTERRUPTED
-        worst = get_worst(findings)
-        text, code = "\n".join(map(_format, findings)), int(worst is Level.FAULT)
-        body = {"flowport": __version__, "worst": worst.value, "findings": [one.build_facts() for one in findings]}
-        shared = "\n".join(f"{one.level:8} {one.name}: {one.shared}" for one in findings)
+    own_command = (*OWN_COMMAND, "--config", str(config)) if config else OWN_COMMAND
+    try:
+        if is_contract:
+            code, body, text, shared = _describe_comparison(anyio.run(_compare, report))
+        else:
+            code, body, text, shared = _describe_findings(anyio.run(partial(examine, report, own_command=own_command)))
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
     if is_json:
         print_json(body)
     else:
@@ -97,9 +89,24 @@ def command(
     return code
 
 
-def _format(finding: Finding) -> str:
-    line = f"{finding.level:8} {finding.name}: {finding.sentence}"
-    return f"{line}\n{'':8} -> {finding.fix}" if finding.fix else line
+def _describe_findings(findings: Sequence[Finding]) -> tuple[ExitCode, dict[str, Any], str, str]:
+    """Return the exit code, the JSON document, the lines for a terminal and those to share."""
+    worst = get_worst(findings)
+    body = {"flowport": __version__, "worst": worst.value, "findings": [one.build_facts() for one in findings]}
+    fixes = (f"\n{'':8} -> {one.fix}" if one.fix else "" for one in findings)
+    text = "\n".join(f"{one.level:8} {one.name}: {one.sentence}{fix}" for one, fix in zip(findings, fixes, strict=True))
+    shared = "\n".join(f"{one.level:8} {one.name}: {one.shared}" for one in findings)
+    return ExitCode.FAILED if worst is Level.FAULT else ExitCode.DONE, body, text, shared
+
+
+def _describe_comparison(found: Sequence[dict[str, Any]]) -> tuple[ExitCode, dict[str, Any], str, str]:
+    """Return the same of a comparison with the documentation."""
+    body = {"flowport": __version__, "providers": found}
+    text = "\n".join(line for facts in found for line in format_comparison(facts))
+    if not found:
+        text = "No API key is set, so there is nothing to compare. `flowport auth` stores one."
+    code = ExitCode.FAILED if any(facts["stopped"] for facts in found) else ExitCode.DONE
+    return code if found else ExitCode.NOT_FOUND, body, text, json.dumps(body, indent=2)
 
 
 async def examine(report: SettingsReport, *, own_command: Sequence[str] = OWN_COMMAND) -> list[Finding]:

@@ -24,7 +24,13 @@ class Failed:
     """It gave no list; without an error, none in time."""
 
     error: FlowportError | None
-    sentence: str
+    cause: str
+    advice: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The cause with what to do."""
+        return f"{self.cause} {self.advice}".strip()
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,8 @@ def _copy_lists(home: Path, folder: Path) -> None:
     """Copy what a home's server needs for its first list, as far as it can be read."""
     (folder / "catalogue").mkdir()
     with suppress(OSError):
-        for path in (*home.glob("catalogue/*.json"), *home.glob("*.json")):
+        # A user without a home folder has no home of Flowport either.
+        for path in (*home.glob("catalogue/*.json"), *home.glob("*.json")) if home.is_absolute() else ():
             if path.is_file() and path.stat().st_size <= _MAX_COPIED_BYTES:
                 shutil.copyfile(path, folder / path.relative_to(home))
 
@@ -111,6 +112,7 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
 
 def _talk(process: "subprocess.Popen[bytes]", errors: IO[bytes], seconds: float) -> ServerFacts:
     timer = threading.Timer(seconds, _kill, (process,))
+    timer.daemon = True
     timer.start()
     listed, noise, size_bytes = None, "", 0
     assert process.stdin and process.stdout  # noqa: S101, PT018 - both are pipes

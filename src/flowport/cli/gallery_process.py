@@ -1,0 +1,61 @@
+"""The process of `flowport gallery`: serve it until a signal."""
+
+import gc
+import json
+import logging
+import secrets
+import socket
+import sys
+import webbrowser
+from typing import Any, Final
+
+import anyio
+import anyio.to_thread
+
+from flowport.bootstrap import open_assembly
+from flowport.cli.console import report_error, say
+from flowport.cli.session import load_terminal_settings
+from flowport.domain.errors import ConfigurationError
+from flowport.runtime.http_server import HttpServer
+from flowport.runtime.logging import start_logging
+from flowport.server.shutdown import End, listen_for_signals
+from flowport.settings.settings import Settings
+from flowport.web.gallery import build_gallery
+from flowport.web.listen_address import Address, listen
+
+TOKEN_BYTES: Final = 24
+
+
+def serve(given: dict[str, Any]) -> int:
+    """Serve the gallery of the home that the flags select."""
+    try:
+        settings = load_terminal_settings(given["config"], given["home"])
+        listener = listen(Address("127.0.0.1", given["port"]), flag="--port")
+    except ConfigurationError as exc:
+        return report_error(exc, is_json=given["is_json"])
+    start_logging({provider.api_key for provider in settings.providers}, level=logging.ERROR)
+    gc.freeze()
+    gc.enable()
+    return anyio.run(_serve, settings, listener, given)
+
+
+async def _serve(settings: Settings, listener: socket.socket, given: dict[str, Any]) -> int:
+    address, token = Address(*listener.getsockname()[:2]), secrets.token_urlsafe(TOKEN_BYTES)
+    url = f"{address.origin}/{token}/"
+    end = End()
+    listen_for_signals(end)
+    async with open_assembly(settings) as assembly, anyio.create_task_group() as tasks:
+        gallery = build_gallery(assembly.workspace, address, token)
+        web = HttpServer(gallery, log_level=logging.CRITICAL, lifespan="off")
+        tasks.start_soon(web.serve, [listener])
+        # The socket accepts connections already, so an early browser waits in its queue.
+        sys.stdout.write(json.dumps({"url": url}) + "\n" if given["is_json"] else f"{url}\n")
+        sys.stdout.flush()
+        say(
+            "The gallery is open until Ctrl-C. Keep its address secret: with it, other users of this computer see the runs."
+        )
+        if given["should_open"] and not await anyio.to_thread.run_sync(webbrowser.open, url):
+            say("No browser could be opened: open the address yourself.")
+        await end.asked.wait()
+        web.should_exit = True
+    return end.code
