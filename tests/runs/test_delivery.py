@@ -8,8 +8,9 @@ import anyio
 import pytest
 
 from flowport.domain.models import RunState
-from flowport.runs.delivery import Deliveries, Delivery, Exchange
+from flowport.runs.delivery import Deliveries, Delivery
 from flowport.runtime.background import Supervisor
+from flowport.runtime.exchange import Exchange
 from flowport.store.records import AttachRules, WaitingCall
 from tests.runs.samples import NOW, RUN
 from tests.support.fake_clock import FakeClock

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from flowport.domain.models import Run
-from flowport.runs.delivery import Exchange
 from flowport.runs.submit import SIDE_BY_SIDE_SECONDS, RecentRequests, RunRequest
+from flowport.runtime.exchange import Exchange
 from flowport.store.process_lock import NoLock
 from flowport.store.records import Accepted, AcceptOutcome, AttachRules
 from tests.runs.samples import RUN

@@ -15,8 +15,8 @@ from flowport.bootstrap import Assembly, open_assembly
 from flowport.domain.models import LOCAL_OWNER
 from flowport.domain.spending import Consent
 from flowport.providers.registry import ProviderSettings
-from flowport.runs.delivery import Exchange
 from flowport.runtime.clock import Clock, Pace
+from flowport.runtime.exchange import Exchange
 from flowport.server.clients import Context
 from flowport.server.handlers import FlowportServer, build_server
 from flowport.settings.settings import Settings

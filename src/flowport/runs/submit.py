@@ -14,9 +14,10 @@ from flowport.domain.errors import FlowportError, StoreError
 from flowport.domain.models import Run, Urgency
 from flowport.domain.spending import DAY_SECONDS, Consent, LimitExceeded, SpendingCheck, SpendingLimits
 from flowport.network.account import OpenAccount
-from flowport.runs.delivery import Caller, Deliveries, Exchange
+from flowport.runs.delivery import Caller, Deliveries
 from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Clock
+from flowport.runtime.exchange import Exchange
 from flowport.store.interface import Workers
 from flowport.store.records import (
     Accepted,

@@ -36,8 +36,8 @@ from flowport.domain.models import LOCAL_OWNER
 from flowport.domain.spending import Consent
 from flowport.domain.text import clean_line
 from flowport.domain.uris import format_run_uri
-from flowport.runs.delivery import Exchange
 from flowport.runtime.background import Changes, ListKind
+from flowport.runtime.exchange import Exchange
 
 logger = logging.getLogger(__name__)
 

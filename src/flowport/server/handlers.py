@@ -51,7 +51,7 @@ from flowport.server.clients import (
     read_argument_text,
 )
 from flowport.server.prompts import PROMPTS, Completion, build_prompt_text
-from flowport.server.requests import RequestIdInUse, RequestsInProgress
+from flowport.server.repeats import RequestIdInUse, RequestsInProgress
 from flowport.server.resources import TEMPLATES, Resources, build_contents, build_list
 from flowport.server.results import build_error_result, build_mistake_result, build_result, build_wire_tool
 

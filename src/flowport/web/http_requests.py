@@ -12,7 +12,7 @@ from typing import Any, Final, TypeGuard
 import anyio.lowlevel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from flowport.runs.delivery import Exchange, RequestId
+from flowport.runtime.exchange import Exchange, RequestId
 from flowport.server.clients import EXCHANGE_KEY, SESSION_HEADER
 from flowport.server.requests import Request, RequestTable
 from flowport.web.bodies import replay

@@ -10,7 +10,7 @@ from mcp.shared.exceptions import MCPError
 
 from flowport.actions.views.view import MAX_ANSWER_BYTES
 from flowport.domain.models import JsonValue
-from flowport.runs.delivery import Exchange
+from flowport.runtime.exchange import Exchange
 from flowport.server.handlers import ToolCalls
 from tests.interaction.batches.requests import FAILING, TOOL, build_rows, read
 from tests.support.harness import READER, Harness

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from flowport.runs.delivery import Exchange
+from flowport.runtime.exchange import Exchange
 
 WRITTEN, CANCELLED, DISCONNECTED = Exchange.note_written, Exchange.note_cancelled, Exchange.note_disconnected
 
@@ -74,7 +74,7 @@ def test_on_left_is_called_once_when_the_client_leaves(report: Callable[[Exchang
 
 
 def test_a_client_that_has_its_answer_has_not_left() -> None:
-    """Connections are closed after the answer, and that is no reason to stop anything."""
+    """Connections are closed after the answer, and that is not a reason to stop anything."""
     exchange, left = Exchange(1), list[int]()
     exchange.set_on_left(lambda: left.append(1))
     exchange.note_written()
