@@ -28,7 +28,7 @@ from flowport.domain.call_errors import AppNotFound, count_credits
 from flowport.domain.errors import ConfigurationError, FlowportError
 from flowport.domain.models import LOCAL_OWNER, Run, RunState
 from flowport.domain.spending import Consent
-from flowport.runs.delivery import Exchange
+from flowport.runtime.exchange import Exchange
 from flowport.runtime.logging import start_logging
 from flowport.settings.settings import Settings, get_environment, load_settings
 

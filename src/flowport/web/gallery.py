@@ -30,7 +30,7 @@ from flowport.domain.errors import FlowportError, RunNotFound
 from flowport.domain.models import LOCAL_OWNER, OutputKind, RunState
 from flowport.domain.spending import Consent
 from flowport.media.previews import NoPreview
-from flowport.runs.delivery import Exchange
+from flowport.runtime.exchange import Exchange
 from flowport.store.records import RunSearch
 from flowport.web.listen_address import Address, HostCheck, build_origins
 
