@@ -61,6 +61,7 @@ Flowport {__version__} runs the visual AI apps of your account, here or through 
 Type next:
   flowport apps                     what you can run, and what it costs
   flowport run APP prompt="a lake"  run one and get its files
+  flowport install claude-desktop   connect it to an assistant
   flowport --help                   all commands
 
 An assistant starts this same command and speaks MCP with it over a pipe. Without a provider's key, demo apps are used.
