@@ -70,7 +70,7 @@ def find(findings: list[Finding], name: str) -> list[Finding]:
     return [one for one in findings if one.name == name]
 
 
-def test_a_new_user_is_told_what_to_do(terminal: Terminal) -> None:
+def test_a_new_user_sees_what_to_do(terminal: Terminal) -> None:
     """Nothing is broken, and nothing is created."""
     ran = terminal.run("doctor", "--json")
 

@@ -249,6 +249,10 @@ def check_client(facts: ClientFacts, *, has_key: bool) -> Iterator[Finding]:
     elif outcome.problem:
         template = "The command of its entry {server} ({command}) {problem}."
         yield fault(facts.title, template, repair, problem=outcome.problem, **values)
+    elif facts.refusal is not None:
+        problem, remedy = f"{facts.refusal.setting} {facts.refusal.problem}", facts.refusal.remedy
+        template = "Its entry {server} starts, but refuses every call: {problem}."
+        yield fault(facts.title, template, "{remedy}", problem=problem, remedy=remedy, **values)
     elif has_key and any(str(tool.get("name", "")).startswith("sandbox_") for tool in outcome.tools):
         template = "Its entry {server} starts, but no API key reaches it: it lists the demo apps."
         yield warn(facts.title, template, "flowport auth", **values)
