@@ -24,7 +24,7 @@ from tests.support.gates import Gate, Stop, open_gate
 TOOL = "photo_to_pencil_sketch"
 LIVE = {"accepted", "starting", "queued", "running"}
 RETRIES = 3
-LIFE_SECONDS = 120.0
+SESSION_SECONDS = 120.0
 """When a cell that hangs is ended from outside; its test then fails."""
 
 
@@ -124,7 +124,7 @@ def test_one_intended_run_is_one_start_and_its_result_arrives(cell: Cell, world:
     photo = world.folder / f"{cell}.png"
     Image.effect_noise((64, 48), 80).save(photo)
     with open_caller(cell, world) as caller:
-        watchdog = threading.Timer(LIFE_SECONDS, world.gate.open)
+        watchdog = threading.Timer(SESSION_SECONDS, world.gate.open)
         watchdog.start()
         try:
             answers = play(cell, world, caller, {"photo": str(photo)})
@@ -224,5 +224,5 @@ def _wait_until_running(world: World) -> str:
     """Return the id at the provider of the run that goes on there, once Flowport has looked at it."""
     while True:
         going = [run_id for run_id, run in world.bench.get_runs().items() if run["completed_at"] is None]
-        if going and world.bench.count_looks() > 0:
+        if going and world.bench.count_polls() > 0:
             return going[-1]
