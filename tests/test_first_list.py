@@ -19,6 +19,8 @@ HEAVY: Final = {
 }
 """Libraries that load later: for the first picture, another store, or a terminal."""
 NOT_FOR_STDIO: Final = (
+    "flowport.cli.console",
+    "flowport.cli.session",
     "flowport.web.transport",
     "flowport.web.gallery",
     "flowport.actions.run_history",

@@ -31,10 +31,10 @@ def read(person: Person, *words: str) -> Any:
 
 
 def change_catalogue(person: Person, **changes: Any) -> None:
-    """Change the first app of the catalogue on disk, as a provider might have named it."""
+    """Change an app of the catalogue on disk, as a provider might have named it."""
     (path,) = (person.folder / "home/catalogue").glob("*.json")
     record = json.loads(path.read_text(encoding="utf-8"))
-    record["listings"][0] |= changes
+    next(one for one in record["listings"] if one["tool_name"] == "text_to_picture").update(changes)
     path.write_text(json.dumps(record), encoding="utf-8")
 
 
@@ -93,6 +93,17 @@ def test_hostile_names_are_shown_as_plain_text(person: Person, columns: int) -> 
     as_json = person.run("apps", "--json").stdout
     assert "\x1b" not in as_json
     assert "\u202e" not in as_json
+
+
+def test_a_hostile_name_forges_no_line(person: Person) -> None:
+    """The price is one line, whatever the app is called."""
+    person.run("apps")
+    change_catalogue(person, name=HOSTILE)
+    done = person.run("run", "text_to_picture", "prompt=x")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[0].endswith(": one run for 2 credits.")
+    assert "\x1b" not in done.stderr
 
 
 @pytest.mark.parametrize("columns", [40, 100])

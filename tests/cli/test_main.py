@@ -94,14 +94,15 @@ def test_a_person_at_a_terminal_learns_what_to_type() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_before_anything_is_open_ends_it_quietly(number: signal.Signals) -> None:
+@pytest.mark.parametrize(("command", "code"), [("serve", 0), ("sandbox", 0), ("apps", 130), ("run", 130)])
+def test_a_signal_before_anything_is_open_ends_it_quietly(number: signal.Signals, command: str, code: int) -> None:
     """Clients that change their mind at once must not be shown a crash."""
     # While the command is imported, which is slow.
     program = (
         "import os, sys, flowport.cli.main as cli\n"
         f"cli.importlib.import_module = lambda _: os.kill(os.getpid(), {number})\n"
-        "sys.exit(cli.main(['serve']) or 7)"
+        f"sys.exit(cli.main([{command!r}]) or 7)"
     )
     done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True)
 
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert (done.returncode, done.stdout, done.stderr) == (code, b"", b"")

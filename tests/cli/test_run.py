@@ -204,12 +204,29 @@ def test_it_works_beside_a_serving_flowport(tmp_path: Path, slow: ProviderProces
     assert all(run["is_seen"] for run in listed)
 
 
-def test_output_that_was_not_written_does_not_count_as_delivered(person: Person) -> None:
-    """What reads the pipe has gone; the result is kept as not seen."""
-    reading, writing = os.pipe()
-    os.close(reading)
-    done = subprocess.run(
-        [sys.executable, "-m", "flowport", "run", "text_to_picture", "prompt=x"],
+@pytest.mark.parametrize("target", ["a closed pipe", "/dev/full"])
+def test_output_that_was_not_written_does_not_count_as_delivered(person: Person, target: str) -> None:
+    """What reads the pipe has gone, or the disk is full; the result is kept as not seen."""
+    if target == "a closed pipe":
+        reading, writing = os.pipe()
+        os.close(reading)
+    else:
+        writing = os.open(target, os.O_WRONLY)
+    done = run_into(person, writing, "run", "text_to_picture", "prompt=x")
+    listing = run_into(person, writing, "runs")
+    os.close(writing)
+    (run,) = list_runs(person, "--unseen")
+
+    assert (done.returncode, listing.returncode) == (1, 1)
+    assert f"`flowport show {run['run_id']}` prints it again." in done.stderr
+    assert "Traceback" not in done.stderr
+    assert listing.stderr == "" or target == "/dev/full"
+
+
+def run_into(person: Person, writing: int, *words: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command whose standard output is a descriptor."""
+    return subprocess.run(
+        [sys.executable, "-m", "flowport", *words],
         env=person.environment,
         stdin=subprocess.DEVNULL,
         stdout=writing,
@@ -217,12 +234,6 @@ def test_output_that_was_not_written_does_not_count_as_delivered(person: Person)
         check=False,
         text=True,
     )
-    os.close(writing)
-    (run,) = list_runs(person, "--unseen")
-
-    assert done.returncode == 1
-    assert f"`flowport show {run['run_id']}` prints it again." in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def test_files_are_named_from_the_current_folder(person: Person, tmp_path: Path) -> None:

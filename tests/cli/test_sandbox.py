@@ -28,6 +28,15 @@ def test_it_says_how_to_reach_it_and_answers_there(tmp_path: Path) -> None:
     assert len(apps) > 0
 
 
+def test_it_says_so_as_json(tmp_path: Path) -> None:
+    """A script sets the variables from one line."""
+    with open_child(tmp_path, "--key", "abc", "--json", command="sandbox") as child:
+        about = child.read()
+
+    assert set(about) == {"MAGNIFIC_BASE_URL", "MAGNIFIC_API_KEY", "MAGNIFIC_FILE_ORIGINS"}
+    assert about["MAGNIFIC_API_KEY"] == "abc"
+
+
 def test_ctrl_c_ends_it_quietly(tmp_path: Path) -> None:
     """A traceback at the end looks like a fault."""
     with open_child(tmp_path, command="sandbox") as child:

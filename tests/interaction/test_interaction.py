@@ -215,6 +215,7 @@ async def test_intermediate_states_are_reported(
         handed = await flowport.ask("text_to_picture", prompt="a lake")
         facts = await wait_for_state(flowport, handed["run_id"], wanted)
     assert facts["summary"].startswith(f'"Text to Picture" is {wanted}')
+    assert facts["progress"].startswith(f"{wanted}, ")
 
 
 async def test_a_clip_and_a_sound_come_back_as_such(flowport: Harness) -> None:

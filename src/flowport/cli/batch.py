@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from flowport.cli.completion import AppName, InputWord
+from flowport.cli.completion import complete_app, complete_input
 from flowport.cli.flags import KEY_VARIABLES, MONEY_VARIABLES, add_common_flags, add_yes_flag, call, define_command
 
 
@@ -22,9 +22,9 @@ from flowport.cli.flags import KEY_VARIABLES, MONEY_VARIABLES, add_common_flags,
     ),
     variables={**KEY_VARIABLES, **MONEY_VARIABLES},
 )
-@click.argument("app", type=AppName())
+@click.argument("app", shell_complete=complete_app)
 @click.argument("table", type=click.Path(path_type=Path))
-@click.argument("words", nargs=-1, metavar="[INPUT]...", type=InputWord())
+@click.argument("words", nargs=-1, metavar="[INPUT]...", shell_complete=complete_input)
 @click.option(
     "--variations",
     type=click.IntRange(1, 16),

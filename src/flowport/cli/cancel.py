@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from flowport.cli.completion import RunName
+from flowport.cli.completion import complete_run
 from flowport.cli.flags import KEY_VARIABLES, add_common_flags, call, define_command
 
 
@@ -14,7 +14,7 @@ from flowport.cli.flags import KEY_VARIABLES, add_common_flags, call, define_com
     examples=("flowport cancel run_7f3kq2m9xa", "flowport cancel run_7f3kq2m9xa --stop-following"),
     variables=KEY_VARIABLES,
 )
-@click.argument("name", metavar="RUN", type=RunName())
+@click.argument("name", metavar="RUN", shell_complete=complete_run)
 @click.option("--stop-following", "is_left", is_flag=True, help="Only stop looking at it; it goes on and is charged.")
 @add_common_flags
 def command(**given: Any) -> int:

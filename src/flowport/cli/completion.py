@@ -84,61 +84,39 @@ def command(shell: str) -> int:
     return 0
 
 
-class AppName(click.ParamType):  # type: ignore[type-arg] # generic since click 8.4
-    """The tool, id or name of an app."""
-
-    name = "app"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:  # noqa: ARG002
-        """Return the tools that begin so."""
-        apps = [one for one in _load_apps(ctx) if not one.listing.left_out]
-        found = [one for one in apps if one.listing.tool_name.startswith(incomplete)][:MAX_ITEMS]
-        clean = importlib.import_module("flowport.domain.text").clean_line
-        return [CompletionItem(one.listing.tool_name, help=clean(one.listing.app.name)) for one in found]
+def complete_app(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Return the tools that begin so."""
+    apps = [one for one in _load_apps(ctx) if one.listing.tool_name.startswith(incomplete) and not one.listing.left_out]
+    clean = importlib.import_module("flowport.domain.text").clean_line
+    return [CompletionItem(one.listing.tool_name, help=clean(one.listing.app.name)) for one in apps[:MAX_ITEMS]]
 
 
-class RunName(click.ParamType):  # type: ignore[type-arg] # as above
-    """A run or a batch."""
-
-    name = "run"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:  # noqa: ARG002
-        """Return `last`; ids are copied from an answer."""
-        return [CompletionItem("last")] if "last".startswith(incomplete) else []
+def complete_run(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Return `last`; ids are copied from an answer."""
+    return [CompletionItem("last")] if "last".startswith(incomplete) else []
 
 
-class AppOrRun(AppName):
-    """An app or a run."""
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-        """Return both."""
-        return [*super().shell_complete(ctx, param, incomplete), *RunName().shell_complete(ctx, param, incomplete)]
+def complete_app_or_run(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Return both."""
+    return [*complete_app(ctx, param, incomplete), *complete_run(ctx, param, incomplete)]
 
 
-class InputWord(click.ParamType):  # type: ignore[type-arg] # as above
-    """An input of the app that the command names: `name=value`."""
-
-    name = "input"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:  # noqa: ARG002
-        """Return names of inputs, then choices or files."""
-        listing = next((one.listing for one in _load_apps(ctx) if one.listing.tool_name == ctx.params.get("app")), None)
-        if listing is None or listing.app.inputs is None:
-            return []
-        name, has_value, value = incomplete.partition("=")
-        if not has_value:
-            given = {word.partition("=")[0] for word in ctx.params.get("words") or ()}
-            names = [listing.property_names.get(item.id, "") for item in listing.app.inputs]
-            return [CompletionItem(f"{one}=") for one in names if one.startswith(incomplete) and one not in given]
-        item = next((one for one in listing.app.inputs if listing.property_names.get(one.id) == name), None)
-        if item is None:
-            return []
-        if value.startswith("@"):
-            return [CompletionItem(f"{name}=@{path}") for path in _find_files(value[1:])]
-        if item.kind.is_media:
-            return [CompletionItem(f"{name}=@")]
-        values = ["true", "false"] if item.kind.value == "boolean" else _get_choices(item)
-        return [CompletionItem(f"{name}={one}") for one in values if one.startswith(value)][:MAX_ITEMS]
+def complete_input(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Return names of the app's inputs, then choices or files."""
+    listings = (one.listing for one in _load_apps(ctx))
+    listing = next((one for one in listings if one.tool_name == ctx.params.get("app")), None)
+    if listing is None or listing.app.inputs is None:
+        return []
+    name, has_value, value = incomplete.partition("=")
+    inputs = {listing.property_names.get(item.id, ""): item for item in listing.app.inputs}
+    if not has_value:
+        given = {word.partition("=")[0] for word in ctx.params.get("words") or ()}
+        return [CompletionItem(f"{one}=") for one in inputs if one.startswith(incomplete) and one not in given]
+    if name not in inputs:
+        return []
+    if value.startswith("@"):
+        return [CompletionItem(f"{name}=@{path}") for path in _find_files(value[1:])]
+    return [CompletionItem(f"{name}={one}") for one in _get_values(inputs[name]) if one.startswith(value)][:MAX_ITEMS]
 
 
 def _load_apps(ctx: click.Context) -> tuple[Any, ...]:
@@ -154,7 +132,12 @@ def _load_apps(ctx: click.Context) -> tuple[Any, ...]:
     return () if found is None else found.apps
 
 
-def _get_choices(item: Any) -> list[str]:
+def _get_values(item: Any) -> list[str]:
+    """Return what an input may be given: its choices, or the mark of a file."""
+    if item.kind.is_media:
+        return ["@"]
+    if item.kind.value == "boolean":
+        return ["true", "false"]
     choices = importlib.import_module("flowport.catalog.readings")
     return [choices.format_scalar(one.shown) for one in choices.build_choices(item)]
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from enum import IntEnum
+from io import TextIOWrapper
 from typing import Any, Final, TextIO
 
 from rich.cells import cell_len
@@ -139,6 +140,7 @@ def build_error(error: FlowportError) -> dict[str, Any]:
 
 def print_json(facts: Mapping[str, Any]) -> None:
     """Write one JSON document, and nothing else, to standard output."""
+    _replace_unwritable(sys.stdout)
     sys.stdout.write(json.dumps(facts, ensure_ascii=False, indent=2) + "\n")
     sys.stdout.flush()
 
@@ -166,12 +168,21 @@ def say(text: str, *, style: str = "") -> None:
 
 def build_console(stream: TextIO) -> Console:
     """Return a console that formats no markup: names may hold any."""
-    if isinstance(stream, sys.__stdout__.__class__):
-        # A terminal of another encoding shows a replacement, not a traceback.
-        stream.reconfigure(errors="replace")
+    _replace_unwritable(stream)
     # The library would keep bold.
     is_plain = bool(os.environ.get("NO_COLOR"))
     return Console(file=stream, markup=False, emoji=False, highlight=False, color_system=None if is_plain else "auto")
+
+
+def _replace_unwritable(stream: TextIO) -> None:
+    """Have a question mark written for what is not text, or what the encoding lacks, instead of a traceback."""
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(errors="replace")
+
+
+def discard_output() -> None:
+    """Drop what standard output has not taken: it would raise once more at the end of the program."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @dataclass(frozen=True, slots=True)

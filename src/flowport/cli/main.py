@@ -48,6 +48,9 @@ COMMANDS: Final = {
 """Every command, in the order of the help."""
 
 DEFAULT_COMMAND: Final = "serve"
+SERVING: Final = frozenset({"serve", "sandbox", "gallery"})
+"""What a signal ends as it is meant to; any other command is interrupted by it."""
+INTERRUPTED: Final = 130
 COMPLETION_VARIABLE: Final = "_FLOWPORT_COMPLETE"
 HELP_FLAGS: Final = ("-h", "--help")
 CONTEXT: Final[dict[str, Any]] = {"help_option_names": list(HELP_FLAGS), "max_content_width": 100}
@@ -58,6 +61,7 @@ Flowport {__version__} runs the visual AI apps of your account, here or through 
 Type next:
   flowport apps                     what you can run, and what it costs
   flowport run APP prompt="a lake"  run one and get its files
+  flowport install claude-desktop   connect it to an assistant
   flowport --help                   all commands
 
 An assistant starts this same command and speaks MCP with it over a pipe. Without a provider's key, demo apps are used.
@@ -66,28 +70,34 @@ An assistant starts this same command and speaks MCP with it over a pipe. Withou
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name and return the exit code."""
-    prepare_process()
     words = list(sys.argv[1:] if arguments is None else arguments)
+    prepare_process(0 if words[:1] == [] or words[0] in SERVING or words[0].startswith("-") else INTERRUPTED)
     if COMPLETION_VARIABLE in os.environ:
         # Our own forms of the shells' scripts replace the library's.
         importlib.import_module(COMMANDS["completion"].module)
     try:
         code = flowport.main(words, prog_name="flowport", complete_var=COMPLETION_VARIABLE, standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except click.ClickException as exc:
         if "--json" in words:
             click.echo(json.dumps({"error": {"kind": "UsageError", "message": exc.format_message()}}, indent=2))
         else:
             exc.show()
         return exc.exit_code
+    except BrokenPipeError:
+        # What reads the output has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return int(code or 0)
 
 
-def prepare_process() -> None:
+def prepare_process(code: int = 0) -> None:
     """Exit quietly on a signal until a command handles signals itself, and disable garbage collection until it serves."""
     # A start creates many objects and no garbage; collecting takes a sixth of the time to the first tool list.
     gc.disable()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: os._exit(0))
+        signal.signal(number, lambda *_: os._exit(code))
 
 
 class CommandTable(click.Group):

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from flowport.cli.completion import RunName
+from flowport.cli.completion import complete_run
 from flowport.cli.flags import KEY_VARIABLES, add_common_flags, call, define_command
 
 
@@ -14,7 +14,7 @@ from flowport.cli.flags import KEY_VARIABLES, add_common_flags, call, define_com
     examples=("flowport open", "flowport open run_7f3kq2m9xa"),
     variables=KEY_VARIABLES,
 )
-@click.argument("name", metavar="[RUN]", default="last", type=RunName())
+@click.argument("name", metavar="[RUN]", default="last", shell_complete=complete_run)
 @add_common_flags
 def command(**given: Any) -> int:
     """Open the pictures, videos and sounds of a run with the programs of this computer."""

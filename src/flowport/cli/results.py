@@ -25,6 +25,8 @@ _OPENED: Final = ("image/", "video/", "audio/")
 """Types that are opened with the computer's own programs. A page or a vector picture could run what it holds."""
 _ACTIVE: Final = "image/svg+xml"
 _FAILED_ROWS: Final = {RunState.FAILED.value, RunState.PARTIAL.value, RunState.UNKNOWN.value}
+MAX_OPENED: Final = 10
+"""Files that one command opens: each may be a window."""
 MAX_FAILED: Final = 10
 """Rows of a batch that are named."""
 
@@ -142,10 +144,10 @@ def print_outputs(outputs: Sequence[Output]) -> None:
 def open_outputs(run_id: str, outputs: Sequence[Output]) -> ExitCode:
     """Open saved pictures, videos and sounds with the programs of this computer."""
     opened = 0
-    for output in outputs:
-        path = Path(output.saved_path) if output.saved_path else None
-        if path is None or not path.is_file():
-            continue
+    files = [(one, Path(one.saved_path)) for one in outputs if one.saved_path and Path(one.saved_path).is_file()]
+    if len(files) > MAX_OPENED:
+        say(f"The first {MAX_OPENED} of {len(files)} files are opened.")
+    for output, path in files[:MAX_OPENED]:
         if not output.mime_type.startswith(_OPENED) or output.mime_type == _ACTIVE:
             say(
                 f"Not opened, because it could run what it holds: {path}"

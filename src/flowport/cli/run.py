@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from flowport.cli.completion import AppName, InputWord
+from flowport.cli.completion import complete_app, complete_input
 from flowport.cli.flags import KEY_VARIABLES, MONEY_VARIABLES, add_common_flags, add_yes_flag, call, define_command
 
 
@@ -21,8 +21,8 @@ from flowport.cli.flags import KEY_VARIABLES, MONEY_VARIABLES, add_common_flags,
     ),
     variables={**KEY_VARIABLES, **MONEY_VARIABLES},
 )
-@click.argument("app", type=AppName())
-@click.argument("words", nargs=-1, metavar="[INPUT]...", type=InputWord())
+@click.argument("app", shell_complete=complete_app)
+@click.argument("words", nargs=-1, metavar="[INPUT]...", shell_complete=complete_input)
 @click.option("--input-json", metavar="JSON", help="Inputs as a JSON object, @file, or - for standard input.")
 @click.option(
     "--variations",

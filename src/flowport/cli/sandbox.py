@@ -15,7 +15,7 @@ from typing import Any, Final
 import anyio
 import click
 
-from flowport.cli.flags import define_command
+from flowport.cli.flags import add_json_flag, define_command
 from flowport.runtime.file_systems import replace_file
 from flowport.sandbox.serve import Leases, SandboxAddresses, SandboxOptions, serve
 from flowport.sandbox.storage import Storage
@@ -58,6 +58,7 @@ class Flags:
     speed: float
     folder: Path | None
     child: bool
+    is_json: bool
 
 
 @define_command("sandbox", examples=("flowport sandbox", "flowport sandbox --port 8700 --speed 0.2 --folder ./sandbox"))
@@ -81,6 +82,7 @@ class Flags:
     metavar="FOLDER",
     help="Keep runs, results and uploads there, for the next start; nothing is kept unless given.",
 )
+@add_json_flag
 @click.option("--child", is_flag=True, hidden=True)
 def command(**given: Any) -> int:
     """Serve the built-in provider on 127.0.0.1."""
@@ -100,7 +102,7 @@ def command(**given: Any) -> int:
         storage = opened.storage
     options = build_options(flags, key)
     try:
-        anyio.run(serve, options, _build_announcer(key), storage)
+        anyio.run(serve, options, _build_announcer(key, is_json=flags.is_json), storage)
     except KeyboardInterrupt:
         return 0
     except OSError as exc:
@@ -194,8 +196,12 @@ def build_options(flags: Flags, key: str) -> SandboxOptions:
     )
 
 
-def _build_announcer(key: str) -> Callable[[SandboxAddresses], None]:
+def _build_announcer(key: str, *, is_json: bool) -> Callable[[SandboxAddresses], None]:
     def announce(addresses: SandboxAddresses) -> None:
+        if is_json:
+            names = ("MAGNIFIC_BASE_URL", "MAGNIFIC_API_KEY", "MAGNIFIC_FILE_ORIGINS")
+            _say(dict(zip(names, (addresses.api_url, key, addresses.files_url), strict=True)))
+            return
         sys.stdout.write(
             f"The sandbox listens. Let Flowport use it:\n"
             f"  MAGNIFIC_BASE_URL={addresses.api_url}\n  MAGNIFIC_API_KEY={key}\n"

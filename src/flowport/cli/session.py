@@ -22,12 +22,13 @@ from flowport.actions.find_apps import refresh_catalogues
 from flowport.actions.workspace import OpenCatalog, Workspace
 from flowport.bootstrap import open_assembly
 from flowport.catalog.listing import Listing
-from flowport.cli.console import ExitCode, print_json, report_error, say, word_for_terminal
+from flowport.cli.console import ExitCode, discard_output, print_json, report_error, say, word_for_terminal
 from flowport.cli.progress import LiveProgress
 from flowport.domain.call_errors import AppNotFound, count_credits
 from flowport.domain.errors import ConfigurationError, FlowportError
 from flowport.domain.models import LOCAL_OWNER, Run, RunState
 from flowport.domain.spending import Consent
+from flowport.domain.text import clean_line
 from flowport.runtime.exchange import Exchange
 from flowport.runtime.logging import start_logging
 from flowport.settings.settings import Settings, get_environment, load_settings
@@ -39,6 +40,11 @@ START_SECONDS: Final = 15.0
 """How long Ctrl-C lets a start that is on its way come to its end. A second Ctrl-C does not wait."""
 
 UNSENT: Final = frozenset({RunState.ACCEPTED, RunState.STARTING})
+
+
+class OutputLost(Exception):
+    """The result could not be written."""
+
 
 Work: TypeAlias = Callable[["Session"], Awaitable[ExitCode]]
 
@@ -104,7 +110,7 @@ class Session:
             self.progress.update("asking for new apps")
             await refresh_catalogues(self.workspace)
             found = await self.workspace.fetch_app(wanted, self)
-        self.app_name = found[1].app.name
+        self.app_name = clean_line(found[1].app.name)
         account, app = found[0].account.account, found[1].app
         durations = self.workspace.waiter.durations
         await durations.load(account.id, app.id)
@@ -116,7 +122,7 @@ class Session:
         """Print a result; only when all of it was written it counts as delivered.
 
         Raises:
-            BrokenPipeError: What reads standard output has gone.
+            OutputLost: It could not be written: what reads it has gone, or the disk is full.
         """
         self.progress.pause()
         try:
@@ -125,9 +131,9 @@ class Session:
             else:
                 human()
             sys.stdout.flush()
-        except OSError:
+        except OSError as exc:
             self.exchange.note_disconnected()
-            raise
+            raise OutputLost from exc
         self.exchange.note_written()
         await anyio.lowlevel.checkpoint()
 
@@ -233,15 +239,15 @@ async def _carry_out(session: Session, work: Work) -> ExitCode:
         session.exchange.withdraw()
         session.progress.pause()
         return report_error(exc, is_json=session.is_json)
-    except BrokenPipeError:
+    except OutputLost:
         shown = f" `flowport show {session.run.id}` prints it again." if session.run else ""
         say(f"The output could not be written, so the result does not count as delivered.{shown}")
-        # What is left in the buffer would raise once more at the end of the program.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return ExitCode.FAILED
 
 
 def _at_signal(act: Callable[[], object]) -> None:
-    """Do something at the next Ctrl-C. By plain handlers, because Windows' event loop takes none."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Do something at the next Ctrl-C, or when the terminal is closed. By plain handlers, because Windows' event loop takes none."""
+    hangup = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []
+    for number in (signal.SIGINT, signal.SIGTERM, *hangup):
         signal.signal(number, lambda *_: act())

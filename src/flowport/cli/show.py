@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import click
 
-from flowport.cli.completion import AppOrRun
+from flowport.cli.completion import complete_app_or_run
 from flowport.cli.flags import KEY_VARIABLES, add_common_flags, call, define_command
 
 RUN: Final = re.compile(r"last$|.*\b(?:run|batch)_[a-z0-9]{6,}|(?:run|batch):|flowport://(?:runs|batches)/")
@@ -18,7 +18,7 @@ RUN: Final = re.compile(r"last$|.*\b(?:run|batch)_[a-z0-9]{6,}|(?:run|batch):|fl
     examples=("flowport show text_to_picture", "flowport show run_7f3kq2m9xa --wait", "flowport show last --json"),
     variables=KEY_VARIABLES,
 )
-@click.argument("name", type=AppOrRun())
+@click.argument("name", shell_complete=complete_app_or_run)
 @click.option("--wait", "is_waited", is_flag=True, help="Wait for the end of the run, and save its files.")
 @add_common_flags
 def command(**given: Any) -> int:

@@ -43,15 +43,17 @@ def put(text: str, path: Sequence[str], value: Any) -> list[Edit]:
         if not _is_whole(apply_edits(text, edits)):
             raise Unreadable(f"its {section} is not written as tables")
         return edits
-    from tomlkit import dumps  # noqa: PLC0415 - only for a changed entry
-    from tomlkit import parse as parse_styled  # noqa: PLC0415
+    import tomlkit  # noqa: PLC0415 - only for a changed entry
 
     start, end = next(_find_tables(text, section, name, r"\]"), (0, 0))
     if not end:
         raise Unreadable(f"its entry {name!r} is not written as a table")
-    document: Any = parse_styled(text[start:end])
+    try:
+        document: Any = tomlkit.parse(text[start:end])
+    except ValueError as exc:
+        raise Unreadable(f"its entry {name!r} cannot be parsed: {exc}") from exc
     document[section][name][rest[0]] = value
-    return [Edit(start, end, re.sub(r"\r?\n", newline, dumps(document)))]
+    return [Edit(start, end, re.sub(r"\r?\n", newline, tomlkit.dumps(document)))]
 
 
 def remove(text: str, path: Sequence[str]) -> list[Edit]:
