@@ -98,8 +98,18 @@ def test_a_working_installation_is_ok(terminal: Terminal, provider: ProviderProc
     [(_, accepted, _)] = find_lines(ran, "Magnific")
     assert "The key from the environment is accepted by Magnific" in accepted
     assert {level for level, *_ in find_lines(ran, "clock")} == {"ok"}
-    assert provider.ask("counts")["runs_accepted"] == 0
     assert provider.variables["MAGNIFIC_API_KEY"] not in ran.everything
+
+
+def test_one_request_is_sent_for_each_key(terminal: Terminal, provider: ProviderProcess) -> None:
+    """The servers that are tried send none: a key may have 1,000 a day."""
+    provider.ask("reset", {})
+
+    terminal.run("doctor", **provider.variables)
+
+    counts = provider.ask("counts")
+    assert {name: count for name, count in counts.items() if isinstance(count, int) and count} == {"list_own": 2}
+    assert counts["families"] == {"flows": 1, "magica": 1}
 
 
 def test_each_setting_is_shown_with_its_origin(terminal: Terminal) -> None:

@@ -203,7 +203,12 @@ def check_own_server(facts: ServerFacts, clients: Sequence[Client], server: str)
         yield fault("server", "`flowport serve` {problem}.", fix, problem=facts.problem)
         return
     kilobytes = round(facts.size_bytes / 1000)
-    yield ok("tool list", "{count} tools in {kilobytes} KB.", count=len(facts.tools), kilobytes=kilobytes)
+    yield ok(
+        "tool list",
+        "{count} tools in {kilobytes} KB, by the apps that were read last.",
+        count=len(facts.tools),
+        kilobytes=kilobytes,
+    )
     fitting = []
     for client in clients:
         excess = list(_find_excess(facts.tools, client, server))
