@@ -36,10 +36,14 @@ _KEYS: Final = {
 
 def build_client_table() -> str:
     """Return the table of all clients with the file of each."""
-    rows = ["| client | file | `flowport install` |", "| --- | --- | --- |"]
+    rows = ["| client | file on Linux | command |", "| --- | --- | --- |"]
     for client in get_clients().values():
         files = [_format_paths(client, scope, "linux") for scope in SCOPES]
-        edits = f"`flowport install {client.name}`" if client.is_edited else f"prints: `{client.name}`"
+        edits = (
+            f"`flowport install {client.name}`"
+            if client.is_edited
+            else f"`flowport install {client.name}` prints the entry"
+        )
         rows.append(
             f"| [{client.title}](clients/{client.name}.md) | {', or '.join(filter(None, files)) or 'in its settings'} | {edits} |"
         )

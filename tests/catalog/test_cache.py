@@ -13,7 +13,14 @@ import pytest
 from hypothesis import given, settings
 
 from flowport.catalog.listing import Catalogue, Listing
-from flowport.catalog.snapshots import _format_listing, _parse_listing, build_cache_path, load_catalogue, save_catalogue
+from flowport.catalog.snapshots import (
+    _format_listing,
+    _parse_listing,
+    build_cache_path,
+    load_catalogue,
+    rename_for_host,
+    save_catalogue,
+)
 from flowport.domain.models import Account, App, Input, InputKind, Option, Source
 from flowport.providers.interface import LeftOut
 from tests.catalog.samples import build_listing
@@ -220,3 +227,12 @@ def test_two_processes_that_save_at_once_leave_a_whole_file(path: Path) -> None:
     assert complaints == [b"", b""]
     assert load_catalogue(path) == FULL
     assert [item.name for item in path.parent.iterdir()] == ["one.json"]
+
+
+def test_a_copy_is_found_for_the_same_account_at_another_host(tmp_path: Path) -> None:
+    """A server that is tried sends its requests nowhere, and lists the apps all the same."""
+    path = build_cache_path(tmp_path, Account("magnific", "api.magnific.com", "0a1b2c"))
+    other = build_cache_path(tmp_path, Account("magnific", "127.0.0.1:9", "0a1b2c"))
+
+    assert rename_for_host(path, "127.0.0.1:9") == other
+    assert rename_for_host(tmp_path / "tool-order.json", "127.0.0.1:9") == tmp_path / "tool-order.json"

@@ -4,6 +4,7 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from tests.support.terminal import Terminal
 
 GONE = "http://127.0.0.1:9"
 """The discard port: nothing listens there."""
+CONTROLLING = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+)
+"""Runs a program in a terminal that controls its session: only there does a key become a signal."""
 
 
 @pytest.fixture(scope="module")
@@ -229,3 +234,29 @@ def test_a_typed_key_is_not_shown(terminal: Terminal, key: str) -> None:
     assert process.returncode == 0
     assert "Magnific accepts it." in out
     assert key.encode() not in shown
+
+
+def test_an_interrupt_at_the_question_restores_the_terminal(terminal: Terminal) -> None:
+    """Nothing is stored, and what is typed next is shown again."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", CONTROLLING, sys.executable, "-m", "flowport", "auth", "magnific"],
+        env=terminal.environment,
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        start_new_session=True,
+    ) as process:
+        shown = b""
+        while b"not shown" not in shown:
+            shown += os.read(ours, 1000)
+        while termios.tcgetattr(theirs)[3] & termios.ECHO:
+            os.sched_yield()
+        os.write(ours, b"\x03")
+        process.wait(timeout=60)
+    is_shown = bool(termios.tcgetattr(theirs)[3] & termios.ECHO)
+    os.close(theirs)
+    os.close(ours)
+
+    assert (process.returncode, is_shown) == (130, True)
+    assert not get_keys(terminal).exists()

@@ -70,7 +70,7 @@ def find(findings: list[Finding], name: str) -> list[Finding]:
     return [one for one in findings if one.name == name]
 
 
-def test_a_new_user_is_told_what_to_do(terminal: Terminal) -> None:
+def test_a_new_user_sees_what_to_do(terminal: Terminal) -> None:
     """Nothing is broken, and nothing is created."""
     ran = terminal.run("doctor", "--json")
 
@@ -98,8 +98,18 @@ def test_a_working_installation_is_ok(terminal: Terminal, provider: ProviderProc
     [(_, accepted, _)] = find_lines(ran, "Magnific")
     assert "The key from the environment is accepted by Magnific" in accepted
     assert {level for level, *_ in find_lines(ran, "clock")} == {"ok"}
-    assert provider.ask("counts")["runs_accepted"] == 0
     assert provider.variables["MAGNIFIC_API_KEY"] not in ran.everything
+
+
+def test_one_request_is_sent_for_each_key(terminal: Terminal, provider: ProviderProcess) -> None:
+    """The servers that are tried send none: a key may have 1,000 a day."""
+    provider.ask("reset", {})
+
+    terminal.run("doctor", **provider.variables)
+
+    counts = provider.ask("counts")
+    assert {name: count for name, count in counts.items() if isinstance(count, int) and count} == {"list_own": 2}
+    assert counts["families"] == {"flows": 1, "magica": 1}
 
 
 def test_each_setting_is_shown_with_its_origin(terminal: Terminal) -> None:

@@ -156,7 +156,7 @@ def test_each_refusal_has_its_level_and_remedy(error: ProviderRefused | Provider
     ],
 )
 def test_each_folder_has_one_line(facts: FolderFacts, line: str) -> None:
-    """A folder that runs do not need is no fault."""
+    """A folder that runs do not need is not a fault."""
     assert get_lines([check_folder(facts)]) == [line]
 
 

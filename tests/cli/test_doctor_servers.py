@@ -99,6 +99,29 @@ def test_the_entry_of_a_client_is_tried(terminal: Terminal, home: Path, entry: A
     assert not (terminal.folder / ".local").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "folder", "level", "words"),
+    [
+        ("cursor", ".cursor/mcp.json", Level.OK, "starts and lists 7 tools"),
+        ("claude-desktop", ".config/Claude/claude_desktop_config.json", Level.FAULT, "refuses every call"),
+    ],
+)
+def test_a_variable_in_an_entry_works_where_the_client_replaces_it(
+    terminal: Terminal, name: str, folder: str, level: Level, words: str
+) -> None:
+    """Claude Desktop passes the text on as it is, and every call would be refused."""
+    path = terminal.folder / folder
+    path.parent.mkdir(parents=True)
+    entry = {"command": sys.executable, "args": ["-m", "flowport"], "env": {**OFFLINE, "MAGNIFIC_API_KEY": "${MY_KEY}"}}
+    path.write_text(json.dumps({"mcpServers": {"flowport": entry}}))
+    environment = {**terminal.environment, "MY_KEY": OFFLINE["MAGNIFIC_API_KEY"]}
+
+    [facts] = examine_client(get_clients()[name], environment, terminal.folder)
+    [finding] = checks.check_client(facts, has_key=True)
+
+    assert (finding.level, words in finding.sentence) == (level, True), finding
+
+
 def test_a_command_that_prints_is_a_fault(terminal: Terminal, home: Path) -> None:
     """Clients that read strictly disconnect."""
     write_client(terminal, {"command": sys.executable, "args": ["-c", NOISY], "env": dict(OFFLINE)})

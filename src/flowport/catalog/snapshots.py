@@ -133,6 +133,14 @@ def build_cache_path(home: Path, account: Account) -> Path:
     return home / "catalogue" / f"{account.provider}-{host}-{account.fingerprint}.json"
 
 
+def rename_for_host(path: Path, host: str) -> Path:
+    """Return the path of the same account's catalogue at another host; of any other file its own path."""
+    provider, _, rest = path.stem.partition("-")
+    fingerprint = rest.rpartition("-")[2]
+    is_cache = path.parent.name == "catalogue" and bool(fingerprint)
+    return build_cache_path(path.parents[1], Account(provider, host, fingerprint)) if is_cache else path
+
+
 def get_stamp(path: Path) -> int:
     """Return a number that changes whenever the file is replaced; 0 if it does not exist."""
     try:

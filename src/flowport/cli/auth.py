@@ -89,8 +89,9 @@ def command(
 
 
 def _read_key(provider: str | None, *, is_piped: bool) -> str:
-    if is_piped and sys.stdin is not None:
-        return sys.stdin.buffer.read(_MAX_KEY_CHARACTERS).decode("utf-8", "replace").strip()
+    if is_piped:
+        given = b"" if sys.stdin is None else sys.stdin.buffer.read(_MAX_KEY_CHARACTERS)
+        return given.decode("utf-8", "replace").strip()
     if sys.stdin is None or not sys.stdin.isatty():
         raise click.UsageError("standard input is not a terminal; give the key with --stdin")
     # The usual handler would end the program while the terminal shows no input.

@@ -203,7 +203,12 @@ def check_own_server(facts: ServerFacts, clients: Sequence[Client], server: str)
         yield fault("server", "`flowport serve` {problem}.", fix, problem=facts.problem)
         return
     kilobytes = round(facts.size_bytes / 1000)
-    yield ok("tool list", "{count} tools in {kilobytes} KB.", count=len(facts.tools), kilobytes=kilobytes)
+    yield ok(
+        "tool list",
+        "{count} tools in {kilobytes} KB, by the apps that were read last.",
+        count=len(facts.tools),
+        kilobytes=kilobytes,
+    )
     fitting = []
     for client in clients:
         excess = list(_find_excess(facts.tools, client, server))
@@ -249,6 +254,10 @@ def check_client(facts: ClientFacts, *, has_key: bool) -> Iterator[Finding]:
     elif outcome.problem:
         template = "The command of its entry {server} ({command}) {problem}."
         yield fault(facts.title, template, repair, problem=outcome.problem, **values)
+    elif facts.refusal is not None:
+        problem, remedy = f"{facts.refusal.setting} {facts.refusal.problem}", facts.refusal.remedy
+        template = "Its entry {server} starts, but refuses every call: {problem}."
+        yield fault(facts.title, template, "{remedy}", problem=problem, remedy=remedy, **values)
     elif has_key and any(str(tool.get("name", "")).startswith("sandbox_") for tool in outcome.tools):
         template = "Its entry {server} starts, but no API key reaches it: it lists the demo apps."
         yield warn(facts.title, template, "flowport auth", **values)

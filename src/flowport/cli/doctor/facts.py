@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flowport.domain.errors import FlowportError
+from flowport.domain.errors import ConfigurationError, FlowportError
 from flowport.network.ratelimit.limiter import LimiterStatus
 
 
@@ -82,3 +82,5 @@ class ClientFacts:
     not_tried: str = ""
     """Why its command was not started, as the end of a sentence."""
     outcome: ServerFacts = ServerFacts()
+    refusal: ConfigurationError | None = None
+    """What is wrong with the settings that the entry gives; the server then refuses every call."""

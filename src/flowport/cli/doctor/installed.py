@@ -10,8 +10,11 @@ from flowport.cli.client_files import FileNotEdited, choose_path, read_entries
 from flowport.cli.clients import SERVER_NAME, Client, find_paths, get_system, is_ours
 from flowport.cli.doctor.facts import ClientFacts
 from flowport.cli.doctor.servers import build_environment, list_tools
+from flowport.settings.settings import explain_settings
 from flowport.settings.variables import get_key_names
 
+_EXPANDING: Final = frozenset({"claude-code", "cursor", "gemini-cli", "vscode", "windsurf"})
+"""Clients that replace the names of variables in an entry by their values."""
 _CONTAINERS: Final = frozenset({"docker", "podman", "nerdctl"})
 
 
@@ -63,5 +66,6 @@ def _examine_entry(
     named = entry.get("env_vars")
     hidden = {*get_key_names()} - {*(named if isinstance(named, list) else [])} if client.keys != "inherited" else set()
     passed = {name: value for name, value in environment.items() if name not in hidden}
-    own_home = Path(given.get("FLOWPORT_HOME") or home)
-    return replace(facts, outcome=list_tools(words, build_environment(passed, given, environment), own_home))
+    whole = build_environment(passed, given, environment if client.name in _EXPANDING else {})
+    outcome = list_tools(words, whole, Path(given.get("FLOWPORT_HOME") or home))
+    return replace(facts, outcome=outcome, refusal=next(iter(explain_settings({}, whole).problems), None))

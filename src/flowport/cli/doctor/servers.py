@@ -1,7 +1,8 @@
 """Start the command that a client would start, and list its tools: nothing is called, so nothing is run or paid for.
 
 The server gets a home of its own with a copy of the cached app list, because in the real one it would take over what a
-dead process has left, and start what was accepted.
+dead process has left, and start what was accepted. Its providers are at an address where nothing answers, so it takes none
+of a key's requests.
 """
 
 import json
@@ -18,12 +19,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
+from flowport.catalog.snapshots import rename_for_host
 from flowport.cli.doctor.facts import ServerFacts
 from flowport.domain.text import clean_line
+from flowport.providers.registry import get_plugins
 
 OWN_COMMAND: Final = (sys.executable, "-m", "flowport", "serve")
 SERVER_SECONDS: Final = 15.0
 """How long a server may take from its start to its list."""
+_NOWHERE: Final = "127.0.0.1:9"
+"""The discard port, at which nothing listens."""
 _END_SECONDS: Final = 3.0
 _MAX_LINE_BYTES: Final = 16 * 1024 * 1024
 _MAX_COPIED_BYTES: Final = 32 * 1024 * 1024
@@ -66,7 +71,7 @@ def list_tools(
         folder = Path(name)
         _copy_lists(home, folder)
         started = [program, *_replace_home(command[1:], folder)]
-        environment = {**environment, "FLOWPORT_HOME": name}
+        environment = {**environment, "FLOWPORT_HOME": name, **_build_addresses(environment)}
         try:
             with subprocess.Popen(  # noqa: S603 - what the client would start
                 started,
@@ -82,6 +87,12 @@ def list_tools(
             return ServerFacts(problem=f"cannot be started ({getattr(exc, 'strerror', None) or type(exc).__name__})")
 
 
+def _build_addresses(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that send each provider's requests nowhere; one without a key is turned on by its address."""
+    rows = ((plugin.find_row("base_url"), plugin.find_row("api_key")) for plugin in get_plugins())
+    return {url.name: f"http://{_NOWHERE}" for url, key in rows if url and (key or url.name in environment)}
+
+
 def _copy_lists(home: Path, folder: Path) -> None:
     """Copy what a home's server needs for its first list, as far as it can be read."""
     (folder / "catalogue").mkdir()
@@ -89,7 +100,7 @@ def _copy_lists(home: Path, folder: Path) -> None:
         # A user without a home folder has no home of Flowport either.
         for path in (*home.glob("catalogue/*.json"), *home.glob("*.json")) if home.is_absolute() else ():
             if path.is_file() and path.stat().st_size <= _MAX_COPIED_BYTES:
-                shutil.copyfile(path, folder / path.relative_to(home))
+                shutil.copyfile(path, folder / rename_for_host(path, _NOWHERE).relative_to(home))
 
 
 def _replace_home(arguments: Sequence[str], home: Path) -> list[str]:
