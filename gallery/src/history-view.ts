@@ -1,7 +1,8 @@
-/** The history: runs and batches, newest first, with search. Cards are kept while nothing about them changes. */
+/** The history: runs and batches, newest first, with search. */
 
 import { h, setText } from "./dom";
 import { formatCredits, formatDate, formatState, getPrompt } from "./format";
+import { KeyedList } from "./keyed-list";
 import { renderThumbnail } from "./output-view";
 import { isLive, STATES, type Query, type Run, type Source } from "./types";
 
@@ -18,7 +19,7 @@ export class HistoryView {
   readonly #apps = h("datalist", { id: "apps" });
   readonly #form: HTMLFormElement;
   readonly #source: Source;
-  readonly #cards = new Map<string, { key: string; element: HTMLElement }>();
+  readonly #cards = new KeyedList<Run>(this.#list, (run) => renderCard(this.#source, run));
   #runs: Run[] = [];
   #next: string | null = null;
   #search = 0;
@@ -97,31 +98,12 @@ export class HistoryView {
   }
 
   #render(): void {
-    const cards = this.#runs.map((run) => this.#getCard(run));
-    const kept = new Set(this.#runs.map((run) => run.id));
-    for (const id of this.#cards.keys()) if (!kept.has(id)) this.#cards.delete(id);
-    const isSame = cards.length === this.#list.children.length && cards.every((card, place) => card === this.#list.children[place]);
-    if (!isSame) this.#list.replaceChildren(...cards);
+    this.#cards.update(this.#runs, (run) => run.id);
     this.#more.hidden = !this.#next;
     const some = `${this.#runs.length}${this.#next ? " or more" : ""} run${this.#runs.length === 1 ? "" : "s"}`;
     setText(this.#count, this.#runs.length ? some : "No runs.");
     const apps = [...new Set(this.#runs.map((run) => run.app))].sort();
     if (apps.length !== this.#apps.children.length) this.#apps.replaceChildren(...apps.map((app) => h("option", { value: app })));
-  }
-
-  #getCard(run: Run): HTMLElement {
-    const key = JSON.stringify(run);
-    const kept = this.#cards.get(run.id);
-    if (kept?.key === key) return kept.element;
-    const element = renderCard(this.#source, run);
-    // The new card takes the place of the old one, and its focus.
-    if (kept?.element.isConnected) {
-      const hadFocus = kept.element.contains(document.activeElement);
-      kept.element.replaceWith(element);
-      if (hadFocus) element.querySelector("a")?.focus();
-    }
-    this.#cards.set(run.id, { key, element });
-    return element;
   }
 }
 

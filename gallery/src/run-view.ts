@@ -2,8 +2,9 @@
 
 import { append, h, notify, setText } from "./dom";
 import { formatCredits, formatDate, formatSeconds, formatState, formatValue } from "./format";
+import { KeyedList } from "./keyed-list";
 import { action, renderOutput, renderThumbnail } from "./output-view";
-import { isLive, type Batch, type Facts, type Row, type Run, type Source } from "./types";
+import { isLive, type Facts, type Row, type Run, type Source } from "./types";
 
 export class RunView {
   readonly element = h("article", { class: "run" });
@@ -14,6 +15,8 @@ export class RunView {
   readonly #actions = h("div", { class: "actions" });
   readonly #sentences = h("div", { class: "sentences" });
   readonly #outputs = h("section", { class: "outputs", "aria-label": "Results" });
+  readonly #list = h("ol", { class: "rows" });
+  readonly #rows = new KeyedList<Row>(this.#list, (row) => this.#renderRow(row));
   readonly #facts = h("dl");
   readonly #source: Source;
   readonly #openRun: (id: string) => void;
@@ -42,7 +45,7 @@ export class RunView {
     if (batch) [this.#bar.max, this.#bar.value] = [Math.max(1, batch.total), batch.done];
     this.#fill(this.#actions, [isLive(run), run.id], () => this.#renderActions(run));
     this.#fill(this.#sentences, [run.problems, run.notes, run.outputsNotShown, batch?.rowsNotShown], () => renderSentences(run));
-    if (batch) this.#fill(this.#outputs, batch.rows, () => [this.#renderRows(batch)]);
+    if (batch) this.#updateRows(batch.rows);
     else this.#fill(this.#outputs, run.outputs, () => run.outputs.map((one) => renderOutput(this.#source, one, run.app)));
     this.#fill(this.#facts, [run, isLive(run) ? 0 : run.seconds], () => renderFacts(run));
   }
@@ -68,8 +71,9 @@ export class RunView {
     return [action("Cancel", run.app, async () => notify(await cancel(run.id)))];
   }
 
-  #renderRows(batch: Batch): Node {
-    return h("ol", { class: "rows" }, ...batch.rows.map((row) => this.#renderRow(row)));
+  #updateRows(rows: Row[]): void {
+    if (this.#outputs.firstChild !== this.#list) this.#outputs.replaceChildren(...(rows.length ? [this.#list] : []));
+    this.#rows.update(rows, (row) => row.label);
   }
 
   #renderRow(row: Row): HTMLElement {

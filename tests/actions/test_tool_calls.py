@@ -211,9 +211,12 @@ async def test_runs_can_be_listed_by_state(flowport: Harness) -> None:
     assert [row["tool"] for row in facts["runs"]] == ["always_fails"]
 
 
-async def test_arguments_of_another_type_are_refused(flowport: Harness) -> None:
-    """Models sometimes send a list."""
-    assert "arguments is not an object" in (await flowport.ask("run_app", app="x", arguments=[1]))["message"]
+@pytest.mark.parametrize("given", [[1], False, 0, "prompt"])
+async def test_arguments_that_are_not_an_object_are_refused(flowport: Harness, given: object) -> None:
+    """Models sometimes send a list; false must not start a run either, which costs credits."""
+    refused = await flowport.ask("run_app", app="always_fails", arguments=given)
+    assert "arguments is not an object" in refused["message"]
+    assert await flowport.count("run") == 0
 
 
 async def test_an_app_is_called_by_its_tool_name_only(flowport: Harness) -> None:

@@ -237,3 +237,17 @@ def test_an_old_list_says_its_age(person: Person) -> None:
 
     assert "--refresh asks again" in old.stderr
     assert "--refresh asks again" not in fresh.stderr
+
+
+def test_a_run_that_goes_on_cannot_be_erased(tmp_path: Path) -> None:
+    """Neither by a dry run nor with --yes: its result may still come."""
+    with open_provider(tmp_path / "provider", speed=0.3) as provider:
+        person = Person(tmp_path, provider.environment)
+        with person.open_terminal("run", "slow_cinema_still", "prompt=x") as terminal:
+            terminal.read_until("running")
+            terminal.type("\x03")
+            terminal.wait()
+        (run,) = read(person, "runs", "--live")["runs"]
+        refused = [person.run("erase", run["run_id"], flag).returncode for flag in ("--dry-run", "--yes")]
+
+    assert refused == [3, 3]

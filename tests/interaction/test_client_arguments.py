@@ -133,6 +133,14 @@ async def test_an_app_without_inputs_lists_and_accepts_new_run(bare: Harness) ->
     assert "new_run was given" in odd["message"]
 
 
+async def test_new_run_among_the_arguments_is_accepted_for_variations_too(flowport: Harness) -> None:
+    """An app's own tool takes it there, so models write it there for run_app."""
+    given = {"app": TOOL, "arguments": {"prompt": "a lake", "new_run": True}, "variations": 2}
+    batch = await flowport.ask("run_app", **given)
+
+    assert (batch["state"], batch["succeeded"]) == ("succeeded", 2)
+
+
 async def test_every_app_tool_accepts_new_run(sandbox: SandboxClient, tmp_path: Path) -> None:
     """Answers advise `new_run`, so every app tool accepts it."""
     async with open_harness(sandbox, tmp_path / "person", wait_seconds=0.0) as flowport:

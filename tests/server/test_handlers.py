@@ -10,7 +10,7 @@ import anyio.lowlevel
 import mcp.types as t
 import pytest
 from mcp import Client
-from mcp.shared.exceptions import MCPError
+from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
 
 from flowport.domain.errors import ConfigurationError
 from flowport.runtime.background import Changes, FirstList
@@ -41,6 +41,13 @@ async def test_a_server_with_invalid_settings_answers_every_call_with_the_reason
 
     assert len(tools) == 7
     assert result.structured_content == {"error": "ConfigurationError", "message": str(ERROR)}
+
+
+async def test_a_stopped_server_accepts_a_log_level() -> None:
+    """A client that sets one at once and gives up on an error would never show what is wrong."""
+    async with Client(build_stopped_server(ERROR), mode="legacy") as client:
+        with pytest.warns(MCPDeprecationWarning):
+            await client.set_logging_level("info")
 
 
 class Broken:

@@ -13,7 +13,7 @@ import pytest
 from flowport.domain.errors import StoreError
 from flowport.domain.run_events import Reported
 from flowport.store.sqlite.connection import BUSY_SECONDS
-from flowport.store.sqlite.reconnect import open_store
+from flowport.store.sqlite.reconnect import FIRST_BUSY_SECONDS, open_store
 from flowport.store.sqlite.store import SqliteStore, open_sqlite_store
 from tests.fakes.client import open_sandbox
 from tests.store.samples import OWNER, build_run
@@ -146,6 +146,19 @@ async def test_a_store_that_is_held_when_it_is_opened_is_read_and_repaired(path:
             await held.accept(build_run("run_2"))
     await held.accept(build_run("run_2"))
     assert sorted(await read_all(held)) == sorted(await read_all(store)) == ["run_1", "run_2"]
+    await held.close()
+    await store.close()
+
+
+async def test_the_first_opening_waits_a_moment_only(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client gives a server a few seconds to greet it, however long a later write may wait."""
+    assert FIRST_BUSY_SECONDS <= 3
+    monkeypatch.setattr("flowport.store.sqlite.reconnect.FIRST_BUSY_SECONDS", 0.0)
+    store = open_store(path)
+    async with hold(path):
+        held = open_store(path, retry_seconds=0, busy_seconds=PATIENCE_SECONDS)
+        assert await read_all(held) == ["run_1"]
+    await held.accept(build_run("run_2"))
     await held.close()
     await store.close()
 

@@ -11,6 +11,7 @@ import pytest
 
 from flowport.actions.views.run import format_reminder
 from flowport.domain.errors import StoreError
+from flowport.store.opening import find_store
 from flowport.store.records import Reminder
 from flowport.store.sqlite.connection import FORMER_NAME
 from flowport.store.sqlite.schema import APPLICATION_ID, LAYOUT
@@ -184,6 +185,21 @@ async def test_a_file_of_the_former_name_that_is_not_a_store_is_left_alone(path:
     assert [*path.parent.glob("*older*")] == []
 
 
+@pytest.mark.parametrize("content", [b"", b"an account book", b"SQLite format 3\0" + b"\xff" * 200, None])
+async def test_what_has_the_former_name_and_is_not_a_store_counts_as_none(path: Path, content: bytes | None) -> None:
+    """A command about the record creates none beside another program's file, or a folder."""
+    former = path.with_name(FORMER_NAME)
+    path.parent.mkdir()
+    if content is None:
+        former.mkdir()
+    else:
+        former.write_bytes(content)
+    assert find_store(path.parent) is None
+    assert [file.name for file in path.parent.iterdir()] == [FORMER_NAME]
+    await open_sqlite_store(path).close()
+    assert former.exists()
+
+
 async def test_another_programs_database_of_the_former_name_is_left_alone(path: Path) -> None:
     """FLOWPORT_HOME may be a folder that other programs use."""
     former = path.with_name(FORMER_NAME)
@@ -191,6 +207,7 @@ async def test_another_programs_database_of_the_former_name_is_left_alone(path: 
     with closing(sqlite3.connect(former)) as connection:
         connection.execute("CREATE TABLE bookings (id TEXT)")
     before = former.read_bytes()
+    assert (find_store(path.parent), [*path.parent.iterdir()]) == (None, [former])
     await open_sqlite_store(path).close()
     assert (former.read_bytes(), [*path.parent.glob("*older*")]) == (before, [])
 

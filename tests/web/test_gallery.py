@@ -222,7 +222,15 @@ async def test_no_file_outside_the_outputs_folder_is_served(gallery: Gallery, tm
     assert not any(b"secret" in answer.content for answer in answers)
 
 
-@pytest.mark.parametrize(("kind", "mime_type"), [(OutputKind.FILE, "text/html"), (OutputKind.IMAGE, "image/svg+xml")])
+@pytest.mark.parametrize(
+    ("kind", "mime_type"),
+    [
+        (OutputKind.FILE, "text/html"),
+        (OutputKind.IMAGE, "image/svg+xml"),
+        (OutputKind.IMAGE, "text/html"),
+        (OutputKind.VIDEO, ""),
+    ],
+)
 async def test_a_file_that_carries_a_program_is_only_downloaded(
     gallery: Gallery, kind: OutputKind, mime_type: str
 ) -> None:

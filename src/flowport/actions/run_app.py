@@ -30,14 +30,17 @@ _MAX_READ_NAMES: Final = 500
 async def run_any_app(workspace: Workspace, caller: Caller, arguments: Arguments) -> View:
     """Run the app that `app` names, with the inputs in `arguments`; several times as a batch."""
     given = RUN_APP.parse(arguments)
-    inputs = given.get("arguments") or {}
+    # Strict clients write something for each argument: empty text and an empty list mean none.
+    inputs = {} if given.get("arguments") in (None, "", []) else given["arguments"]
     if not isinstance(inputs, dict):
         raise build_refusal("arguments", "is not an object", "It takes the app's inputs by name.")
     is_new_wanted, variations = given.get(NEW_RUN) is True, get_whole(given, "variations", 1)
     home, listing = await workspace.fetch_app(str(given["app"]), caller)
+    app_arguments, is_asked_for = _take_new_run(listing, inputs)
+    is_new_wanted |= is_asked_for
     if variations == 1:
-        return await run_app(workspace, caller, home, listing, inputs, is_new_wanted=is_new_wanted)
-    order = BatchRequest((InputRow("each", {}),), inputs, variations)
+        return await run_app(workspace, caller, home, listing, app_arguments, is_new_wanted=is_new_wanted)
+    order = BatchRequest((InputRow("each", {}),), app_arguments, variations)
     return await start_batch(workspace, caller, home, listing, order, is_new_wanted=is_new_wanted)
 
 

@@ -21,8 +21,8 @@ _LISTED_OUTPUTS: Final = 4
 _MAX_LISTED_ARGUMENTS: Final = 4_000
 """Characters of a run's arguments that the list repeats; longer ones are shown with the run alone."""
 
-_MAX_PAGE_BYTES: Final = 400_000
-"""Of a batch's rows that are shown at once."""
+_MAX_PAGE_BYTES: Final = 2_000_000
+"""Of a batch's rows: with usual inputs, all of the largest batch."""
 
 
 async def list_history(

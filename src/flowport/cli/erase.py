@@ -14,6 +14,7 @@ import click
 from flowport.cli.console import ExitCode, print_json, say
 from flowport.cli.flags import RECORD_VARIABLES, add_common_flags, add_yes_flag, define_command
 from flowport.cli.run_records import format_count, run_on_record
+from flowport.domain.call_errors import RunNotOver
 from flowport.domain.models import LOCAL_OWNER, Run
 from flowport.store.interface import Store
 
@@ -114,9 +115,13 @@ async def _find(store: Store, request: Request) -> list[Run]:
 
     Raises:
         RunNotFound: There is no such run.
+        RunNotOver: It is not over.
     """
     if request.run_id is not None:
-        return [await store.get_run(request.run_id, account_id=None, owner=LOCAL_OWNER)]
+        run = await store.get_run(request.run_id, account_id=None, owner=LOCAL_OWNER)
+        if not run.state.is_final:
+            raise RunNotOver(run.id)
+        return [run]
     found: list[Run] = []
     last = None
     while page := await store.get_runs(

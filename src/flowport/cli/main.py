@@ -169,4 +169,4 @@ def _print_version(ctx: click.Context, _: click.Parameter, is_wanted: object) ->
     help="Show the version and exit.",
 )
 def flowport() -> None:
-    """Visual AI apps as MCP tools."""
+    """Run the visual AI apps of your account, here or through an assistant."""

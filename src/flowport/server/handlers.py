@@ -315,7 +315,6 @@ def build_server(workspace: Workspace, file_threads: anyio.CapacityLimiter, firs
     server.add_request_handler("resources/subscribe", t.SubscribeRequestParams, announcer.watch)
     server.add_request_handler("resources/unsubscribe", t.UnsubscribeRequestParams, announcer.unwatch)
     server.add_request_handler("subscriptions/listen", t.SubscriptionsListenRequestParams, announcer.listen)
-    server.add_request_handler("logging/setLevel", t.SetLevelRequestParams, set_level)
     return server
 
 
@@ -337,7 +336,7 @@ def build_stopped_server(error: ConfigurationError) -> FlowportServer:
 
 
 async def set_level(_: Context, __: t.SetLevelRequestParams) -> t.EmptyResult:
-    """Take the level from clients that ask for one at the start and fail without an answer; our log is on stderr."""
+    """Accept a log level and ignore it: the log is on stderr. Some clients set one at once and give up on an error."""
     return t.EmptyResult()
 
 
@@ -359,7 +358,7 @@ def _build_bare_server(
     *,
     lifespan: Callable[[Server[Any]], AbstractAsyncContextManager[dict[str, Any]]] = no_lifespan,
 ) -> FlowportServer:
-    return FlowportServer(
+    server = FlowportServer(
         "flowport",
         version=__version__,
         title="Flowport",
@@ -371,6 +370,8 @@ def _build_bare_server(
         get_tool_input_schema=lambda _: None,
         on_call_tool=call_tool,
     )
+    server.add_request_handler("logging/setLevel", t.SetLevelRequestParams, set_level)
+    return server
 
 
 async def _guard(work: Awaitable[Any]) -> Any:

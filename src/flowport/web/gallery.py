@@ -40,8 +40,8 @@ _LIVE: Final = "live"
 _MAX_WORDS: Final = 8
 _MAX_INSTANT: Final = 1e11
 _SHOWN_KINDS: Final = frozenset({OutputKind.IMAGE, OutputKind.VIDEO, OutputKind.AUDIO})
-_PROGRAMS: Final = frozenset({"image/svg+xml", "text/html", "application/xhtml+xml"})
-"""Types that carry programs: they are only downloaded."""
+_SVG: Final = "image/svg+xml"
+"""The one type of media that carries programs: it is only downloaded."""
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -190,9 +190,8 @@ async def _answer_cancel(workspace: Workspace, request: Request, *, origins: fro
 
 async def _answer_file(workspace: Workspace, request: Request) -> Response:
     output, path = await find_output(workspace, request.path_params["run_id"], request.path_params["n"])
-    is_shown = (
-        output.kind in _SHOWN_KINDS and output.mime_type not in _PROGRAMS and "download" not in request.query_params
-    )
+    is_media = output.kind in _SHOWN_KINDS and output.mime_type.startswith(f"{output.kind}/")
+    is_shown = is_media and output.mime_type != _SVG and "download" not in request.query_params
     return FileResponse(
         path,
         media_type=output.mime_type if is_shown else "application/octet-stream",

@@ -40,8 +40,20 @@ _RETRY_SECONDS: Final = 0.01
 
 
 def has_store(path: Path) -> bool:
-    """Return whether there is a store at a path, or one of its former name beside it."""
-    return path.exists() or path.with_name(FORMER_NAME).exists()
+    """Return whether there is a store at a path, or one of its former name beside it. Nothing is created."""
+    return path.exists() or _is_former(path.with_name(FORMER_NAME))
+
+
+def _is_former(path: Path) -> bool:
+    """Return whether a file of the former name is a store; one that is in use by an older Flowport is."""
+    # An empty file is not opened: SQLite would delete the journal beside it.
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    try:
+        with closing(_connect(path, 0, mode="ro")) as connection:
+            return is_store(connection)
+    except sqlite3.Error as exc:
+        return is_busy(exc)
 
 
 def open_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
@@ -78,7 +90,7 @@ def open_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite
 def _rename_former(path: Path, busy_seconds: float, give_up_at: float, notices: list[str]) -> None:
     """Rename a store of the former name. Another program's file, an empty one and one that cannot be read are left alone."""
     # An empty file is not opened: SQLite would delete the journal beside it.
-    while path.exists() and path.stat().st_size:
+    while path.is_file() and path.stat().st_size:
         identity = FileIdentity.find(str(path.absolute()))
         try:
             # It must not be created again if another process has renamed it since.

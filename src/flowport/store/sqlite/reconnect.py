@@ -20,13 +20,16 @@ from flowport.domain.errors import StoreError
 from flowport.store.sqlite.connection import BUSY_SECONDS
 from flowport.store.sqlite.errors import build_closed_error, build_store_error
 from flowport.store.sqlite.schema import check_readable
-from flowport.store.sqlite.store import SqliteStore, open_sqlite_store, open_worker
+from flowport.store.sqlite.store import SqliteStore, open_worker
 from flowport.store.sqlite.thread import StoreWorker, T, Work
 
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = 1.0
 """Between two attempts to open the file for writing; they are only made when an operation is asked for."""
+
+FIRST_BUSY_SECONDS: Final = 3.0
+"""How long the first opening waits for another process: a client waits for its greeting meanwhile."""
 
 REOPEN_BUSY_SECONDS: Final = 1.0
 """How long such a try waits for another process: reads wait for it too."""
@@ -39,10 +42,11 @@ def open_store(path: Path, *, retry_seconds: float = RETRY_SECONDS, busy_seconds
 
     Args:
         retry_seconds: How soon after a failed attempt another is made.
-        busy_seconds: How long the opening and every later write waits for another process.
+        busy_seconds: How long each write waits for another process; the opening waits three seconds at most.
     """
     try:
-        return open_sqlite_store(path, busy_seconds=busy_seconds)
+        first_wait_seconds = min(FIRST_BUSY_SECONDS, busy_seconds)
+        return SqliteStore(open_worker(path, busy_seconds=busy_seconds, wait_seconds=first_wait_seconds))
     except StoreError as exc:
         reopen = partial(open_worker, path, busy_seconds=busy_seconds, wait_seconds=REOPEN_BUSY_SECONDS)
         return _open_reconnecting_store(path, exc, reopen, retry_seconds)
@@ -155,7 +159,7 @@ def _open_reader(path: Path) -> StoreWorker | None:
     # A file without a journal is not in use. Read as immutable it needs no lock files, which could not be created, or
     # would be left behind with rights that hinder the repair.
     has_journal = os.path.lexists(path.with_name(f"{path.name}-wal"))
-    option = "mode=ro" if has_journal else "immutable=1"
+    option = "mode=ro" if has_journal else "mode=ro&immutable=1"
     try:
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?{option}", uri=True, isolation_level=None, check_same_thread=False
