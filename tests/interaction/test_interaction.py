@@ -385,9 +385,7 @@ def iterate_leaves(value: Any) -> list[Any]:
     return [value]
 
 
-async def test_outputs_that_a_dead_process_did_not_save_are_saved_on_request(
-    sandbox: SandboxClient, tmp_path: Path
-) -> None:
+async def test_outputs_that_a_dead_process_left_are_saved_on_request(sandbox: SandboxClient, tmp_path: Path) -> None:
     """A later request saves the outputs: the link works for hours, and the user wants the file next week."""
     async with open_harness(sandbox, tmp_path / "person", should_save_outputs=False) as flowport:
         before = await flowport.ask("text_to_picture", prompt="a lake")
