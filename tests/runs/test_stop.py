@@ -140,7 +140,7 @@ async def test_a_run_that_got_away_meanwhile_is_not_called_cancelled(store: Faul
         assert await bench.runner.cancel(RUN, should_stop_following=False) is CancelOutcome.CANNOT
 
 
-@pytest.mark.parametrize("operation", ["Cancelled", "CancelRequested"])
+@pytest.mark.parametrize("operation", ["Cancelled", "PollingStopped"])
 async def test_a_wish_that_cannot_be_recorded_is_not_granted(
     store: FaultyStore, tmp_path: Path, operation: str
 ) -> None:

@@ -180,7 +180,7 @@ class Handlers:
             return build_error_result(exc)
         except Exception:  # the security boundary: what escapes from here reaches older clients as it is
             caller.exchange.withdraw()
-            logger.exception("a call of %r failed of our own mistake", params.name)
+            logger.exception("a call of %r failed with an internal error", params.name)
             return build_mistake_result()
         trigger(Failpoint.BEFORE_ANSWER)
         return build_result(view, with_links=self._workspace.settings.should_send_links)
