@@ -84,10 +84,10 @@ class BulkStatusReader:
             self.close(REFUSED_SECONDS if is_lasting else FAILED_SECONDS, exc)
             return {}
 
-    def close(self, seconds: float, reason: object) -> None:
+    def close(self, seconds: float, cause: object) -> None:
         """Read runs one by one for a while."""
         self._closed_until = self._clock.monotonic() + seconds
-        logger.info("runs are read one by one for %d minutes: %s", seconds / 60, reason)
+        logger.info("runs are read one by one for %d minutes: %s", seconds / 60, cause)
 
 
 @dataclass(slots=True, eq=False)

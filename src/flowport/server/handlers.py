@@ -358,7 +358,7 @@ async def _guard(work: Awaitable[Any]) -> Any:
     """Await a request that is not a tool call, so that its errors have no place in a result.
 
     Raises:
-        MCPError: An error that a caller can act on, as its sentence; for our own bugs a general one.
+        MCPError: An error that a caller can act on, as its sentence; for internal errors a general one.
         ResourceNotFound: As it is; its code depends on the era.
     """
     try:
@@ -368,5 +368,5 @@ async def _guard(work: Awaitable[Any]) -> Any:
     except FlowportError as exc:
         raise MCPError(t.INTERNAL_ERROR, str(exc)) from exc
     except Exception as exc:
-        logger.exception("a request failed of our own mistake")
+        logger.exception("a request failed with an internal error")
         raise MCPError(t.INTERNAL_ERROR, "Flowport made a mistake; its log has the details.") from exc
