@@ -142,7 +142,7 @@ async def test_a_run_that_has_started_meanwhile_is_not_reported_as_cancelled(
         assert await bench.runner.cancel(RUN, should_stop_following=False) is CancelOutcome.CANNOT
 
 
-@pytest.mark.parametrize("operation", ["Cancelled", "CancelRequested"])
+@pytest.mark.parametrize("operation", ["Cancelled", "PollingStopped"])
 async def test_a_stop_request_that_cannot_be_recorded_is_refused(
     store: FaultyStore, tmp_path: Path, operation: str
 ) -> None:

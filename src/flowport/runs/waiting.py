@@ -244,7 +244,8 @@ class _RunWait:
     async def _find_entry(self) -> LiveRun | None:
         """Return the entry of a live run, made from the store while another process follows it; None when none does.
 
-        A run whose process has died meanwhile is claimed, so that the caller need not ask again.
+        A run whose process has died meanwhile is claimed, so that the caller need not ask again. A run that is no longer
+        polled stays so: only a new call resumes it.
         """
         waiter = self._waiter
         if self._last is not None and self._last.is_settled:
@@ -253,7 +254,7 @@ class _RunWait:
         if entry is not None:
             return entry
         kept = await waiter.store.get_run(self._run.id, account_id=None, owner=self._run.owner)
-        if kept.state.is_final:
+        if kept.state.is_final or not kept.is_followed:
             return None
         if not waiter.recovery.is_followed_elsewhere(kept):
             await waiter.recovery.resume(kept)
