@@ -240,7 +240,7 @@ def _build_workspace(base: _Base, catalogs: list[OpenCatalog], pace: Pace) -> Wo
             input_preparer=_build_input_preparer(base, accounts, link_refresher, rules),
             on_mismatch=partial(_reread_definition, catalogs),
         ),
-        follower=RunPoller(
+        poller=RunPoller(
             store,
             live_runs,
             clock,

@@ -327,7 +327,7 @@ class World:
             process.assembly = assembly
             assembly.first_list.note_written()
             # The operations that the start has sent to the store are done before they are counted.
-            await process.store.count_unseen(owner="local")
+            await process.store.count_undelivered(owner="local")
             process.worker = CountedWorker(process.store.worker)
             process.store.worker = cast("Worker", process.worker)
             if process.is_dead:

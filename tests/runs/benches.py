@@ -107,7 +107,7 @@ async def open_bench(
             starter=RunStarter(
                 store, live_runs, clock, writer, restore=CallRebuilder(preparer, catalogs, clock).restore
             ),
-            follower=RunPoller(store, live_runs, clock, Pace(), writer, supervisor=supervisor),
+            poller=RunPoller(store, live_runs, clock, Pace(), writer, supervisor=supervisor),
             writer=writer,
             acceptor=Acceptor(accounts, supervisor, process, RecentRequests(clock, window_seconds=3600)),
             retrier=DownloadRetrier(store, saver, link_refresher, clock),

@@ -45,8 +45,8 @@ async def test_a_run_that_cannot_be_recorded_as_starting_fails_unsent(store: Fau
     ("failing", "answer", "state"),
     [
         ({"StartRequested", "Finished"}, in_turn(), RunState.FAILED),
-        ({"Started", "Finished"}, in_turn(TAKEN, DONE), RunState.SUCCEEDED),
-        ({"Started"}, in_turn(TAKEN, DONE), RunState.SUCCEEDED),
+        ({"StartAcknowledged", "Finished"}, in_turn(TAKEN, DONE), RunState.SUCCEEDED),
+        ({"StartAcknowledged"}, in_turn(TAKEN, DONE), RunState.SUCCEEDED),
         ({"StartUnknown"}, in_turn(build_answer(None, 500)), RunState.UNKNOWN),
     ],
 )

@@ -29,7 +29,7 @@ async def test_a_disconnected_submitter_stops_its_run_if_configured(store: Fault
             tasks.cancel_scope.cancel()
         store.held["accept"].set()
         await wait_until(lambda: "Cancelled" in store.called and len(bench.live_runs._live) == 0)
-    (run,) = await store.get_runs(account_id=None, owner="local", limit=9, unseen_first=False)
+    (run,) = await store.get_runs(account_id=None, owner="local", limit=9, undelivered_first=False)
     assert (run.state, bench.account.asked) == (RunState.CANCELLED, [])
 
 
@@ -42,8 +42,8 @@ async def test_a_disconnected_submitter_leaves_the_run_running(store: FaultyStor
             await wait_until(lambda: "accept" in store.called)
             tasks.cancel_scope.cancel()
         store.held["accept"].set()
-        await wait_until(lambda: "Started" in store.called)
-        (run,) = await store.get_runs(account_id=None, owner="local", limit=9, unseen_first=False)
+        await wait_until(lambda: "StartAcknowledged" in store.called)
+        (run,) = await store.get_runs(account_id=None, owner="local", limit=9, undelivered_first=False)
         assert (await bench.finish(run)).state is RunState.SUCCEEDED
 
 
@@ -95,7 +95,7 @@ async def test_a_run_that_is_being_started_cannot_be_cancelled(store: FaultyStor
             await bench.runner.cancel(run, should_stop_following=True),
         ]
         go.set()
-        await wait_until(lambda: "Started" in store.called)
+        await wait_until(lambda: "StartAcknowledged" in store.called)
         await wait_until_blocked()
         kept = await read(store, run.id)
     assert outcomes == [CancelOutcome.CANNOT, CancelOutcome.UNFOLLOWED]
@@ -204,7 +204,7 @@ async def test_stopping_and_resuming_leaves_one_poller(store: FaultyStore, tmp_p
         await bench.reach_pause(run, RunState.RUNNING)
         await bench.runner.cancel(run, should_stop_following=True)
         await bench.recovery.resume(await read(store, run.id))
-        (poller,) = bench.runner._follower._pollers.values()
+        (poller,) = bench.runner._poller._pollers.values()
         await wait_until(lambda: len(poller._slots) == 2)
         bench.clock.advance(60)
         assert (await bench.finish(run)).state is RunState.SUCCEEDED

@@ -24,12 +24,12 @@ class StartRequested:
 
 
 @dataclass(frozen=True, slots=True)
-class NotTaken:
+class StartNotTaken:
     """The provider certainly did not accept the start request: the run waits to be sent again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class StartAcknowledged:
     """The reply to the start request named the provider's run."""
 
     provider_run_id: str
@@ -42,8 +42,11 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class StartConfirmed(Started):
-    """Another witness than the reply named the provider's run, such as the provider's list of runs."""
+class StartConfirmed(StartAcknowledged):
+    """Another witness than the reply named the provider's run, such as a webhook or the provider's list of runs.
+
+    Nothing records it yet. It is part of the rules so that a witness can end the state `unknown`.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +166,8 @@ class DeliveryCancelled:
 
 RunEvent: TypeAlias = (
     StartRequested
-    | NotTaken
-    | Started
+    | StartNotTaken
+    | StartAcknowledged
     | StartConfirmed
     | StartUnknown
     | Polled
@@ -187,7 +190,7 @@ def is_covered(run: Run, event: RunEvent, lease: int | None) -> bool:
 
     A reply to a start request is evidence: it counts under each lease while the run has no provider id.
     """
-    return lease in {None, run.lease} or (isinstance(event, Started) and not run.provider_run_id)
+    return lease in {None, run.lease} or (isinstance(event, StartAcknowledged) and not run.provider_run_id)
 
 
 def apply(run: Run, event: RunEvent) -> Run:  # noqa: C901, PLR0911, PLR0912 - one case for each event
@@ -195,9 +198,9 @@ def apply(run: Run, event: RunEvent) -> Run:  # noqa: C901, PLR0911, PLR0912 - o
     match event:
         case StartRequested(at):
             return replace(run, state=RunState.STARTING, starting_at=at) if run.state is RunState.ACCEPTED else run
-        case NotTaken():
+        case StartNotTaken():
             return replace(run, state=RunState.ACCEPTED, starting_at=None) if run.state is RunState.STARTING else run
-        case Started():
+        case StartAcknowledged():
             return _apply_started(run, event)
         case StartUnknown(failure, at, answer):
             if run.state is not RunState.STARTING:
@@ -250,7 +253,7 @@ def apply(run: Run, event: RunEvent) -> Run:  # noqa: C901, PLR0911, PLR0912 - o
             assert_never(event)
 
 
-def _apply_started(run: Run, event: Started) -> Run:
+def _apply_started(run: Run, event: StartAcknowledged) -> Run:
     """Accept evidence that the provider has the run, also after the run became unknown."""
     if run.provider_run_id or run.state in KNOWN_ENDS:
         return run

@@ -172,7 +172,7 @@ class RunPoller:
         self._unknown_words: set[tuple[str, str]] = set()
         """By provider; each is logged once."""
 
-    async def follow(self, run: Run, account: OpenAccount) -> Run:
+    async def poll(self, run: Run, account: OpenAccount) -> Run:
         """Return the run when it is over, or its last known state when polling stopped or another process claimed it."""
         entry = self._live_runs.get(run.id)
         if entry is None:

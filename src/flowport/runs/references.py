@@ -134,9 +134,9 @@ class OutputFinder:
 
     async def _find_last_undelivered(self, call: RunRequest) -> Run | None:
         """Return the newest run or batch that is over and undelivered, else the newest that is under way."""
-        newest = await self._store.get_runs(account_id=None, owner=call.owner, limit=1, unseen_first=True)
-        unseen = [run for run in newest if run.state.is_final and run.delivered_at is None]
-        return next(iter(unseen or await self._store.get_runs_under_way(owner=call.owner, limit=1)), None)
+        newest = await self._store.get_runs(account_id=None, owner=call.owner, limit=1, undelivered_first=True)
+        undelivered = [run for run in newest if run.state.is_final and run.delivered_at is None]
+        return next(iter(undelivered or await self._store.get_runs_under_way(owner=call.owner, limit=1)), None)
 
     async def _find_by_url(self, url: str, argument: str, kind: InputKind, call: RunRequest) -> OutputMedia | None:
         """Return the output whose link the text is: it is better known here than by a link that expires."""

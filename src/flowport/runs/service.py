@@ -78,7 +78,7 @@ class Runner:
         clock: Clock,
         supervisor: Supervisor,
         starter: RunStarter,
-        follower: RunPoller,
+        poller: RunPoller,
         writer: PendingWrites,
         acceptor: Acceptor,
         retrier: DownloadRetrier,
@@ -91,7 +91,7 @@ class Runner:
         self._clock = clock
         self._supervisor = supervisor
         self._starter = starter
-        self._follower = follower
+        self._poller = poller
         self._writer = writer
         self._acceptor = acceptor
         self._retrier = retrier
@@ -229,7 +229,7 @@ class Runner:
         return None
 
     async def _poll(self, run: Run, account: OpenAccount) -> Run | None:
-        over = await self._follower.follow(run, account)
+        over = await self._poller.poll(run, account)
         if not over.state.is_final:
             entry = self._live_runs.get(run.id)
             if over.process_id != run.process_id or (entry is not None and not entry.run.is_followed):

@@ -120,7 +120,7 @@ class ToolCalls:
         self._reminded_at = now
         pending = self._workspace.deliveries.pending_runs
         try:
-            reminder = await self._workspace.store.take_reminder(owner=caller.owner, but=pending)
+            reminder = await self._workspace.store.take_reminder(owner=caller.owner, excluded=pending)
         except StoreError as exc:
             logger.warning("undelivered runs could not be looked for: %s", exc)
             return ""

@@ -39,13 +39,13 @@ class Party:
         """Follow them to their ends by a clock that stands still while requests are under way: so they are ripe together."""
         clock, live_runs, store, ends = FakeClock(idle_seconds=0.05), LiveRuns(), FaultyStore(folder / "l.sqlite3"), []
         async with Supervisor() as supervisor:
-            follower = RunPoller(
+            poller = RunPoller(
                 store, live_runs, clock, Pace(), PendingWrites(store, live_runs, clock), supervisor=supervisor
             )
 
             async def follow(run: Run) -> None:
                 """Follow one."""
-                ends.append((await follower.follow(run, self.account)).state)
+                ends.append((await poller.poll(run, self.account)).state)
 
             account_id = self.account.account.id
             runs = [replace(RUNNING, id=one, provider_run_id=one, account_id=account_id) for one in self.run_ids]
