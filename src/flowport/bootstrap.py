@@ -101,7 +101,12 @@ class _Base:
 
 @asynccontextmanager
 async def open_assembly(
-    settings: Settings, *, clock: Clock | None = None, pace: Pace | None = None, account: OpenAccount | None = None
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    pace: Pace | None = None,
+    account: OpenAccount | None = None,
+    first_list: FirstList | None = None,
 ) -> AsyncIterator[Assembly]:
     """Open the store and the accounts, start the background work, and end all of it on the way out.
 
@@ -109,6 +114,7 @@ async def open_assembly(
 
     Args:
         account: An open one, instead of what the settings name.
+        first_list: That of a client which was answered from an earlier process's list; None to begin with one.
     """
     clock = clock or SystemClock()
     home = open_home(settings.home)
@@ -135,7 +141,9 @@ async def open_assembly(
             stack.push_async_callback(opened.aclose)
         stack.callback(home.process.release)
         supervisor = await stack.enter_async_context(Supervisor())
-        base = _Base(settings, clock, home, file_threads, fetcher, supervisor, Changes(clock), FirstList())
+        base = _Base(
+            settings, clock, home, file_threads, fetcher, supervisor, Changes(clock), first_list or FirstList()
+        )
         catalogs = [OpenCatalog(one, _build_catalog(base, one, stack, is_alone=len(accounts) == 1)) for one in accounts]
         for one in catalogs:
             is_cached = await one.catalog.load()
@@ -180,8 +188,11 @@ def _build_catalog(base: _Base, account: OpenAccount, stack: AsyncExitStack, *, 
     stack.callback(turn.release)
 
     def note_change() -> None:
-        """Announce changed tools; before the first list no client has a list that they make wrong."""
-        if first_list.asked.is_set():
+        """Announce changed tools; before the first list no client has a list that they make wrong.
+
+        A list that was answered before the catalogues were loaded is compared with them when all are.
+        """
+        if first_list.asked.is_set() and first_list.saved is None:
             changes.note_list(ListKind.TOOLS)
 
     return Catalog(
@@ -195,6 +206,7 @@ def _build_catalog(base: _Base, account: OpenAccount, stack: AsyncExitStack, *, 
         # The sandbox's apps are for trying: a setting that was made for a real account must not empty its list.
         source=Source.ALL if account.is_sandbox else settings.source,
         on_change=note_change,
+        on_saved=first_list.note_outdated,
         has_turn=turn.take_if_possible,
         unrecorded=base.home.unrecorded,
     )
