@@ -90,14 +90,6 @@ class _Base:
     changes: Changes
     first_list: FirstList
 
-    @property
-    def store(self) -> Store:
-        return self.home.store
-
-    @property
-    def process(self) -> ProcessLock:
-        return self.home.process
-
 
 @asynccontextmanager
 async def open_assembly(
@@ -197,7 +189,7 @@ def _build_catalog(base: _Base, account: OpenAccount, stack: AsyncExitStack, *, 
 
     return Catalog(
         account,
-        base.store,
+        base.home.store,
         base.clock,
         path,
         globs=settings.apps,
@@ -214,7 +206,7 @@ def _build_catalog(base: _Base, account: OpenAccount, stack: AsyncExitStack, *, 
 
 def _build_workspace(base: _Base, catalogs: list[OpenCatalog], pace: Pace) -> Workspace:
     """Build the parts that run apps, and start to take over what dead processes have left."""
-    settings, clock, store, process = base.settings, base.clock, base.store, base.process
+    settings, clock, store, process = base.settings, base.clock, base.home.store, base.home.process
     accounts = {one.account.account.id: one.account for one in catalogs}
     deliveries = Deliveries(store, clock, base.supervisor)
     finder = OutputFinder(store, deliveries.delivered)
@@ -326,9 +318,9 @@ def _build_input_preparer(
 ) -> InputPreparer:
     uploader = Uploader(file_threads=base.file_threads, outlet=base.fetcher.outlet)
     return InputPreparer(
-        base.store,
+        base.home.store,
         base.clock,
-        FileUploads(base.store, base.clock, base.process, uploader, threads=base.file_threads),
+        FileUploads(base.home.store, base.clock, base.home.process, uploader, threads=base.file_threads),
         base.fetcher,
         link_refresher,
         accounts=accounts,
@@ -345,7 +337,7 @@ def _reread_definition(catalogs: list[OpenCatalog], account: OpenAccount, app: A
 async def _sweep(base: _Base) -> None:
     """Remove the half-written files of dead processes."""
     before = base.clock.now() - MAX_AGE_SECONDS
-    sweep = partial(sweep_partials, base.settings.output_dir, has_died=base.process.has_died, before=before)
+    sweep = partial(sweep_partials, base.settings.output_dir, has_died=base.home.process.has_died, before=before)
     await anyio.to_thread.run_sync(sweep, limiter=base.file_threads)
 
 
@@ -357,4 +349,4 @@ async def _keep_fresh(catalog: Catalog, first_list: FirstList | None) -> None:
 
 async def _keep_up(base: _Base) -> None:
     await base.first_list.wait_until_written()
-    await keep_up(base.store, base.clock, keep_days=base.settings.keep_days)
+    await keep_up(base.home.store, base.clock, keep_days=base.settings.keep_days)
