@@ -95,14 +95,27 @@ def test_another_version_makes_its_own_list(settings: Settings, monkeypatch: pyt
     assert SavedList(settings).load() is None
 
 
+def _put(tools: object) -> Callable[[str], str]:
+    return lambda text: json.dumps({**json.loads(text), "tools": tools})
+
+
 def _drop(key: str) -> Callable[[str], str]:
     return lambda text: json.dumps({name: value for name, value in json.loads(text).items() if name != key})
 
 
 @pytest.mark.parametrize(
     "damage",
-    [lambda text: text[:-9], lambda _: "", lambda _: "[]", lambda _: "[" * 100_000, _drop("stamps"), _drop("tools")],
-    ids=["cut off", "empty", "no object", "deep", "no stamps", "no tools"],
+    [
+        lambda text: text[:-9],
+        lambda _: "",
+        lambda _: "[]",
+        lambda _: "[" * 100_000,
+        _drop("stamps"),
+        _drop("tools"),
+        _put(["x"]),
+        _put(7),
+    ],
+    ids=["cut off", "empty", "no object", "deep", "no stamps", "no tools", "no tool", "a number"],
 )
 def test_a_damaged_list_counts_as_missing(settings: Settings, damage: Callable[[str], str]) -> None:
     """A file that a crash or another program left must not end a start."""

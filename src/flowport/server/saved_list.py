@@ -40,6 +40,8 @@ class SavedList:
             if record["version"] != _get_version() or any(get_stamp(Path(path)) != stamps[path] for path in stamps):
                 return None
             tools: list[dict[str, Any]] = record["tools"]
+            if not all(tool["name"] for tool in tools):
+                return None
             self._record = record
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
