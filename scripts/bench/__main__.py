@@ -1,4 +1,4 @@
-"""Measure what the project promises about speed and size. Ratios within one run, so that any machine will do."""
+"""Measure the promises about speed and size. Figures are ratios within one run, so any machine will do."""
 
 import argparse
 import sys
@@ -42,7 +42,7 @@ PARTS = {
 
 
 def main() -> int:
-    """Print the table of the parts that the arguments name, all without any; 1 when a figure is missed."""
+    """Print the table of the parts that the arguments name, or of all; return 1 when a figure is missed."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--pairs", type=int, default=PAIRS, help="how many pairs of starts `starts` compares")

@@ -1,4 +1,4 @@
-"""What is told about a batch: short, whole in its resource, the same as text and as structured content."""
+"""The answer about a batch: short, complete in its resource, the same as text and as structured content."""
 
 import json
 from dataclasses import replace
@@ -39,13 +39,13 @@ TALLY = BatchProgress(
 
 
 def build_output(n: int, **changes: Any) -> Output:
-    """Return a picture with a long signed link, saved."""
+    """Return a saved picture with a long signed link."""
     link = f"https://cdn.example/{n}.png?token={'t' * 200}"
     return replace(Output(1, OutputKind.IMAGE, link, saved_path=f"/pictures/{n}.png", mime_type="image/png"), **changes)
 
 
 def build_row(n: int, state: RunState = RunState.SUCCEEDED, *, variation: int = 1, **changes: Any) -> RowStatus:
-    """Return a row that was begun."""
+    """Return a row with a run."""
     outputs = (build_output(n),) if state is RunState.SUCCEEDED else ()
     run = build_run(f"run_{n}", state, batch_id=BATCH.id, **{"outputs": outputs, **changes})
     shown = json.dumps({"prompt": f"lake {n}"})
@@ -57,7 +57,7 @@ def build_unbegun(n: int, *, is_dropped: bool = False, is_begun: bool = False) -
     return RowStatus(BatchRow(n, n, 1, "", "{}", "", ""), None, is_begun=is_begun, is_dropped=is_dropped)
 
 
-def tell(
+def build_answer(
     rows: list[RowStatus], run: Run = BATCH, batch_progress: BatchProgress = TALLY
 ) -> tuple[dict[str, Any], t.CallToolResult]:
     """Return the facts of an answer, and the answer."""
@@ -70,9 +70,9 @@ def tell(
     return answer.structured_content, answer
 
 
-def test_a_few_rows_are_told_whole() -> None:
-    """With links that a person can click and paths that the next app takes."""
-    facts, answer = tell([build_row(1), build_row(2, RunState.FAILED, failure="The lamp\nis broken.")])
+def test_a_few_rows_are_shown_completely() -> None:
+    """Rows have links that a user can click and paths that the next app takes."""
+    facts, answer = build_answer([build_row(1), build_row(2, RunState.FAILED, failure="The lamp\nis broken.")])
     assert facts["table"] == [
         {
             "row": 1,
@@ -95,10 +95,10 @@ def test_a_few_rows_are_told_whole() -> None:
 
 
 @pytest.mark.parametrize("count", [10, 40, 150, 2000])
-def test_many_rows_are_told_as_fully_as_there_is_room(count: int) -> None:
-    """What made nothing comes first; all of them stay in their order."""
+def test_many_rows_are_shown_as_completely_as_space_allows(count: int) -> None:
+    """Rows without results come first; all of them keep their order."""
     rows = [build_row(n) for n in range(1, count)] + [build_row(count, RunState.FAILED, failure="It is broken." * 30)]
-    facts, _ = tell(rows)
+    facts, _ = build_answer(rows)
     places = [row["row"] for row in facts["table"]]
     assert places == sorted(places)
     assert places[-1] == count
@@ -108,30 +108,30 @@ def test_many_rows_are_told_as_fully_as_there_is_room(count: int) -> None:
 
 
 def test_rows_without_a_run_are_only_counted() -> None:
-    """A table of two thousand rows that wait tells nobody anything; what was erased was a run once."""
-    facts, _ = tell([build_unbegun(1), build_unbegun(2, is_dropped=True), build_unbegun(3, is_begun=True)])
+    """A list of two thousand waiting rows has no information; erased rows had a run once."""
+    facts, _ = build_answer([build_unbegun(1), build_unbegun(2, is_dropped=True), build_unbegun(3, is_begun=True)])
     assert facts["table"] == [{"row": 3, "state": "erased"}]
 
 
 def test_variations_are_numbered() -> None:
-    """Each has the row that it is one of."""
-    facts, _ = tell([build_row(1, variation=2)], batch_progress=replace(TALLY, variations=4))
+    """Each variation names the row that it belongs to."""
+    facts, _ = build_answer([build_row(1, variation=2)], batch_progress=replace(TALLY, variations=4))
     assert (facts["table"][0]["row"], facts["table"][0]["variation"]) == (1, 2)
 
 
-def test_a_text_result_is_told_by_its_beginning() -> None:
-    """In a few words where there is little room."""
+def test_a_text_result_is_shown_by_its_beginning() -> None:
+    """A few words of it where space is short."""
     text = build_output(1, kind=OutputKind.TEXT, url=None, saved_path="", text="word " * 100)
-    facts, _ = tell([build_row(1, outputs=(text,))])
+    facts, _ = build_answer([build_row(1, outputs=(text,))])
     (output,) = facts["table"][0]["outputs"]
     assert output["text"].startswith("word word")
     assert len(output["text"]) <= 200
-    many, _ = tell([build_row(n, outputs=(text,)) for n in range(1, 30)])
+    many, _ = build_answer([build_row(n, outputs=(text,)) for n in range(1, 30)])
     assert any(isinstance(row.get("outputs", [""])[0], str) for row in many["table"])
 
 
-def test_a_batch_that_goes_on_says_what_to_do() -> None:
-    """And one that is over has nothing left to be done."""
+def test_a_live_batch_names_the_next_step() -> None:
+    """A finished batch has no next step."""
     facts = build_batch_facts(BatchView(BATCH, TALLY, 60.0, problem="The disk is full.", is_joined=True))
     assert facts["next_step"].startswith('Call get_run with run_id "batch_abc"')
     assert facts["joined"].endswith("The same call with new_run true makes another.")
@@ -148,16 +148,16 @@ def test_a_batch_that_goes_on_says_what_to_do() -> None:
     assert (facts["csv"], facts["csv_problem"], "price_credits" in facts) == ("/a?.csv", "Disk full", False)
 
 
-def test_the_summary_counts_what_there_is() -> None:
-    """In the order in which people ask."""
+def test_the_summary_counts_rows_by_state() -> None:
+    """The states are in the order in which people ask for them."""
     view = BatchView(BATCH, TALLY, 61.0)
     assert format_batch_summary(view) == (
         "200 runs of \"Sketch 'to' Realism\": 35 succeeded, 1 failed, 1 of unknown fate, 33 under way, 130 waiting (61 s)."
     )
 
 
-def test_a_row_that_waits_for_the_budget_is_not_under_way() -> None:
-    """Nothing of it was sent, whatever it is called on record."""
+def test_a_row_that_waits_for_the_rate_limit_is_not_live() -> None:
+    """Nothing of it was sent, whatever its state in the store."""
     view = BatchView(BATCH, replace(TALLY, unsent=21), 61.0)
     facts = build_batch_facts(view)
     assert (facts["live"], facts["waiting"]) == (12, 151)
@@ -165,7 +165,7 @@ def test_a_row_that_waits_for_the_budget_is_not_under_way() -> None:
 
 
 def test_a_page_names_the_next_one() -> None:
-    """Even a row that fills it alone is on one."""
+    """A row that fills a page alone is still on one page."""
     rows = [build_row(n) for n in range(1, 6)]
     first = build_batch_page(BATCH, rows, TALLY, limit_bytes=1300)
     assert [row["row"] for row in first["table"]] == [1, 2]

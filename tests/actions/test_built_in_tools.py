@@ -1,4 +1,4 @@
-"""The tools that are always there."""
+"""The tools that are always listed."""
 
 import json
 
@@ -18,8 +18,8 @@ from flowport.server.results import build_wire_tool
 TOOLS = pytest.mark.parametrize("tool", BUILT_IN_TOOLS.values(), ids=BUILT_IN_TOOLS)
 
 
-def test_no_app_can_take_the_name_of_a_standing_tool() -> None:
-    """A flow called "Get run" must not hide the tool that fetches results."""
+def test_no_app_can_take_the_name_of_a_built_in_tool() -> None:
+    """An app called "Get run" must not hide the tool that fetches results."""
     assert set(BUILT_IN_TOOLS) <= RESERVED_NAMES
 
 
@@ -35,7 +35,7 @@ def test_each_schema_is_valid_and_plain(tool: BuiltInTool) -> None:
 
 @TOOLS
 def test_what_the_schema_requires_is_refused_when_missing(tool: BuiltInTool) -> None:
-    """Schema and parser must not drift apart."""
+    """Schema and parser must agree."""
     required = build_wire_tool(tool)["inputSchema"].get("required", [])
 
     if required:
@@ -47,16 +47,16 @@ def test_what_the_schema_requires_is_refused_when_missing(tool: BuiltInTool) -> 
 
 
 @TOOLS
-def test_only_tools_that_change_nothing_say_so(tool: BuiltInTool) -> None:
-    """Clients ask the person before a tool that is not read-only, and only there should they."""
+def test_only_read_only_tools_are_marked_so(tool: BuiltInTool) -> None:
+    """Clients ask the user before a tool that is not read-only, and should ask only there."""
     annotations = build_wire_tool(tool)["annotations"]
 
     assert bool(annotations.get("readOnlyHint")) == (tool.name not in {"run_app", "run_batch", "cancel_run"})
 
 
 @TOOLS
-def test_no_schema_holds_what_clients_refuse(tool: BuiltInTool) -> None:
-    """Converters refuse closed objects, objects without a property, enums that hold no text, and arrays without items."""
+def test_no_schema_has_constructs_that_clients_refuse(tool: BuiltInTool) -> None:
+    """Converters refuse closed objects, objects without properties, enums without text, and arrays without items."""
     schema = build_wire_tool(tool)["inputSchema"]
 
     assert schema["properties"]
@@ -69,8 +69,8 @@ def test_no_schema_holds_what_clients_refuse(tool: BuiltInTool) -> None:
 
 
 @pytest.mark.parametrize("given", [{"motif": "cup"}, '{"motif": "cup"}', ' {"motif": "cup"}\n'])
-def test_what_is_free_in_form_is_taken_as_an_object_and_as_its_text(given: JsonValue) -> None:
-    """Schemas say text; clients that know better send the object itself."""
+def test_free_form_arguments_are_accepted_as_object_and_as_text(given: JsonValue) -> None:
+    """The schema says text; some clients send the object itself."""
     run = parse_arguments(RUN_APP.app, RUN_APP.argument_names, {"app": "x", "arguments": given})
     rows: list[JsonValue] = [[given, given], given]
     found = [
@@ -81,7 +81,7 @@ def test_what_is_free_in_form_is_taken_as_an_object_and_as_its_text(given: JsonV
     assert found == [[{"motif": "cup"}] * 2, [{"motif": "cup"}]]
 
 
-def test_every_argument_says_what_it_is() -> None:
+def test_every_argument_has_a_description() -> None:
     """These tools have no labels but ours."""
     inputs = [item for tool in BUILT_IN_TOOLS.values() for item in tool.inputs]
 

@@ -1,4 +1,4 @@
-"""What is said of a wish to cancel a batch."""
+"""The answer to a request to cancel a batch."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -63,9 +63,9 @@ NONE: dict[str, Any] = dict.fromkeys(BatchProgress.__dataclass_fields__, 0) | {
         ),
     ],
 )
-def test_only_what_was_cancelled_is_called_so(
+def test_only_cancelled_runs_are_reported_as_cancelled(
     provider: Magnific | Magica, counts: dict[str, int], outcome: CancelOutcome, words: str
 ) -> None:
-    """A person who reads "cancelled" stops looking at what is still paid for."""
+    """A user who reads "cancelled" no longer checks runs that are still paid for."""
     account = cast("OpenAccount", SimpleNamespace(provider=provider))
     assert format_batch_cancellation(BatchProgress(**{**NONE, **counts}), account) == (words, outcome)

@@ -1,4 +1,4 @@
-"""Searching all apps, as a client sees it: by provider, price, inputs and results, and what is left out of the list."""
+"""Searching all apps, as a client sees it: by provider, price, inputs and results, and what the list leaves out."""
 
 import json
 from collections.abc import AsyncIterator
@@ -27,8 +27,8 @@ def list_rows(facts: dict[str, Any], key: str) -> list[tuple[str, Any]]:
     return [(row["tool"], row.get(key)) for row in facts["apps"]]
 
 
-async def test_apps_are_found_by_what_they_made_before(flowport: Harness) -> None:
-    """No definition tells it, so what ran is known, and what did not is listed after it and marked."""
+async def test_apps_are_found_by_their_earlier_results(flowport: Harness) -> None:
+    """Definitions do not state the kind of result: apps with earlier results come first, others follow, marked."""
     await flowport.ask("text_to_picture", prompt="a lake")
     await flowport.ask("clip_and_jingle", mood="calm")
 
@@ -49,8 +49,8 @@ async def test_apps_are_found_by_what_they_made_before(flowport: Harness) -> Non
     assert list_rows(plain, "makes") == [("text_to_picture", "image")]
 
 
-async def test_a_row_tells_the_usual_duration_once_it_is_known(flowport: Harness) -> None:
-    """Whoever chooses between two apps wants to know which one is quick; one run tells nothing yet."""
+async def test_a_row_states_the_usual_duration_once_it_is_known(flowport: Harness) -> None:
+    """The duration helps to choose between two apps; a single run is not enough evidence."""
     for n in range(3):
         facts = await flowport.ask("find_apps", query="text to picture")
         assert list_rows(facts, "usual_seconds") == [("text_to_picture", None)], n
@@ -62,7 +62,7 @@ async def test_a_row_tells_the_usual_duration_once_it_is_known(flowport: Harness
 
 @pytest.mark.parametrize("wanted", ["magnific", "Magnific", "MAGNIFIC", ""])
 async def test_a_provider_is_found_by_its_name(flowport: Harness, wanted: str) -> None:
-    """Models write it as they like."""
+    """A provider is found by its name in any spelling, because models write it freely."""
     facts = await flowport.ask("find_apps", provider=wanted)
 
     assert len(facts["apps"]) == len(IDS)
@@ -83,7 +83,7 @@ async def test_an_unknown_provider_is_answered_with_those_there_are(flowport: Ha
 async def test_apps_beyond_the_list_are_counted_with_the_reason(
     sandbox: SandboxClient, tmp_path: Path, apps: tuple[str, ...], words: str
 ) -> None:
-    """A person whose app is no tool should learn which setting decides."""
+    """The reason names the setting that decides which apps are tools."""
     async with open_harness(sandbox, tmp_path / "person", max_tools=4, apps=apps) as flowport:
         await flowport.client.list_tools()
         facts = (await flowport.ask("find_apps"))["catalogues"][0]
@@ -93,7 +93,7 @@ async def test_apps_beyond_the_list_are_counted_with_the_reason(
 
 
 async def test_apps_that_were_not_read_are_counted_with_the_reason(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """They will have their tools when the provider answers."""
+    """They get their tools when the provider answers."""
     await sandbox.switch("faults", operation="get", fault="status", status=500, app=IDS["Retro Poster"], times=9)
     async with open_harness(sandbox, tmp_path / "person") as flowport:
         facts = (await flowport.ask("find_apps"))["catalogues"][0]
@@ -102,8 +102,8 @@ async def test_apps_that_were_not_read_are_counted_with_the_reason(sandbox: Sand
     assert facts["could_not_be_refreshed_because"].startswith("retro_poster: ")
 
 
-async def test_a_source_is_told_as_what_was_not_asked_for(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """An app that silently is not there costs people an evening."""
+async def test_unread_sources_are_reported(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """An app that is silently missing costs people an evening."""
     async with open_harness(sandbox, tmp_path / "person", source=Source.OWN) as flowport:
         facts = (await flowport.ask("find_apps"))["catalogues"][0]
 
@@ -111,8 +111,8 @@ async def test_a_source_is_told_as_what_was_not_asked_for(sandbox: SandboxClient
     assert "without_own_tool" not in facts
 
 
-async def test_many_reasons_are_cut_and_counted(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """A hundred broken apps must not fill a model's context, nor be hidden."""
+async def test_many_reasons_are_truncated_and_counted(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """A hundred broken apps must neither fill a model's context nor be hidden."""
     apps = (await sandbox.switch("catalogue", apps=MAX_ROWS - len(IDS) + 3)).json()["apps"]
     for app in apps:
         body = f'{{"data": {{"sqid": "{app["id"]}", "name": "x"}}}}'
@@ -126,7 +126,7 @@ async def test_many_reasons_are_cut_and_counted(sandbox: SandboxClient, tmp_path
 
 
 async def test_an_app_without_a_tool_is_validated_like_one_with(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """Through run_app an app is as safe as through its own tool: nothing is sent that does not fit."""
+    """Through `run_app` an app is as safe as through its own tool: invalid values are not sent."""
     wrong = {"prompt": ["no"], "shape": "round", "odd": 1}
     async with open_harness(sandbox, tmp_path / "listed") as flowport:
         await flowport.client.list_tools()
@@ -143,7 +143,7 @@ async def test_an_app_without_a_tool_is_validated_like_one_with(sandbox: Sandbox
 
 
 async def offer(sandbox: SandboxClient, options: list[Any], **more: Any) -> None:
-    """Have Text to Picture ask for a voice, one of these."""
+    """Let Text to Picture have an input "voice" with these options."""
     voice = {
         "id": "voice",
         "type": "select",
@@ -157,9 +157,7 @@ async def offer(sandbox: SandboxClient, options: list[Any], **more: Any) -> None
     await sandbox.switch("faults", **fault, times=3)
 
 
-async def test_options_that_no_schema_holds_are_listed_for_the_app_that_is_meant(
-    sandbox: SandboxClient, tmp_path: Path
-) -> None:
+async def test_options_beyond_the_schema_are_listed_for_a_named_app(sandbox: SandboxClient, tmp_path: Path) -> None:
     """A wrong guess costs a round trip; of 300 voices five were in the schema (baptisteArno/typebot.io#1348)."""
     await offer(sandbox, [{"value": f"v{n}", "label": f"Voice of {n}"} for n in range(300)])
     async with open_harness(sandbox, tmp_path / "person") as flowport:
@@ -185,7 +183,7 @@ async def test_options_that_no_schema_holds_are_listed_for_the_app_that_is_meant
 
 
 async def test_options_beyond_an_answer_are_counted_and_can_be_narrowed(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """An answer has 20 KB, whatever an app offers."""
+    """An answer is limited to 20 KB, whatever an app offers."""
     await offer(sandbox, [{"value": f"v{n}", "label": f"A voice with a long name, number {n}"} for n in range(2000)])
     async with open_harness(sandbox, tmp_path / "person") as flowport:
         await flowport.client.list_tools()
@@ -204,7 +202,7 @@ async def test_options_beyond_an_answer_are_counted_and_can_be_narrowed(sandbox:
 
 
 async def test_suggestions_of_an_open_choice_are_listed_too(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """They are what the builder thought of, and the schema holds five."""
+    """They come from the app's author, and the schema holds five."""
     await offer(sandbox, [f"style {n}" for n in range(9)], allow_custom=True)
     async with open_harness(sandbox, tmp_path / "person") as flowport:
         await flowport.client.list_tools()

@@ -1,4 +1,4 @@
-"""What `get_balance` tells of the request budget, and what a day that is used up means for a call."""
+"""How `get_balance` reports the request limit, and what an exhausted daily quota means for a call."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,24 +22,24 @@ USUAL = {
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[SandboxClient]:
-    """Run a sandbox whose runs take no time."""
+    """Run a sandbox whose runs end at once."""
     async with open_sandbox() as client:
         yield client
 
 
 def get_account(flowport: Harness) -> OpenAccount:
-    """Return the account that the harness has open."""
+    """Return the account of the harness."""
     return flowport.assembly.workspace.catalogs[0].account
 
 
 async def ask_requests(flowport: Harness) -> dict[str, Any]:
-    """Return what is told of requests."""
+    """Return the part of the answer about requests."""
     facts: dict[str, Any] = (await flowport.ask("get_balance"))["accounts"][0]
     return {name: value for name, value in facts.items() if name.startswith("requests_")}
 
 
-async def test_no_limit_is_told_as_such_and_leaves_no_file(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """The sandbox has none."""
+async def test_no_limit_is_reported_as_such_and_leaves_no_file(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """The sandbox has no limit."""
     async with open_harness(sandbox, tmp_path / "person") as flowport:
         await flowport.call("text_to_picture", prompt="a lake")
         facts = await ask_requests(flowport)
@@ -47,8 +47,8 @@ async def test_no_limit_is_told_as_such_and_leaves_no_file(sandbox: SandboxClien
     assert not (tmp_path / "person" / "home" / "rate-limits.sqlite3").exists()
 
 
-async def test_what_is_as_usual_is_told_in_four_facts(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """Of all programs of the home together."""
+async def test_the_usual_state_is_reported_in_four_facts(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """The figures count all processes of the home together."""
     async with (
         open_harness(sandbox, tmp_path / "person", requests_per_minute=45) as flowport,
         open_harness(sandbox, tmp_path / "person", requests_per_minute=45) as other,
@@ -66,12 +66,12 @@ async def test_what_is_as_usual_is_told_in_four_facts(sandbox: SandboxClient, tm
 
 
 def count_sent(*programs: Harness) -> list[int]:
-    """Return how many requests each has sent."""
+    """Return the number of requests that each has sent."""
     return [get_account(one).limiter.get_used() for one in programs]
 
 
-async def test_a_refusal_shows_as_a_pause_and_a_lower_limit(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """A person who waits wants to know what for."""
+async def test_a_refusal_is_reported_as_a_pause_and_a_lower_limit(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """A waiting user sees the reason."""
     async with open_harness(sandbox, tmp_path / "person", requests_per_minute=None) as flowport:
         before = await ask_requests(flowport)
         get_account(flowport).limiter.note_busy(100.0)
@@ -84,10 +84,10 @@ async def test_a_refusal_shows_as_a_pause_and_a_lower_limit(sandbox: SandboxClie
     assert facts["requests_per_minute_source"] == "learned from the provider's answers"
 
 
-async def test_a_day_that_is_used_up_fails_a_run_before_anything_is_spent(
+async def test_an_exhausted_daily_quota_fails_a_run_before_anything_is_spent(
     sandbox: SandboxClient, tmp_path: Path
 ) -> None:
-    """It says when it goes on, and no request leaves."""
+    """The answer says when the quota resets, and no request is sent."""
     async with open_harness(sandbox, tmp_path / "person", requests_per_minute=800) as flowport:
         await flowport.call("text_to_picture", prompt="a lake")
         started = await flowport.count("run")
@@ -104,8 +104,8 @@ async def test_a_day_that_is_used_up_fails_a_run_before_anything_is_spent(
     assert (balance["requests_left_today"], spent) == (0, 0)
 
 
-async def test_a_file_that_cannot_be_used_is_told(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """The number is then that of one program."""
+async def test_an_unusable_rate_file_is_reported(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """The figure is then that of one process."""
     (tmp_path / "person" / "home" / "rate-limits.sqlite3").mkdir(parents=True)
     async with open_harness(sandbox, tmp_path / "person", requests_per_minute=800) as flowport:
         assert (await flowport.ask("text_to_picture", prompt="a lake"))["state"] == "succeeded"

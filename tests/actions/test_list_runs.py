@@ -30,16 +30,16 @@ def list_rows(*runs: Run) -> list[dict[str, object]]:
     return list((answer.structured_content or {})["runs"])
 
 
-def test_a_row_tells_where_the_results_are() -> None:
-    """Who asks for the last results wants to open them."""
+def test_a_row_says_where_the_results_are() -> None:
+    """A user who asks for the last results wants to open them."""
     (row,) = list_rows(build_finished())
 
     result = {"kind": "image", "saved_path": SAVED, "url": SIGNED, "resource": "flowport://runs/run_abc/outputs/1"}
     assert (row["outputs"], row["results"], row["undelivered"]) == (1, [result], True)
 
 
-def test_a_run_that_is_not_over_tells_no_credits_and_is_not_marked() -> None:
-    """Nothing is known yet, and "None" is no number."""
+def test_a_live_run_has_no_credits_and_no_mark() -> None:
+    """Its cost is not known yet, and "None" is not a number."""
     (row,) = list_rows(build_run("run_abc", RunState.RUNNING))
     answer = build_result(build_run_list([ListedRun((row,) * 3)], undelivered=0))
 
@@ -56,7 +56,7 @@ def test_a_batch_is_marked_like_a_run() -> None:
 
 
 def test_a_long_list_names_saved_files_before_links() -> None:
-    """Fifty runs with signed links do not fit; where their files are does."""
+    """Fifty runs with signed links do not fit; the paths of their files do."""
     answer = build_result(build_run_list([build_listed_run(RunView(build_finished(), 3.0))] * 30, undelivered=1))
 
     facts = answer.structured_content or {}
@@ -68,7 +68,7 @@ def test_a_long_list_names_saved_files_before_links() -> None:
 @settings(max_examples=100)
 @given(st.lists(RUNS, max_size=4), st.integers(1, 13), st.text(max_size=3000))
 def test_the_list_is_short_whatever_the_runs_hold(runs: list[Run], times: int, problem: str) -> None:
-    """Clients cut long answers, and what is cut off is lost to the model."""
+    """Clients truncate long answers, and the model loses the rest."""
     rows = [build_listed_run(RunView(run, 3.0, problem=problem)) for run in runs] * times
     answer = build_result(build_run_list(rows, undelivered=10**6))
 

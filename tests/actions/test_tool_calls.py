@@ -1,4 +1,4 @@
-"""What the tools do where a plain call through a client does not get to."""
+"""Tool calls in cases that a plain call through a client does not reach."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -23,12 +23,12 @@ async def flowport(sandbox: SandboxClient, tmp_path: Path) -> AsyncIterator[Harn
         yield harness
 
 
-async def abandon_when(flowport: Harness, words: str) -> None:
-    """Call an app, and give up as soon as its progress says these words."""
+async def cancel_when(flowport: Harness, words: str) -> None:
+    """Call an app, and cancel as soon as its progress has these words."""
     with anyio.CancelScope() as scope:
 
         async def watch(progress: float, total: float | None, message: str | None) -> None:
-            """Give up at the words."""
+            """Cancel at the words."""
             if message and message.startswith(words):
                 scope.cancel()
 
@@ -37,16 +37,16 @@ async def abandon_when(flowport: Harness, words: str) -> None:
 
 
 @pytest.mark.parametrize(("should_stop", "state"), [(True, "cancelled"), (False, "accepted")])
-async def test_a_call_that_is_cancelled_before_anything_was_sent(
+async def test_a_call_cancelled_before_anything_was_sent(
     sandbox: SandboxClient, tmp_path: Path, should_stop: bool, state: str
 ) -> None:
-    """Whether the run then goes on is the person's choice; nothing has been paid yet."""
-    # The ten requests of the discovery use up the minute, so that the run waits for its turn.
+    """The setting decides whether the run continues; nothing has been paid yet."""
+    # The ten requests of the discovery use up the minute, so the run waits in the queue.
     async with open_harness(
         sandbox, tmp_path / "person", requests_per_minute=6, max_tools=4, should_stop_on_cancel=should_stop
     ) as flowport:
         await flowport.client.list_tools()
-        await abandon_when(flowport, "waiting for its turn")
+        await cancel_when(flowport, "waiting for its turn")
         row = (await flowport.ask("list_runs"))["runs"][0]
         with anyio.fail_after(60):
             while row["state"] != state:
@@ -54,9 +54,7 @@ async def test_a_call_that_is_cancelled_before_anything_was_sent(
         assert await flowport.count("run") == 0
 
 
-async def test_a_run_that_waits_for_its_turn_can_be_cancelled_for_nothing(
-    sandbox: SandboxClient, tmp_path: Path
-) -> None:
+async def test_a_queued_run_is_cancelled_at_no_cost(sandbox: SandboxClient, tmp_path: Path) -> None:
     """Before the start request leaves, even Magnific's runs cost nothing."""
     async with open_harness(
         sandbox, tmp_path / "person", requests_per_minute=6, max_tools=4, wait_seconds=0.0
@@ -69,8 +67,8 @@ async def test_a_run_that_waits_for_its_turn_can_be_cancelled_for_nothing(
     assert (cancelled["outcome"], facts["state"], facts["credits"]) == ("cancelled", "cancelled", 0)
 
 
-async def test_who_cancels_a_run_has_seen_its_end(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """An answer that says so must not mention the same run as one that nobody has seen."""
+async def test_a_cancelled_run_counts_as_delivered(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """After the answer to `cancel_run` no reminder must mention the same run."""
     async with open_harness(
         sandbox, tmp_path / "person", requests_per_minute=6, max_tools=4, wait_seconds=0.0
     ) as flowport:
@@ -83,15 +81,15 @@ async def test_who_cancels_a_run_has_seen_its_end(sandbox: SandboxClient, tmp_pa
     assert (row["state"], row["is_seen"]) == ("cancelled", True)
 
 
-async def test_a_run_of_unknown_fate_is_neither_over_nor_cancelled(flowport: Harness) -> None:
-    """It may go on at the provider, and cost what it costs."""
+async def test_an_unknown_run_is_neither_over_nor_cancelled(flowport: Harness) -> None:
+    """It may be running at the provider, and cost credits there."""
     await flowport.sandbox.switch("faults", operation="run", fault="drop")
     run_id = (await flowport.ask("text_to_picture", prompt="a lake"))["run_id"]
     answers = [await flowport.ask("cancel_run", run_id=run_id, stop_following=stop) for stop in (False, True)]
     assert [(one["outcome"], one["state"]) for one in answers] == [("unknown", "unknown")] * 2
 
 
-async def test_a_lost_start_reply_is_told_as_unknown_and_never_sent_again(flowport: Harness) -> None:
+async def test_a_lost_start_response_is_reported_as_unknown_and_never_sent_again(flowport: Harness) -> None:
     """Magnific cannot recognise a repeated start, so repeating one may cost twice."""
     await flowport.sandbox.switch("faults", operation="run", fault="drop")
 
@@ -104,8 +102,8 @@ async def test_a_lost_start_reply_is_told_as_unknown_and_never_sent_again(flowpo
     assert await flowport.count("run") == 1
 
 
-async def test_a_refused_key_is_told_with_what_to_do(flowport: Harness) -> None:
-    """The person behind the assistant has to mend it."""
+async def test_a_refused_key_is_reported_with_advice(flowport: Harness) -> None:
+    """The user behind the assistant has to correct it."""
     await flowport.client.list_tools()
     await flowport.sandbox.switch("faults", operation="run", fault="status", status=401)
 
@@ -123,10 +121,8 @@ async def test_a_refused_key_is_told_with_what_to_do(flowport: Harness) -> None:
     ],
     ids=["no answer", "a broken answer"],
 )
-async def test_trouble_while_looking_does_not_end_a_run(
-    flowport: Harness, faults: tuple[dict[str, object], ...]
-) -> None:
-    """The run is paid for, so a flaky network must not lose it. Two faults: the pauses after them double from 2 s."""
+async def test_failed_polls_do_not_end_a_run(flowport: Harness, faults: tuple[dict[str, object], ...]) -> None:
+    """A flaky network must not lose a paid run. Two faults: the delays after them double from 2 s."""
     for fault in faults:
         await flowport.sandbox.switch("faults", operation="status", **fault)
 
@@ -135,8 +131,8 @@ async def test_trouble_while_looking_does_not_end_a_run(
     assert facts["state"] == "succeeded"
 
 
-async def test_a_run_of_a_key_that_is_gone_is_still_shown(flowport: Harness) -> None:
-    """A new key must not hide what was paid for with the old one."""
+async def test_a_run_of_a_removed_key_is_still_shown(flowport: Harness) -> None:
+    """A new key must not hide runs that were paid for with the old one."""
     run = replace(build_run("run_old"), owner=LOCAL_OWNER, account_id="magnific:elsewhere:old", state=RunState.RUNNING)
     await flowport.assembly.workspace.store.accept(run)
 
@@ -174,7 +170,7 @@ async def test_a_limit_may_be_spelt_as_clients_do(flowport: Harness, limit: obje
     assert len((await flowport.ask("list_runs", limit=limit))["runs"]) == 1
 
 
-async def test_what_nobody_has_seen_is_counted_over_all_runs(flowport: Harness) -> None:
+async def test_undelivered_runs_are_counted_over_all_pages(flowport: Harness) -> None:
     """A page of one run must not hide that five more wait."""
     store = flowport.assembly.workspace.store
     for n in range(3):
@@ -195,8 +191,8 @@ async def test_what_nobody_has_seen_is_counted_over_all_runs(flowport: Harness) 
         ("get_balance", "providr"),
     ],
 )
-async def test_only_a_call_for_a_run_is_told_that_nothing_was_started(flowport: Harness, tool: str, name: str) -> None:
-    """Nobody wanted to start anything."""
+async def test_only_a_call_for_a_run_reports_that_nothing_was_started(flowport: Harness, tool: str, name: str) -> None:
+    """Calls of other tools start nothing in any case."""
     asked = await flowport.ask(tool, **{name: 1})
     run = await flowport.ask("run_app", odd=1)
 
@@ -206,7 +202,7 @@ async def test_only_a_call_for_a_run_is_told_that_nothing_was_started(flowport: 
 
 
 async def test_runs_can_be_listed_by_state(flowport: Harness) -> None:
-    """People ask what failed today."""
+    """Users ask for the runs that failed today."""
     await flowport.ask("always_fails", note="x")
     await flowport.ask("text_to_picture", prompt="a lake")
 
@@ -215,19 +211,19 @@ async def test_runs_can_be_listed_by_state(flowport: Harness) -> None:
     assert [row["tool"] for row in facts["runs"]] == ["always_fails"]
 
 
-async def test_arguments_that_are_no_object_are_refused(flowport: Harness) -> None:
+async def test_arguments_of_another_type_are_refused(flowport: Harness) -> None:
     """Models sometimes send a list."""
     assert "arguments is not an object" in (await flowport.ask("run_app", app="x", arguments=[1]))["message"]
 
 
-async def test_an_app_is_not_callable_by_a_name_that_is_not_its_tools(flowport: Harness) -> None:
-    """A tool name is a promise; the app's title is not one."""
+async def test_an_app_is_called_by_its_tool_name_only(flowport: Harness) -> None:
+    """The app's title is not a tool name, because titles change and repeat."""
     with pytest.raises(Exception, match="Did you mean text_to_picture"):
         await flowport.client.call_tool("Text to Picture", {"prompt": "x"})
 
 
-async def test_what_is_left_out_is_said_with_the_reason(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """An app that silently is not there costs people an evening."""
+async def test_left_out_apps_are_reported_with_the_reason(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """An app that is silently missing costs people an evening."""
     body = '{"data": {"sqid": "t2P6yGfJ0x", "name": "Text to Picture"}}'
     await sandbox.switch("faults", operation="get", fault="status", status=200, body=body, app="t2P6yGfJ0x")
     async with open_harness(sandbox, tmp_path / "person") as flowport:
@@ -240,8 +236,8 @@ async def test_what_is_left_out_is_said_with_the_reason(sandbox: SandboxClient, 
     assert "is left out because its definition names no inputs" in refused["message"]
 
 
-async def test_an_app_named_like_the_tool_that_runs_it_is_an_answer(flowport: Harness) -> None:
-    """The tool is known; it is its argument that names nothing."""
+async def test_run_app_with_its_own_name_as_app_is_an_error_result(flowport: Harness) -> None:
+    """The tool is known; its argument names no app."""
     result = await flowport.call("run_app", app="run_app")
 
     assert result.is_error
@@ -250,16 +246,16 @@ async def test_an_app_named_like_the_tool_that_runs_it_is_an_answer(flowport: Ha
 
 @pytest.mark.parametrize("name", ["nothing", "x" * 5000])
 async def test_an_unknown_tool_is_a_protocol_error_however_long_its_name(flowport: Harness, name: str) -> None:
-    """Clients tell the two apart."""
+    """Clients distinguish protocol errors from error results."""
     with pytest.raises(MCPError, match="Unknown tool: There is no app") as caught:
         await flowport.client.call_tool(name, {})
     assert len(str(caught.value)) < 300
 
 
-async def test_an_app_is_not_called_unknown_while_its_catalogue_cannot_be_read(
+async def test_an_app_is_not_reported_as_unknown_while_its_catalogue_is_unreadable(
     sandbox: SandboxClient, tmp_path: Path
 ) -> None:
-    """The model would tell the person that the app is gone."""
+    """The model would report that the app was deleted."""
     for operation in ("list", "list_own"):
         await sandbox.switch("faults", operation=operation, fault="status", status=500)
     async with open_harness(sandbox, tmp_path / "person") as flowport:
@@ -273,8 +269,8 @@ async def test_an_app_is_not_called_unknown_while_its_catalogue_cannot_be_read(
         assert problem in text
 
 
-async def test_find_apps_asks_the_provider_again_when_told_to(flowport: Harness) -> None:
-    """Somebody has just published a flow and wants it now."""
+async def test_find_apps_refreshes_on_request(flowport: Harness) -> None:
+    """A user has just published an app and wants it now."""
     await flowport.client.list_tools()
     before = await flowport.count("list")
     facts = await flowport.ask("find_apps", query="pictures", takes="text", max_credits=2, refresh=True)
@@ -283,8 +279,8 @@ async def test_find_apps_asks_the_provider_again_when_told_to(flowport: Harness)
     assert [row["tool"] for row in facts["apps"]] == ["text_to_picture"]
 
 
-async def test_a_run_of_a_key_that_is_gone_says_so_wherever_it_is_shown(flowport: Harness) -> None:
-    """Nobody can fetch it with the present key, and the person knows where the old one is."""
+async def test_a_run_of_a_removed_key_says_so_wherever_it_is_shown(flowport: Harness) -> None:
+    """The present key cannot fetch it, but the user knows where the old one is."""
     run = build_run("run_old", RunState.RUNNING, provider_run_id="r1", account_id="magnific:elsewhere:old")
     await flowport.assembly.workspace.store.accept(
         replace(run, owner=LOCAL_OWNER, adoption_tried_by="magnific:elsewhere:new")
@@ -296,8 +292,10 @@ async def test_a_run_of_a_key_that_is_gone_says_so_wherever_it_is_shown(flowport
     assert row["problem"] == facts["problem"] == KEY_GONE
 
 
-async def test_an_app_that_cannot_be_read_today_is_refused_at_once(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """Its definition is no look at a run that is paid for, for which the call would wait until tomorrow."""
+async def test_an_app_that_the_quota_makes_unreadable_is_refused_at_once(
+    sandbox: SandboxClient, tmp_path: Path
+) -> None:
+    """Reading a definition is not a poll of a paid run, for which the call would wait until tomorrow."""
     limits: dict[str, Any] = {"requests_per_minute": 60, "requests_per_day": 2, "max_tools": 0}
     async with open_harness(sandbox, tmp_path / "person", **limits) as flowport:
         await flowport.client.list_tools()

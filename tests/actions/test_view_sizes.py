@@ -1,4 +1,4 @@
-"""How long an answer is: short, whatever the run returned."""
+"""The length of an answer: short, whatever the run returned."""
 
 from dataclasses import replace
 from typing import Any
@@ -21,7 +21,7 @@ LETTERS = st.sampled_from(["a", '"', "\\", "\n", "é", "\u4e2d", "\U0001f600", "
 
 
 def build_texts(most: int) -> st.SearchStrategy[str]:
-    """Return texts up to a length, short or of nothing but one letter that may take many bytes."""
+    """Return texts up to a length, short or of a single character that may take many bytes."""
     long = st.builds(lambda letter, count: (letter * count)[:most], LETTERS, st.integers(0, most))
     return st.text(max_size=min(most, 20)) | long
 
@@ -47,7 +47,7 @@ RUNS = st.builds(
     st.fixed_dictionaries(
         {
             "state": st.sampled_from(RunState),
-            # The store's word is cleaned and one line.
+            # The problem is stored cleaned and as one line.
             "app_name": st.sampled_from(["Sketch", "\U0001f600" * 80, '"' * 80]),
             "failure": build_texts(3000),
             "start_response": build_texts(2000),
@@ -58,24 +58,24 @@ MENTION = Reminder(10**6, tuple(replace(build_run(f"run_{n}"), app_name="\U0001f
 
 
 def number(outputs: list[Output], count: int) -> tuple[Output, ...]:
-    """Return so many outputs, made of these in turn."""
+    """Return a number of outputs, repeating these."""
     return tuple(replace(outputs[n % len(outputs)], n=n + 1) for n in range(count)) if outputs else ()
 
 
 def count_wire_bytes(answer: t.CallToolResult) -> int:
-    """Return how long an answer is on the wire at the most."""
+    """Return the greatest length of an answer on the wire."""
     return len(answer.model_dump_json(by_alias=True).encode(errors="replace"))
 
 
 def build_longest_previews(count: int) -> list[Preview]:
-    """Return previews that use up what they may take together."""
+    """Return previews of the greatest total size."""
     return [Preview("image/jpeg", bytes(MAX_TOGETHER_BYTES // count)) for _ in range(count)]
 
 
 @settings(max_examples=300)
 @given(RUNS, build_texts(3000), st.integers(1, MAX_PREVIEWS))
 def test_an_answer_is_short_whatever_the_run_returned(run: Run, problem: str, previews: int) -> None:
-    """Clients cut long answers, and what is cut off is lost to the model."""
+    """Clients truncate long answers, and the model loses the rest."""
     view = RunView(run, 34.2, problem=problem, is_joined=True)
 
     mention = format_reminder(MENTION)
@@ -88,8 +88,8 @@ def test_an_answer_is_short_whatever_the_run_returned(run: Run, problem: str, pr
 
 @settings(max_examples=200)
 @given(RUNS)
-def test_what_is_left_out_is_said_and_what_is_shown_are_the_first_outputs(run: Run) -> None:
-    """A shortened answer must not look like a whole one."""
+def test_the_first_outputs_are_shown_and_the_rest_is_counted(run: Run) -> None:
+    """A shortened answer must not look like a complete one."""
     facts: dict[str, Any] = build_run_answer(RunView(run, 1.0)).facts
 
     shown = facts.get("outputs", [])
@@ -102,14 +102,14 @@ def test_what_is_left_out_is_said_and_what_is_shown_are_the_first_outputs(run: R
 
 
 def build_signed(count: int, url_bytes: int) -> RunView:
-    """Return a run of saved pictures whose links are long."""
+    """Return a run of saved pictures with long links."""
     url = "https://cdn.example/" + "s" * (url_bytes - 20)
     path = "/home/me/Pictures/Flowport/2026-11-22/sketch-1-a1b2c3d4e5.png"
     output = Output(1, OutputKind.IMAGE, url, mime_type="image/png", size_bytes=10**6, width=1024, saved_path=path)
     return RunView(replace(build_run("run_abc"), state=RunState.SUCCEEDED, outputs=number([output], count)), 3.0)
 
 
-def test_usual_links_are_shown_whole() -> None:
+def test_usual_links_are_shown_completely() -> None:
     """Four pictures with signed links are what most apps return."""
     answer = build_result(build_run_answer(build_signed(4, 600)))
 
@@ -118,8 +118,8 @@ def test_usual_links_are_shown_whole() -> None:
     assert [str(block.uri)[:8] for block in answer.content if block.type == "resource_link"] == ["https://"] * 4
 
 
-def test_long_links_are_first_not_repeated() -> None:
-    """The facts tell the URL to the model; a link that is read through Flowport opens just as well."""
+def test_long_links_are_not_repeated() -> None:
+    """The facts give the URL to the model; a link that is read through Flowport opens just as well."""
     answer = build_result(build_run_answer(build_signed(3, 2000)))
 
     facts = answer.structured_content or {}
@@ -129,8 +129,8 @@ def test_long_links_are_first_not_repeated() -> None:
     assert "left_out" not in facts
 
 
-def test_of_very_many_outputs_each_shown_one_has_its_place() -> None:
-    """A person who cannot click can still open the saved file."""
+def test_of_very_many_outputs_each_shown_one_has_its_path() -> None:
+    """A user who cannot click can still open the saved file."""
     facts = build_run_answer(build_signed(200, 2000)).facts
 
     assert len(facts["outputs"]) == MAX_SHOWN_OUTPUTS
@@ -140,8 +140,8 @@ def test_of_very_many_outputs_each_shown_one_has_its_place() -> None:
     assert facts["left_out"].endswith("flowport://runs/run_abc has all outputs with their links.")
 
 
-def test_explanations_are_cut_when_they_leave_no_room() -> None:
-    """Letters beyond the plain ones take several bytes each, and the outputs are what people came for."""
+def test_explanations_are_truncated_to_leave_room() -> None:
+    """Non-ASCII letters take several bytes each, and the outputs matter more than the explanation."""
     run = replace(
         build_signed(4, 200).run, app_name="S", failure="\U0001f600" * 3000, start_response="\U0001f600" * 3000
     )

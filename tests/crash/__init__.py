@@ -1,1 +1,1 @@
-"""What is left of the promises when the process is killed."""
+"""The promises that hold when the process is killed."""

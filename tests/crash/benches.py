@@ -1,4 +1,4 @@
-"""A sandbox as a process of its own, and what it alone can testify to."""
+"""A sandbox as a separate process, and the counts that only it can provide."""
 
 import json
 import urllib.request
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.crash.cable import Cable, open_cables
+from tests.crash.proxy import Proxy, open_proxies
 from tests.fakes.magnific.serve import MAGICA_PREFIX
 from tests.support.provider_process import open_provider
 
@@ -18,17 +18,17 @@ KEY = "a-key-of-the-crash-tests"
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A sandbox and the cables that lead to it."""
+    """A sandbox and the proxies that lead to it."""
 
     url: str
     magica_key: str
     files_url: str
-    api: Cable
-    files: Cable
+    api: Proxy
+    files: Proxy
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a Flowport needs to know to use it, as both providers at once."""
+        """Return the environment in which Flowport uses it, as both providers at once."""
         api_url = f"http://127.0.0.1:{self.api.port}"
         return {
             "MAGNIFIC_API_KEY": KEY,
@@ -40,25 +40,25 @@ class Bench:
         }
 
     def cut(self) -> None:
-        """Take the network away."""
+        """Disconnect the network."""
         self.api.cut()
         self.files.cut()
 
-    def mend(self) -> None:
-        """Bring the network back."""
-        self.api.mend()
-        self.files.mend()
+    def restore(self) -> None:
+        """Reconnect the network."""
+        self.api.restore()
+        self.files.restore()
 
     def switch(self, name: str, **body: Any) -> None:
-        """Turn a switch."""
+        """Set a switch of the sandbox."""
         _ask(self.url, name, body)
 
     def count_starts(self) -> int:
-        """Return how many runs were started."""
+        """Return the number of started runs."""
         return int(_ask(self.url, "counts")["runs_accepted"])
 
-    def get_faces(self) -> frozenset[str]:
-        """Return which of its APIs were spoken to."""
+    def get_apis(self) -> frozenset[str]:
+        """Return which of its APIs were used."""
         return frozenset(_ask(self.url, "counts")["families"])
 
     def get_runs(self) -> dict[str, dict[str, Any]]:
@@ -66,23 +66,23 @@ class Bench:
         runs: dict[str, dict[str, Any]] = _ask(self.url, "runs")["runs"]
         return runs
 
-    def count_looks(self) -> int:
-        """Return how often a run was looked at."""
+    def count_polls(self) -> int:
+        """Return the number of polls of a run."""
         return int(_ask(self.url, "counts")["status"])
 
     def count_requests(self) -> int:
-        """Return how many start requests arrived."""
+        """Return the number of start requests that arrived."""
         return int(_ask(self.url, "counts")["run"])
 
 
 @contextmanager
 def open_bench(folder: Path) -> Iterator[Bench]:
-    """Run a sandbox whose runs take no time."""
+    """Run a sandbox whose runs end at once."""
     with open_provider(folder, "--key", KEY) as provider:
-        told = provider.variables
-        url, files_url = told["MAGNIFIC_BASE_URL"], told["MAGNIFIC_FILE_ORIGINS"]
-        with open_cables(urlsplit(url).port or 0, urlsplit(files_url).port or 0) as (api, files):
-            yield Bench(url, told["MAGICA_API_KEY"], files_url, api, files)
+        variables = provider.variables
+        url, files_url = variables["MAGNIFIC_BASE_URL"], variables["MAGNIFIC_FILE_ORIGINS"]
+        with open_proxies(urlsplit(url).port or 0, urlsplit(files_url).port or 0) as (api, files):
+            yield Bench(url, variables["MAGICA_API_KEY"], files_url, api, files)
 
 
 def _ask(url: str, name: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

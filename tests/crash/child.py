@@ -21,7 +21,7 @@ from tests.support.shifted_clock import ShiftedClock
 from tests.support.traps import Trap, set_trap
 
 VARIABLE: Final = "TESTS_CRASH_CONDITIONS"
-"""As `kill=after_starting:2 clock=-86400 rate=20 pace=0.1`; each part may be missing, `halt` may stand for `kill`."""
+"""As `kill=after_starting:2 clock=-86400 rate=20 pace=0.1`; each part is optional, and `halt` may replace `kill`."""
 
 _SIGNALS: Final = {"kill": "SIGKILL", "halt": "SIGSTOP"}
 """By name, because Windows has neither."""
@@ -32,38 +32,38 @@ class Conditions:
     """How this process differs from a normal one."""
 
     point: Failpoint | None = None
-    """Where the process is ended or halted; None for nowhere."""
+    """Where the process is killed or halted; None for nowhere."""
     passes: int = 1
-    """At which of its reachings."""
+    """At which occurrence of the point."""
     signal_name: str = "SIGKILL"
     clock_shift_seconds: float = 0.0
-    """How wrong the wall clock is."""
+    """The error of the wall clock, in seconds."""
     rate: float = 1.0
-    """How many times as fast as the real one time passes for this process: all that it plans, counts and records.
+    """How many times as fast as real time the process's clock runs: for all that it plans, counts and records.
 
-    The provider must be as fast, since the seconds that it sends are taken for this clock's. What only bounds real work
-    keeps real seconds: an answer from the network, a person's, the store's."""
+    The provider must be as fast, since the seconds that it sends are read on this clock. Limits on real work keep real
+    seconds: a response of the network, of the user, of the store."""
     pace_seconds: float | None = None
-    """Between two polls of a run; None for the usual pace."""
+    """Between two polls of a run; None for the usual interval."""
 
     @property
     def pace(self) -> Pace | None:
-        """How often a run is polled; None for as usual."""
+        """Return the poll interval; None for the usual one."""
         return None if self.pace_seconds is None else Pace(self.pace_seconds, self.pace_seconds)
 
     @property
     def clock(self) -> ShiftedClock:
-        """The clock of the process."""
+        """Return the clock of the process."""
         return ShiftedClock(shift_seconds=self.clock_shift_seconds, rate=self.rate)
 
     def begin(self) -> None:
-        """Set the trap, if there is one."""
+        """Set the failpoint, if there is one."""
         if self.point is not None:
             set_trap(Trap(self.point, getattr(signal, self.signal_name), self.passes))
 
 
 def parse_conditions(text: str) -> Conditions:
-    """Return what the variable asks for; raises `ValueError` for what is misspelt."""
+    """Parse the variable; raises `ValueError` for unknown parts."""
     conditions = Conditions()
     for part in text.split():
         word, _, value = part.partition("=")

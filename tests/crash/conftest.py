@@ -1,4 +1,4 @@
-"""Trials side by side, and the table of what they have shown."""
+"""Concurrent trials, and the table of their results."""
 
 import queue
 from collections.abc import Iterator, Mapping
@@ -13,14 +13,14 @@ from tests.crash.figures import OUTCOMES, SCHEDULES, format_figures
 from tests.crash.trials import Outcome, play
 
 SIDE_BY_SIDE = 2
-"""Flowports at the same time; a trial is mostly waiting."""
+"""Concurrent Flowports; a trial is mostly waiting."""
 
 
 @pytest.fixture(scope="module")
 def trials(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Mapping[Cell, Future[Outcome]]]:
-    """Play the cells of the tests that were chosen, two side by side; a test takes up its own outcome."""
+    """Play the cells of the selected tests, two at a time; each test checks its own outcome."""
     specs = [getattr(item, "callspec", None) for item in request.session.items]
     cells = [spec.params["cell"] for spec in specs if spec is not None and "cell" in spec.params]
     folder = tmp_path_factory.mktemp("crash")
@@ -42,6 +42,6 @@ def trials(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Tell the figures."""
+    """Print the figures."""
     for line in format_figures(OUTCOMES, SCHEDULES):
         terminalreporter.write_line(line)

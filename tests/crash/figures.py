@@ -1,4 +1,4 @@
-"""The figures of the crash tests, as the end of a test run tells them."""
+"""The figures of the crash tests, printed at the end of a test run."""
 
 from collections.abc import Sequence
 
@@ -6,13 +6,13 @@ from tests.crash.cells import CELLS, MAGICA_CELLS
 from tests.crash.trials import Outcome
 
 OUTCOMES: list[Outcome] = []
-"""Of every trial of this test run that was played to its end."""
+"""Of every completed trial of this test run."""
 SCHEDULES: list[int] = []
-"""How many runs were intended in each schedule that was played in this process."""
+"""The number of intended runs in each schedule of this process."""
 
 
 def format_figures(outcomes: Sequence[Outcome], schedules: Sequence[int]) -> list[str]:
-    """Return the table, line by line; nothing when nothing was tried."""
+    """Return the table, line by line; nothing when no trial ran."""
     if not outcomes and not schedules:
         return []
     of_magica = sum(one.cell in MAGICA_CELLS for one in outcomes)

@@ -1,4 +1,4 @@
-"""What the conditions of a crash test may be, and that a process serves under them."""
+"""The conditions of a crash test, and a process that serves under them."""
 
 import os
 import signal
@@ -31,13 +31,13 @@ PARSED = [
 
 
 @pytest.fixture(autouse=True)
-def _remove_traps() -> Iterator[None]:
+def _remove_failpoints() -> Iterator[None]:
     yield
     traps.clear_traps()
 
 
 @pytest.mark.parametrize(("text", "conditions"), PARSED, ids=[row[0] or "nothing" for row in PARSED])
-def test_each_part_may_stand_alone(text: str, conditions: Conditions) -> None:
+def test_each_part_is_optional(text: str, conditions: Conditions) -> None:
     """Each part is optional: most trials use one of them."""
     assert parse_conditions(text) == conditions
 
@@ -47,16 +47,16 @@ ENDLESS = ["rate=0", "rate=-2", "rate=inf", "rate=nan", "rate=fast"]
 
 
 @pytest.mark.parametrize("text", [*MISSPELT, *ENDLESS])
-def test_what_is_misspelt_is_refused(text: str) -> None:
-    """A trial that does not happen would count as passed."""
+def test_unknown_parts_are_refused(text: str) -> None:
+    """A misspelt condition is refused, because its trial would pass without a fault."""
     with pytest.raises(ValueError, match="holds") as caught:
         parse_conditions(text)
 
     assert str(caught.value) == f"{VARIABLE} holds {text!r}"
 
 
-def test_the_trap_is_set_at_the_start() -> None:
-    """Only from then on can the process fall."""
+def test_the_failpoint_is_set_at_the_start() -> None:
+    """The failpoint is active from the start of the process."""
     if sys.platform == "win32":
         pytest.skip("Windows has no such signals and limits")
     Conditions(Failpoint.AFTER_REPLY, 3, "SIGSTOP").begin()
@@ -64,20 +64,20 @@ def test_the_trap_is_set_at_the_start() -> None:
     assert traps._traps == [Trap(Failpoint.AFTER_REPLY, signal.SIGSTOP, 3)]
 
 
-def test_conditions_without_a_point_sets_no_trap() -> None:
-    """A wrong clock is tried without a death."""
+def test_conditions_without_a_point_set_no_failpoint() -> None:
+    """A wrong clock is tried without a kill."""
     Conditions(clock_shift_seconds=60.0).begin()
 
     assert traps._traps == []
 
 
-def test_a_pace_is_the_same_from_the_first_look_on() -> None:
+def test_a_pace_applies_from_the_first_poll() -> None:
     """Otherwise every trial would wait seconds for its first poll."""
     assert (Conditions().pace, Conditions(pace_seconds=0.1).pace) == (None, Pace(0.1, 0.1))
 
 
-async def test_the_clock_of_the_conditions_is_the_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clock of the whole program is wrong and fast, which the crash tests and the benchmarks rely on."""
+async def test_the_process_uses_the_clock_of_the_conditions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole process uses the wrong, fast clock, which the crash tests and the benchmarks rely on."""
     for name, folder in (("FLOWPORT_HOME", "home"), ("FLOWPORT_OUTPUT_DIR", "outputs")):
         monkeypatch.setenv(name, str(tmp_path / folder))
     conditions = parse_conditions("clock=86400 rate=20")

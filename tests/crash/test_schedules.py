@@ -1,4 +1,4 @@
-"""Random schedules of calls, deaths, cancellations, completions and sleep, over the real store and runner."""
+"""Random schedules of calls, kills, cancellations, completions and sleep, over the real store and runs."""
 
 import asyncio
 import tempfile
@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from flowport.domain.models import FINAL_STATES, RunState
 from flowport.runtime.failpoints import Failpoint
 from tests.crash.figures import SCHEDULES
-from tests.crash.worlds import World
+from tests.crash.simulation import World
 from tests.support.traps import clear_traps
 
 PROMPTS = st.sampled_from(["a lake", "a hill"])
@@ -20,11 +20,11 @@ POINTS = st.sampled_from(sorted(set(Failpoint) - {Failpoint.DURING_UPLOAD, Failp
 TROUBLES = st.sampled_from(["refused", "busy", "no connection", "reset", "dropped"])
 MAX_PROCESSES = 12
 LONG_SECONDS = 200.0
-"""Enough for every pause of the starter, the follower and whoever takes over."""
+"""Enough for every pause of starting, polling and taking over."""
 
 
 class Lives(RuleBasedStateMachine):
-    """Flowports on one home, killed at will; clients that want each run once and repeat themselves."""
+    """Flowports on one home, killed at random; clients that want each run once and repeat their calls."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,19 +37,19 @@ class Lives(RuleBasedStateMachine):
 
     @initialize()
     def start_the_first(self) -> None:
-        """Somebody opens a client."""
+        """A client starts the first process."""
         self.loop.run(self.world.start())
 
-    # What is drawn never depends on the world, whose order of small things is the operating system's.
+    # What is drawn never depends on the world, whose order of small events is the operating system's.
     @rule()
     def start(self) -> None:
-        """Somebody opens another client, or one that died again."""
+        """A client starts another process, or one that died."""
         if len(self.world.processes) < MAX_PROCESSES:
             self.loop.run(self.world.start())
 
     @rule(prompt=PROMPTS, which=st.integers(0, MAX_PROCESSES))
     def call(self, prompt: str, which: int) -> None:
-        """Call, or repeat a call whose result nobody has: over the same connection only when the last one there has ended."""
+        """Call, or repeat a call without a result: over the same connection only when the last call there has ended."""
         if not self.world.living:
             self.start()
         if not self.world.living:
@@ -61,7 +61,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, MAX_PROCESSES))
     def cancel(self, which: int) -> None:
-        """A client's patience ends."""
+        """A client cancels its call."""
         waiting = [call for call in self.world.calls if not call.task.done()]
         if waiting:
             waiting[which % len(waiting)].task.cancel()
@@ -69,12 +69,12 @@ class Lives(RuleBasedStateMachine):
 
     @rule()
     def cross(self) -> None:
-        """The next answer crosses with the client's leaving, so that nobody reads it."""
+        """The client disconnects while the next answer is on its way, so the answer is not read."""
         self.world.crossed = 1
 
     @rule()
     def cancel_late(self) -> None:
-        """The client cancels the next request when its answer has come: it throws the answer away, or always does so."""
+        """The client cancels the next request after its answer: it discards the answer, or always does so."""
         self.world.cancelled_late = 1
 
     @rule(which=st.integers(0, MAX_PROCESSES))
@@ -87,12 +87,12 @@ class Lives(RuleBasedStateMachine):
 
     @rule(point=POINTS)
     def kill_at(self, point: Failpoint) -> None:
-        """The next process that comes to a point dies there."""
+        """The next process that reaches a point dies there."""
         self.world.set_trap(point)
 
     @rule(prompt=PROMPTS, which=st.integers(0, MAX_PROCESSES), point=POINTS)
     def die_over(self, prompt: str, which: int, point: Failpoint) -> None:
-        """A process dies over a call, at a point that it comes to for sure if the run goes well."""
+        """A process dies during a call, at a point that it reaches for sure if the run succeeds."""
         clear_traps()
         self.world.set_trap(point)
         self.call(prompt, which)
@@ -100,13 +100,13 @@ class Lives(RuleBasedStateMachine):
 
     @rule(prompt=PROMPTS, which=st.integers(0, MAX_PROCESSES))
     def have(self, prompt: str, which: int) -> None:
-        """A run goes as everybody wishes."""
+        """A run succeeds."""
         self.call(prompt, which)
         self.complete("completed")
 
     @rule(trouble=TROUBLES)
     def trouble(self, trouble: str) -> None:
-        """The next start request goes wrong."""
+        """The next start request fails."""
         self.world.provider.troubles.append(trouble)
 
     @rule(status=st.sampled_from(["completed", "completed", "failed"]))
@@ -124,12 +124,12 @@ class Lives(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([600.0, -86_400.0, 86_400.0]))
     def jump(self, seconds: float) -> None:
-        """Somebody sets the clock."""
+        """The user sets the clock."""
         self.world.clock.set_wall(seconds)
 
     @rule(seconds=st.sampled_from([60.0, 600.0]))
     def sleep(self, seconds: float) -> None:
-        """The laptop sleeps: all wake up late at once."""
+        """The laptop sleeps: all processes wake up late at once."""
         self.world.clock.advance(seconds)
         self.loop.run(self.world.settle())
 
@@ -137,10 +137,10 @@ class Lives(RuleBasedStateMachine):
     def nothing_is_started_twice(self) -> None:
         """One intended run is one start."""
         starts = self.world.provider.count_starts()
-        assert starts <= self.world.wishes, (starts, self.world.wishes)
+        assert starts <= self.world.intended, (starts, self.world.intended)
 
     def teardown(self) -> None:
-        """Mend everything, wait until all is over, and count what is left."""
+        """Repair everything, wait until all is over, and count what is left."""
         clear_traps()
         self.world.provider.troubles.clear()
         self.world.crossed = self.world.cancelled_late = 0
@@ -151,14 +151,14 @@ class Lives(RuleBasedStateMachine):
             self.loop.run(self.world.close())
             self.loop.close()
             self.folder.cleanup()
-        SCHEDULES.append(sum(self.world.wishes.values()))
+        SCHEDULES.append(sum(self.world.intended.values()))
 
     async def _check(self) -> None:
         world = self.world
         for process in world.living:
             process.die()
         await world.settle()
-        # Those too that are started only now, because their callers were told of them.
+        # Runs that are started only now are included: their callers got their ids.
         world.provider.usual_status = "completed"
         await world.start()
         (process,) = world.living
@@ -185,7 +185,7 @@ TestSchedules.settings = settings(
     # 200 in every test run, 2,000 in `make soak`.
     max_examples=2 * settings().max_examples,
     stateful_step_count=25,
-    # A schedule that fails is short enough to be read, and making it shorter takes minutes.
+    # A failing schedule is short enough to be read, and shrinking it takes minutes.
     phases=(Phase.reuse, Phase.generate),
     suppress_health_check=list(HealthCheck),
 )

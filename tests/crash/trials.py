@@ -1,4 +1,4 @@
-"""One cell of the matrix, played with real processes, and what came of it."""
+"""One cell of the matrix, played with real processes, and its outcome."""
 
 import contextlib
 import hashlib
@@ -16,13 +16,13 @@ from PIL import Image
 
 from tests.crash.benches import Bench
 from tests.crash.cells import AFTER_ANSWER, ANSWERED, DAY_SECONDS, Cell, Trouble
-from tests.crash.lives import (
+from tests.crash.sessions import (
     TOOL,
     Learnt,
     ask_until_death,
     build_arguments,
     fill_disk,
-    open_life,
+    open_session,
     persist,
     read_until_death,
     take_room,
@@ -30,59 +30,59 @@ from tests.crash.lives import (
 from tests.support.children import Child
 
 GRACE_SECONDS = 1.0
-"""How long a process may go on whose disk is full."""
+"""How long a process may continue with a full disk."""
 OUTAGE_SECONDS = 2.0
-"""How long the network is gone in the next life: longer than all tries of one start request."""
+"""How long the network is disconnected in the next session: longer than all tries of one start request."""
 _SHIFTS = {Trouble.CLOCK_FORWARD: f"clock={DAY_SECONDS}", Trouble.CLOCK_BACK: f"clock=-{DAY_SECONDS}"}
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a trial has shown, by the sandbox's own count and by what lies on the disk."""
+    """The outcome of a trial, by the sandbox's own count and by the files on the disk."""
 
     cell: Cell
     intended: int
-    """How many runs the client wanted."""
+    """The number of runs that the client wanted."""
     faces: frozenset[str]
-    """The sandbox's APIs that were spoken to."""
+    """The sandbox's APIs that were used."""
     started: int
     delivered: int
     unknown: int
-    """Shown as such, whether they were started or not."""
+    """Runs shown as unknown, whether they were started or not."""
     refusals: tuple[str, ...]
     """Why the same call was refused after a run had become unknown."""
     half_written: tuple[str, ...]
-    """Files under a final name that are not whole."""
+    """Incomplete files under a final name."""
     saved: int
-    """Whole ones."""
+    """Complete files."""
     leaked_credits: float
-    """Still reserved when nothing was going on any more."""
+    """Still reserved when nothing was live any more."""
 
     @property
     def duplicates(self) -> int:
-        """How many starts were one too many."""
+        """Return the number of starts beyond the intended ones."""
         return max(0, self.started - self.intended)
 
     @property
     def lost(self) -> int:
-        """How many started runs the client neither got nor heard of as unknown."""
+        """Return the number of started runs that the client neither received nor saw as unknown."""
         return max(0, self.started - self.delivered - self.unknown)
 
 
 def play(cell: Cell, bench: Bench, folder: Path) -> Outcome:
-    """Live, die at the cell's point, live again, and let the client repeat its call."""
+    """Run a session, kill it at the cell's point, run another one, and let the client repeat its call."""
     folder.mkdir()
     bench.switch("reset")
     Image.effect_noise(cell.photo_size, 80).save(folder / "photo.png")
     arguments = build_arguments(cell.provider, folder / "photo.png")
     learnt = Learnt()
-    is_answered = _live_and_die(cell, bench, folder, arguments, learnt)
+    is_answered = _run_and_kill(cell, bench, folder, arguments, learnt)
     with (
-        _outage(cell, bench) as is_mended,
-        open_life(folder, bench.environment, _SHIFTS.get(cell.trouble, "")) as child,
+        _outage(cell, bench) as is_restored,
+        open_session(folder, bench.environment, _SHIFTS.get(cell.trouble, "")) as child,
     ):
-        persist(child, learnt, TOOL, arguments, is_mended)
-        is_mended.wait()
+        persist(child, learnt, TOOL, arguments, is_restored)
+        is_restored.wait()
         unknown, reserved = _look_around(child)
         child.close_input()
         assert child.wait() == 0
@@ -90,7 +90,7 @@ def play(cell: Cell, bench: Bench, folder: Path) -> Outcome:
     return Outcome(
         cell=cell,
         intended=1 + is_answered,
-        faces=bench.get_faces(),
+        faces=bench.get_apis(),
         started=bench.count_starts(),
         delivered=len(learnt.delivered),
         unknown=len(learnt.unknown | unknown),
@@ -101,11 +101,11 @@ def play(cell: Cell, bench: Bench, folder: Path) -> Outcome:
     )
 
 
-def _live_and_die(cell: Cell, bench: Bench, folder: Path, arguments: dict[str, Any], learnt: Learnt) -> bool:
-    """Play the first life; tell whether its client was given a result, so that a repeated call wants another run."""
+def _run_and_kill(cell: Cell, bench: Bench, folder: Path, arguments: dict[str, Any], learnt: Learnt) -> bool:
+    """Play the first session; return whether its client got a result, so that a repeated call wants another run."""
     trap = "halt" if cell.trouble is Trouble.DISK_FULL else "kill"
     rehearsal = "" if cell.point == AFTER_ANSWER else f"{trap}={cell.point}"
-    with open_life(folder, bench.environment, rehearsal) as child:
+    with open_session(folder, bench.environment, rehearsal) as child:
         if cell.switch is not None:
             bench.switch("faults", **cell.switch)
         if rehearsal and trap == "halt":
@@ -122,7 +122,7 @@ def _live_and_die(cell: Cell, bench: Bench, folder: Path, arguments: dict[str, A
     if sys.platform == "win32":
         pytest.skip("Windows has no such signals and limits")
     assert code == -signal.SIGKILL
-    return facts is not None and learnt.note(facts) in {"succeeded", "partial"}
+    return facts is not None and learnt.record(facts) in {"succeeded", "partial"}
 
 
 def _go_on_without_room(child: Child, arguments: dict[str, Any]) -> dict[str, Any] | None:
@@ -137,26 +137,26 @@ def _go_on_without_room(child: Child, arguments: dict[str, Any]) -> dict[str, An
 
 @contextlib.contextmanager
 def _outage(cell: Cell, bench: Bench) -> Iterator[threading.Event]:
-    """Take the network away for a while, where the cell wants it; the event is set when it is there."""
-    is_mended = threading.Event()
+    """Disconnect the network for a while, if the cell says so; the event is set when it is back."""
+    is_restored = threading.Event()
     if cell.trouble is not Trouble.NETWORK_GONE:
-        is_mended.set()
-        yield is_mended
+        is_restored.set()
+        yield is_restored
         return
 
-    def mend() -> None:
-        bench.mend()
-        is_mended.set()
+    def restore() -> None:
+        bench.restore()
+        is_restored.set()
 
     bench.cut()
-    timer = threading.Timer(OUTAGE_SECONDS, mend)
+    timer = threading.Timer(OUTAGE_SECONDS, restore)
     timer.start()
-    yield is_mended
+    yield is_restored
     timer.join()
 
 
 def _look_around(child: Child) -> tuple[set[str], float]:
-    """Return the runs that are listed as unknown, and what is still reserved once nothing is going on."""
+    """Return the runs that are listed as unknown, and what is still reserved once nothing is live."""
     while True:
         rows = child.call("list_runs", limit=50)["runs"]
         going = [row["run_id"] for row in rows if row["state"] in {"accepted", "starting", "queued", "running"}]
@@ -169,7 +169,7 @@ def _look_around(child: Child) -> tuple[set[str], float]:
 
 
 def check_files(folder: Path) -> tuple[tuple[str, ...], int]:
-    """Return the files under a final name that are not whole, and how many are."""
+    """Return the incomplete files under a final name, and the number of complete ones."""
     found = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
     broken = tuple(str(path) for path in found if not _is_whole(path))
     return broken, sum(path.suffix != ".json" for path in found) - len(broken)

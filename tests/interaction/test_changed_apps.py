@@ -11,7 +11,7 @@ import pytest
 from flowport.catalog.refresher import Catalog
 from tests.fakes.client import IDS
 from tests.fakes.client import Client as SandboxClient
-from tests.server.test_clients import TOOLS, hearing
+from tests.server.test_clients import TOOLS, listening
 from tests.support.harness import MODES, Harness, Mode, open_harness
 
 PICTURE = IDS["Text to Picture"]
@@ -48,13 +48,13 @@ async def test_a_refused_call_refreshes_its_tool_and_notifies(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode
 ) -> None:
     """A call that the provider refuses refreshes the definition, which is otherwise up to a day old."""
-    async with open_harness(sandbox, tmp_path / "person") as flowport, hearing(flowport.server, mode) as hearer:
+    async with open_harness(sandbox, tmp_path / "person") as flowport, listening(flowport.server, mode) as listener:
         await settle(flowport)
         await sandbox.switch("catalogue", require={PICTURE: "colour"})
         read = await flowport.count("get")
         failed = await flowport.ask("text_to_picture", prompt="a lake")
         await wait_for_argument(flowport, "colour")
-        while await hearer.hear() != TOOLS:
+        while await listener.receive() != TOOLS:
             pass
 
         assert (failed["state"], failed["credits"]) == ("failed", 0)

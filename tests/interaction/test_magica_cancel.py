@@ -9,7 +9,7 @@ import pytest
 
 from flowport.domain.models import RunState
 from flowport.providers.registry import ProviderSettings
-from tests.actions.test_tool_calls import abandon_when
+from tests.actions.test_tool_calls import cancel_when
 from tests.fakes.magica.client import MAGICA_KEY, MagicaClient
 from tests.providers.contract.worlds import get_run, wait_until_there
 from tests.support.harness import Harness, open_harness
@@ -66,7 +66,7 @@ async def test_the_run_of_a_disconnected_caller_is_cancelled_at_the_provider(
     await face.sandbox.switch("next_run", hold=True, pending_seconds=0)
     async with MAGICA.open(face.sandbox, tmp_path / "person", should_stop_on_cancel=True) as flowport:
         await flowport.client.list_tools()
-        await abandon_when(flowport, "running")
+        await cancel_when(flowport, "running")
         (row,) = (await flowport.ask("list_runs"))["runs"]
         with anyio.fail_after(60):
             while (await get_run(flowport, row["run_id"])).state is not RunState.CANCELLED:

@@ -1,4 +1,4 @@
-"""Clients of both eras hear of changes, and only of changes."""
+"""Clients of both protocol eras are notified of changes, and only of changes."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -45,17 +45,17 @@ async def flowport(sandbox: SandboxClient, tmp_path: Path) -> AsyncIterator[Harn
 
 @pytest.fixture(autouse=True)
 def shorten_gathering(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gather changes of lists for a moment; `tests/runtime/test_change_feed.py` has the seconds."""
+    """Gather list changes for a moment only; `tests/runtime/test_change_feed.py` checks the real interval."""
     monkeypatch.setattr("flowport.runtime.background.LIST_SECONDS", 0.5)
 
 
 @asynccontextmanager
-async def hearing(server: FlowportServer, mode: Mode, uri: str = "") -> AsyncIterator["Hearer"]:
-    """Connect a client of an era that listens for everything, and watches one resource."""
+async def listening(server: FlowportServer, mode: Mode, uri: str = "") -> AsyncIterator["Listener"]:
+    """Connect a client of an era that subscribes to all changes and to one resource."""
     send, receive = anyio.create_memory_object_stream[str](100)
 
-    async def note(message: Any) -> None:
-        """Keep what is said on the connection; a newer client's stream is heard by itself."""
+    async def record(message: Any) -> None:
+        """Record the notifications of the connection; a newer client's stream is received separately."""
         if mode != "legacy":
             return
         if isinstance(message, t.ToolListChangedNotification | t.ResourceListChangedNotification):
@@ -63,17 +63,17 @@ async def hearing(server: FlowportServer, mode: Mode, uri: str = "") -> AsyncIte
         if isinstance(message, t.ResourceUpdatedNotification):
             send.send_nowait(f"{message.method} {message.params.uri}")
 
-    async with send, receive, Client(server, mode=mode, message_handler=note) as client:
-        hearer = Hearer(client, receive)
+    async with send, receive, Client(server, mode=mode, message_handler=record) as client:
+        listener = Listener(client, receive)
         if mode == "legacy":
             if uri:
                 watch = t.SubscribeRequest(params=t.SubscribeRequestParams(uri=uri))
                 await client.session.send_request(watch, t.EmptyResult)
-            yield hearer
+            yield listener
             return
         async with anyio.create_task_group() as group:
             await group.start(_forward, client, send, uri)
-            yield hearer
+            yield listener
             group.cancel_scope.cancel()
 
 
@@ -90,65 +90,65 @@ async def _forward(client: Client, send: Any, uri: str, *, task_status: anyio.ab
                 send.send_nowait(TOOLS if isinstance(event, ToolsListChanged) else RESOURCES)
 
 
-class Hearer:
-    """A client and what it heard."""
+class Listener:
+    """A client and the notifications that it received."""
 
-    def __init__(self, client: Client, heard: anyio.streams.memory.MemoryObjectReceiveStream[str]) -> None:
+    def __init__(self, client: Client, received: anyio.streams.memory.MemoryObjectReceiveStream[str]) -> None:
         self.client = client
-        self._heard = heard
+        self._received = received
 
-    async def hear(self) -> str:
-        """Return the next word; none at all is a failure."""
+    async def receive(self) -> str:
+        """Return the next notification; a missing one is a failure."""
         with anyio.fail_after(60):
-            return await self._heard.receive()
+            return await self._received.receive()
 
 
 async def change_tools(assembly: Assembly, count: int) -> None:
-    """List so many apps from now on."""
+    """List a number of apps from now on."""
     catalog = assembly.workspace.catalogs[0].catalog
     catalog._max_tools = count
     assert await catalog.refresh()
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_client_of_each_era_hears_that_the_tools_have_changed(flowport: Harness, mode: Mode) -> None:
-    """Otherwise an app made this morning cannot be used until the client is started again."""
-    async with hearing(flowport.server, mode) as hearer:
+async def test_a_client_of_each_era_is_notified_of_changed_tools(flowport: Harness, mode: Mode) -> None:
+    """Without a notification an app made this morning could not be used until the client is restarted."""
+    async with listening(flowport.server, mode) as listener:
         await change_tools(flowport.assembly, 3)
-        assert await hearer.hear() == TOOLS
-        tools = (await hearer.client.list_tools()).tools
+        assert await listener.receive() == TOOLS
+        tools = (await listener.client.list_tools()).tools
 
     assert len(tools) == 10
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_nothing_is_said_when_the_list_is_the_same(flowport: Harness, mode: Mode) -> None:
-    """Each word costs every client a reading of the list; the lists are read every ten minutes."""
-    async with hearing(flowport.server, mode) as hearer:
+async def test_an_unchanged_list_sends_no_notification(flowport: Harness, mode: Mode) -> None:
+    """Each notification makes every client read the list again; the catalogue is refreshed every ten minutes."""
+    async with listening(flowport.server, mode) as listener:
         assert await flowport.assembly.workspace.catalogs[0].catalog.refresh()
         flowport.assembly.workspace.changes.note_list(ListKind.RESOURCES)
 
-        assert await hearer.hear() == RESOURCES
+        assert await listener.receive() == RESOURCES
 
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_run_changes_the_resources_and_is_updated(flowport: Harness, mode: Mode) -> None:
-    """The newest runs are the list, and a run that is over is another text."""
+    """A new run changes the resource list, and a finished run changes its own resource."""
     uri = format_run_uri("run_mine")
-    async with hearing(flowport.server, mode, uri) as hearer:
+    async with listening(flowport.server, mode, uri) as listener:
         flowport.assembly.workspace.changes.note_run("run_mine", is_relisted=True)
         flowport.assembly.workspace.changes.note_run("run_other", is_relisted=False)
 
-        assert [await hearer.hear(), await hearer.hear()] == [f"{UPDATED} {uri}", RESOURCES]
+        assert [await listener.receive(), await listener.receive()] == [f"{UPDATED} {uri}", RESOURCES]
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_run_is_one_word_whatever_becomes_of_it(flowport: Harness, mode: Mode) -> None:
-    """One client prints a line for each, another logs an error; only the new entry changes the list as it is listed."""
-    async with hearing(flowport.server, mode) as hearer:
+async def test_a_run_is_one_list_change_whatever_its_state(flowport: Harness, mode: Mode) -> None:
+    """One client prints a line for each notification, another logs an error; only the new entry changes the list."""
+    async with listening(flowport.server, mode) as listener:
         before = await list_resources(flowport)
         await flowport.ask("text_to_picture", prompt="a lake")
-        assert await hearer.hear() == RESOURCES
+        assert await listener.receive() == RESOURCES
         listed = await list_resources(flowport)
         assert len(listed) == len(before) + 1
         run_id = (await flowport.ask("list_runs"))["runs"][0]["run_id"]
@@ -156,7 +156,7 @@ async def test_a_run_is_one_word_whatever_becomes_of_it(flowport: Harness, mode:
         await flowport.ask("cancel_run", run_id=run_id)
         await change_tools(flowport.assembly, 3)
 
-        assert await hearer.hear() == TOOLS
+        assert await listener.receive() == TOOLS
         assert await list_resources(flowport) == listed
 
 
@@ -165,19 +165,19 @@ async def list_resources(flowport: Harness) -> list[t.Resource]:
     return (await flowport.client.list_resources(cache_mode="bypass")).resources
 
 
-async def test_a_client_that_watches_no_more_hears_no_more(flowport: Harness) -> None:
-    """It would read what it does not show."""
-    async with hearing(flowport.server, "legacy", format_run_uri("run_a")) as hearer:
+async def test_an_unsubscribed_client_is_not_notified(flowport: Harness) -> None:
+    """After unsubscribing, a client would read what it does not show."""
+    async with listening(flowport.server, "legacy", format_run_uri("run_a")) as listener:
         unwatch = t.UnsubscribeRequest(params=t.UnsubscribeRequestParams(uri=format_run_uri("run_a")))
-        await hearer.client.session.send_request(unwatch, t.EmptyResult)
+        await listener.client.session.send_request(unwatch, t.EmptyResult)
         flowport.assembly.workspace.changes.note_run("run_a", is_relisted=True)
 
-        assert await hearer.hear() == RESOURCES
+        assert await listener.receive() == RESOURCES
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_what_is_told_is_promised(flowport: Harness, mode: Mode) -> None:
-    """Clients listen only for what the server says it tells."""
+async def test_the_sent_notifications_are_declared(flowport: Harness, mode: Mode) -> None:
+    """Clients subscribe only to the notifications that the server declares."""
     async with Client(flowport.server, mode=mode) as client:
         found = client.server_capabilities
 
@@ -187,8 +187,8 @@ async def test_what_is_told_is_promised(flowport: Harness, mode: Mode) -> None:
     assert (found.logging is None) == (mode == "auto")
 
 
-async def test_a_client_that_has_left_is_forgotten(flowport: Harness) -> None:
-    """A server over HTTP lives for weeks, and clients come and go."""
+async def test_a_disconnected_client_is_forgotten(flowport: Harness) -> None:
+    """A server over HTTP lives for weeks, and clients connect and disconnect."""
     announcer = flowport.server.announcer
     assert announcer is not None
     async with Client(flowport.server, mode="legacy") as one, Client(flowport.server, mode="legacy") as other:
@@ -199,16 +199,16 @@ async def test_a_client_that_has_left_is_forgotten(flowport: Harness) -> None:
     assert announcer.count_older() == 0
 
 
-async def test_a_client_that_has_stopped_reading_is_told_no_more(
+async def test_a_client_that_has_stopped_reading_is_not_notified(
     flowport: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It must not hold up the others, and a word that waits for ever is memory."""
+    """It must not delay the others, and a notification that waits without limit uses memory."""
     announcer = flowport.server.announcer
     assert announcer is not None
     monkeypatch.setattr("flowport.server.clients.SEND_SECONDS", 0.01)
 
     async def wait(self: Connection, **_: Any) -> None:
-        """Wait as a full pipe does."""
+        """Wait, as a full pipe does."""
         await anyio.sleep_forever()
 
     async with Client(flowport.server, mode="legacy") as client:
@@ -220,8 +220,8 @@ async def test_a_client_that_has_stopped_reading_is_told_no_more(
         assert announcer.count_older() == 0
 
 
-async def test_a_client_cannot_watch_without_end(flowport: Harness) -> None:
-    """A set that a stranger fills has a size."""
+async def test_subscriptions_of_a_client_are_limited(flowport: Harness) -> None:
+    """A set that is filled from outside has a maximum size."""
     announcer = Announcer()
     connection = Connection(outbound=None, protocol_version="2025-11-25")  # type: ignore[arg-type]
     context: Any = type("Context", (), {"session": type("Session", (), {"_connection": connection})()})()
@@ -231,17 +231,17 @@ async def test_a_client_cannot_watch_without_end(flowport: Harness) -> None:
     assert len(connection.state["flowport.watched"]) == MAX_WATCHED
 
 
-async def test_before_the_first_list_nothing_is_said(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """Nobody has a list that would be wrong, and a client would read its first one twice."""
-    async with open_harness(sandbox, tmp_path / "person") as harness, hearing(harness.server, "legacy") as hearer:
+async def test_nothing_is_sent_before_the_first_list(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """No client has an outdated list yet, and a notification would make it read its first one twice."""
+    async with open_harness(sandbox, tmp_path / "person") as harness, listening(harness.server, "legacy") as listener:
         await change_tools(harness.assembly, 2)
         harness.assembly.workspace.changes.note_list(ListKind.RESOURCES)
 
-        assert await hearer.hear() == RESOURCES
+        assert await listener.receive() == RESOURCES
 
 
-async def test_older_clients_may_say_how_much_log_they_want(flowport: Harness) -> None:
-    """Some do so at the start and take a refusal for a broken server."""
+async def test_older_clients_may_set_the_log_level(flowport: Harness) -> None:
+    """Some set it at the start and take a refusal for a broken server."""
     async with Client(flowport.server, mode="legacy") as client:
         message = t.SetLevelRequest(params=t.SetLevelRequestParams(level="info"))
         assert await client.session.send_request(message, t.EmptyResult) == t.EmptyResult()

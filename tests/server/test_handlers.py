@@ -22,7 +22,7 @@ from flowport.server.results import OUR_MISTAKE
 from tests.fakes.client import open_sandbox
 from tests.support.harness import MODES, Harness, Mode, open_harness
 
-ERROR = ConfigurationError("FLOWPORT_X", "is wrong", "Mend it.")
+ERROR = ConfigurationError("FLOWPORT_X", "is wrong", "Correct it.")
 
 
 @pytest.fixture(params=MODES)
@@ -33,7 +33,7 @@ async def flowport(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_server_that_cannot_be_configured_answers_every_call_with_the_reason(mode: Mode) -> None:
+async def test_a_server_with_invalid_settings_answers_every_call_with_the_reason(mode: Mode) -> None:
     """Exiting would only show that the server has disconnected."""
     async with Client(build_stopped_server(ERROR), mode=mode) as client:
         tools = (await client.list_tools()).tools
@@ -44,16 +44,16 @@ async def test_a_server_that_cannot_be_configured_answers_every_call_with_the_re
 
 
 class Broken:
-    """A workspace of which every part fails in a way that nobody foresaw."""
+    """A workspace whose every part fails in an unforeseen way."""
 
     def __getattr__(self, name: str) -> Any:
-        """Fail with a text that must not get out."""
+        """Fail with a text that must not be shown."""
         raise ZeroDivisionError(f"secret {name}")
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_our_own_mistakes_do_not_reach_the_client(mode: Mode, caplog: pytest.LogCaptureFixture) -> None:
-    """What escapes from a handler reaches older clients word for word, whatever it holds."""
+async def test_internal_errors_do_not_reach_the_client(mode: Mode, caplog: pytest.LogCaptureFixture) -> None:
+    """The text of an unhandled exception would reach older clients verbatim, secrets included."""
     workspace: Any = type(
         "Workspace",
         (),
@@ -61,7 +61,7 @@ async def test_our_own_mistakes_do_not_reach_the_client(mode: Mode, caplog: pyte
             "clock": type("Clock", (), {"monotonic": lambda self: 0.0})(),
             "catalogs": (),
             "store": Broken(),
-            "runner": type("Runner", (), {"take_back": None, "hear_of_unwritten": lambda *_: None})(),
+            "runner": Broken(),
             "changes": Changes(SystemClock()),
         },
     )()
@@ -75,8 +75,8 @@ async def test_our_own_mistakes_do_not_reach_the_client(mode: Mode, caplog: pyte
     assert "secret get_runs" in caplog.text
 
 
-async def test_a_store_that_has_gone_is_a_sentence(flowport: Harness) -> None:
-    """A full disk is something that a person can mend."""
+async def test_an_unavailable_store_is_reported_in_a_sentence(flowport: Harness) -> None:
+    """The user can correct a full disk, so the message says so."""
     await flowport.assembly.workspace.store.close()
 
     facts = await flowport.ask("list_runs")
@@ -86,7 +86,7 @@ async def test_a_store_that_has_gone_is_a_sentence(flowport: Harness) -> None:
 
 
 async def test_runs_are_listed_as_resources(flowport: Harness) -> None:
-    """People attach a result to a later question."""
+    """Runs are listed as resources, because people attach a result to a later question."""
     run_id = (await flowport.ask("text_to_picture", prompt="a lake"))["run_id"]
 
     resources = (await flowport.client.list_resources()).resources
@@ -101,21 +101,21 @@ async def test_runs_are_listed_as_resources(flowport: Harness) -> None:
 
 
 async def test_instructions_fit_every_client(flowport: Harness) -> None:
-    """Some clients cut them at two kilobytes."""
+    """The instructions are under two kilobytes, because some clients truncate them there."""
     assert 0 < len((flowport.client.instructions or "").encode()) <= 2048
 
 
-async def test_progress_only_grows_and_never_holds_up_a_run() -> None:
-    """The protocol asks for it; a client that stops reading would otherwise stop us."""
+async def test_progress_only_increases_and_never_delays_a_run() -> None:
+    """The protocol requires increasing values; a client that stops reading would otherwise block us."""
     sent: list[tuple[float, str | None]] = []
 
     class Session:
-        """A client that reads two notifications and then no more."""
+        """A client that reads two notifications and then stops."""
 
         client_params = None
 
         async def report_progress(self, progress: float, total: float | None, message: str | None) -> None:
-            """Take one, or never come back."""
+            """Accept one, or block forever."""
             assert total is None
             if len(sent) == 2:
                 await anyio.sleep_forever()
@@ -132,8 +132,8 @@ async def test_progress_only_grows_and_never_holds_up_a_run() -> None:
     assert sent[0][0] < sent[1][0]
 
 
-async def test_both_eras_get_the_hints_that_theirs_asks_for(flowport: Harness) -> None:
-    """Since 2026-07-28 lists must say how long they may be kept and for whom."""
+async def test_both_eras_get_the_cache_hints_of_their_revision(flowport: Harness) -> None:
+    """Since 2026-07-28 lists must say how long and for whom they may be cached."""
     listed = await flowport.client.list_tools()
 
     if flowport.client.protocol_version == "2026-07-28":

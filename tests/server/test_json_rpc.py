@@ -1,4 +1,4 @@
-"""What clients write, as bytes: a call that is not what its client wrote is refused by its id, and never paid."""
+"""Clients' messages as bytes: a call that was damaged on the way is refused by its id, and never paid."""
 
 import json
 from typing import Any
@@ -30,7 +30,7 @@ BAD_BYTES = {
 
 
 def refuse(data: bytes) -> tuple[Any, int]:
-    """Return the id and the code of the only answer to a message that is refused."""
+    """Return the id and the code of the only answer to a refused message."""
     assert parse_message(data) is None
     (refused,) = parse_messages(data)
     assert isinstance(refused, RefusedMessage)
@@ -47,8 +47,8 @@ def take(data: bytes) -> t.JSONRPCMessage:
 
 
 @pytest.mark.parametrize("bad", BAD_BYTES.values(), ids=BAD_BYTES)
-def test_a_call_whose_bytes_are_no_utf8_is_refused_by_its_id(bad: bytes) -> None:
-    """One byte of another encoding would have another text paid for than was meant."""
+def test_a_call_with_invalid_utf8_is_refused_by_its_id(bad: bytes) -> None:
+    """One byte of another encoding would make a paid run of another text than intended."""
     assert refuse(CALL % bad) == (7, t.INVALID_REQUEST)
 
 
@@ -67,22 +67,22 @@ def test_a_call_whose_bytes_are_no_utf8_is_refused_by_its_id(bad: bytes) -> None
         b"%s",
     ],
 )
-def test_where_no_id_can_be_read_whole_the_answer_has_none(line: bytes, bad: bytes) -> None:
-    """An id that was repaired is another id, and somebody else may wait for it."""
+def test_without_a_complete_id_the_answer_has_none(line: bytes, bad: bytes) -> None:
+    """A repaired id is another id, and another request may wait for it."""
     assert refuse(line % bad) == (None, t.PARSE_ERROR)
 
 
 @pytest.mark.parametrize(
     "place", [b'"met%shod": "ping"', b'"method": "pi%sng"', b'"method": "ping", "params": {"%s": 1}']
 )
-def test_bytes_that_are_no_utf8_are_refused_anywhere(place: bytes) -> None:
-    """In a name as in a value."""
+def test_invalid_utf8_is_refused_anywhere(place: bytes) -> None:
+    """Invalid bytes are refused in a name as in a value."""
     assert refuse(b'{"jsonrpc": "2.0", "id": "x", ' + place % b"\xe9" + b"}")[1] in {t.INVALID_REQUEST, t.PARSE_ERROR}
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
 def test_wide_encodings_are_refused(encoding: str) -> None:
-    """Some JSON parsers guess them; a line feed in them is no end of a line."""
+    """Some JSON parsers guess wide encodings; a line feed in them is not the end of a line."""
     assert refuse((CALL % b"e").decode().encode(encoding)) == (None, t.PARSE_ERROR)
 
 
@@ -95,8 +95,8 @@ def test_wide_encodings_are_refused(encoding: str) -> None:
         r'{"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "%s", "arguments": {}}}',
     ],
 )
-def test_a_call_with_half_of_a_character_is_refused(line: str, half: str) -> None:
-    """It is written as JSON, but no text can hold it: whatever takes its place, the person did not mean it."""
+def test_a_call_with_a_lone_surrogate_is_refused(line: str, half: str) -> None:
+    """JSON can express half a character, but text cannot; a replacement is not what the user meant."""
     assert refuse((line % half).encode()) == (7, t.INVALID_REQUEST)
 
 
@@ -104,7 +104,7 @@ def test_a_call_with_half_of_a_character_is_refused(line: str, half: str) -> Non
     "text",
     ["café", "\N{GRINNING FACE}", r"\ud83d\ude00", r"\\ud83d", r"\u00e9", r"a\u0000b", "\N{REPLACEMENT CHARACTER}"],
 )
-def test_a_call_whose_text_is_whole_is_taken_as_it_is(text: str) -> None:
+def test_a_call_with_valid_text_is_accepted_unchanged(text: str) -> None:
     """A pair of escapes is one character, and what looks like an escape may be text."""
     line = b'{"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"x": "%s"}}' % text.encode()
     message = take(line)
@@ -114,20 +114,20 @@ def test_a_call_whose_text_is_whole_is_taken_as_it_is(text: str) -> None:
 
 @pytest.mark.parametrize("control", [b"\0", b"\x01", b"\t", b"\x1f"])
 def test_a_raw_control_character_is_refused_by_its_id(control: bytes) -> None:
-    """JSON has none inside a text, and readers differ in what they make of it."""
+    """JSON allows none inside a text, and parsers treat them differently."""
     assert refuse(CALL % control) == (7, t.INVALID_REQUEST)
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 def test_a_byte_order_mark_changes_nothing(mark: bytes) -> None:
-    """Neither what is taken nor what is refused."""
+    """A byte order mark changes neither acceptance nor refusal."""
     assert isinstance(take(mark + CALL % b"e"), t.JSONRPCRequest)
     assert refuse(mark + CALL % b"\xe9") == (7, t.INVALID_REQUEST)
 
 
 @pytest.mark.parametrize(("written", "meant"), [("7.0", 7), ("-1.0", -1), ("1e3", 1000), ("0.0", 0), ("7E0", 7)])
 def test_a_whole_float_is_that_number(written: str, meant: int) -> None:
-    """Some languages have no other numbers."""
+    """A whole float is accepted as an integer id: some languages have no other numbers."""
     message = take(b'{"jsonrpc": "2.0", "id": %s, "method": "ping"}' % written.encode())
     assert isinstance(message, t.JSONRPCRequest)
     assert (message.id, type(message.id)) == (meant, int)
@@ -135,30 +135,30 @@ def test_a_whole_float_is_that_number(written: str, meant: int) -> None:
 
 @pytest.mark.parametrize("written", ["7.5", "true", "false", "null", "[1]", '{"a": 1}', "[]", "{}", "1e400"])
 @pytest.mark.parametrize("method", ["ping", "notifications/cancelled", "tools/call"])
-def test_what_is_no_id_is_refused_as_it_came(written: str, method: str) -> None:
-    """A message with an id is never a notification: whoever sent it waits."""
+def test_an_invalid_id_is_refused(written: str, method: str) -> None:
+    """A message with an id is never a notification: its sender waits for an answer."""
     line = f'{{"jsonrpc": "2.0", "id": {written}, "method": "{method}"}}'.encode()
     assert refuse(line) == (None if written == "1e400" else json.loads(written), t.INVALID_REQUEST)
 
 
-def test_an_id_deep_inside_is_none_of_the_message() -> None:
+def test_a_nested_id_is_ignored() -> None:
     """Only the message's own id makes it a request."""
     assert isinstance(take(b'{"jsonrpc": "2.0", "method": "x", "params": {"id": 1.5}}'), t.JSONRPCNotification)
 
 
-def test_a_long_array_is_refused_by_each_id() -> None:
-    """Each of its senders waits."""
+def test_an_overlong_array_is_refused_by_each_id() -> None:
+    """Each sender waits for an answer."""
     items = [{"jsonrpc": "2.0", "id": n, "method": "ping"} for n in range(MAX_BATCH + 1)]
     parsed = parse_messages(json.dumps(items).encode())
     assert [getattr(one, "id", None) for one in parsed] == list(range(MAX_BATCH + 1))
 
 
 @pytest.mark.parametrize("bad", [b"\xe9", b"\xff", b"\t", b"\0"])
-def test_an_array_that_cannot_be_read_is_refused_by_each_id(bad: bytes) -> None:
-    """One bad byte spoils them all, and each of its senders waits; an id that was repaired is another id."""
+def test_an_invalid_array_is_refused_by_each_id(bad: bytes) -> None:
+    """One bad byte invalidates all messages, and each sender waits; a repaired id is another id."""
     other = b'{"jsonrpc": "2.0", "id": "x", "method": "ping"}'
-    told = b'{"jsonrpc": "2.0", "method": "n"}, {"jsonrpc": "2.0", "id": 9, "result": {}}'
-    parsed = parse_messages(b"[" + CALL % bad + b"," + other + b"," + told + b"]")
+    untracked = b'{"jsonrpc": "2.0", "method": "n"}, {"jsonrpc": "2.0", "id": 9, "result": {}}'
+    parsed = parse_messages(b"[" + CALL % bad + b"," + other + b"," + untracked + b"]")
     assert [(one.id, one.error.code) for one in parsed if isinstance(one, RefusedMessage)] == [
         (7, t.INVALID_REQUEST),
         ("x", t.INVALID_REQUEST),
@@ -167,7 +167,7 @@ def test_an_array_that_cannot_be_read_is_refused_by_each_id(bad: bytes) -> None:
 
 
 def test_an_array_keeps_its_order_and_its_notifications() -> None:
-    """As if each had come on a line of its own."""
+    """The messages of an array are handled as if each had come on a line of its own."""
     items = [{"jsonrpc": "2.0", "id": 4.0, "method": "ping"}, {"jsonrpc": "2.0", "method": "n"}, 5]
     first, second, third = parse_messages(json.dumps(items).encode())
     assert isinstance(first, SessionMessage)
@@ -179,16 +179,16 @@ def test_an_array_keeps_its_order_and_its_notifications() -> None:
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_break_the_reader(data: bytes) -> None:
-    """Whatever comes, there is a message or an answer that can be written."""
+def test_no_input_breaks_the_parser(data: bytes) -> None:
+    """Any input gives a message or an answer that can be written."""
     for one in parse_messages(data):
         if isinstance(one, RefusedMessage):
             one.model_dump_json(by_alias=True, exclude_unset=True)
 
 
 @given(st.binary(min_size=1, max_size=8))
-def test_a_call_is_taken_only_when_its_text_is_what_was_written(inside: bytes) -> None:
-    """For any bytes inside a text: the same text comes out, or nothing does."""
+def test_a_call_is_accepted_only_with_its_exact_text(inside: bytes) -> None:
+    """For any bytes inside a text: the same text is returned, or the call is refused."""
     for one in parse_messages(CALL % inside):
         if isinstance(one, SessionMessage) and isinstance(one.message, t.JSONRPCRequest):
             assert one.message.params == json.loads((CALL % inside).decode("utf-8", "strict"))["params"]

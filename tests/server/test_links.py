@@ -1,4 +1,4 @@
-"""Answers for clients that cannot take resource links."""
+"""Answers for clients that do not support resource links."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -27,8 +27,8 @@ def get_types(result: t.CallToolResult) -> set[str]:
     return {block.type for block in result.content}
 
 
-async def test_no_answer_holds_a_link_and_each_address_is_in_text_and_facts(flowport: Harness) -> None:
-    """A client that raises on a link would lose what was paid for (anthropic SDK, `async_mcp_tool`)."""
+async def test_no_answer_has_a_link_and_each_url_is_in_text_and_facts(flowport: Harness) -> None:
+    """A client that raises on a link would lose a paid result (anthropic SDK, `async_mcp_tool`)."""
     result = await flowport.call("text_to_picture", prompt="a lake")
 
     facts = result.structured_content
@@ -37,12 +37,12 @@ async def test_no_answer_holds_a_link_and_each_address_is_in_text_and_facts(flow
     assert isinstance(result.content[0], t.TextContent)
     assert url.startswith("http")
     assert url in result.content[0].text
-    # The preview stays.
+    # The preview is kept.
     assert get_types(result) == {"text", "image"}
 
 
 async def test_every_tool_and_prompt_is_without_links(flowport: Harness) -> None:
-    """Batches, lists and errors too."""
+    """Batches, lists and errors have none either."""
     run_id = (await flowport.ask("text_to_picture", prompt="a lake"))["run_id"]
     answers = [
         await flowport.call("run_batch", app=TOOL, rows=build_rows(2)),

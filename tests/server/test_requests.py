@@ -14,8 +14,8 @@ from tests.support.harness import READER, ScriptedCaller
 from tests.support.scripted import wait_until
 
 
-def test_an_id_is_passed_on_as_it_is_while_nothing_speaks_against_it() -> None:
-    """And again when its request was answered."""
+def test_an_unused_id_is_passed_on_unchanged() -> None:
+    """The id is passed on again after its request was answered."""
     table = RequestTable()
     for _ in range(2):
         request = table.begin("c", 7)
@@ -25,8 +25,8 @@ def test_an_id_is_passed_on_as_it_is_while_nothing_speaks_against_it() -> None:
     assert table.find("c", 7) is None
 
 
-def test_an_id_that_the_library_would_take_for_another_is_renamed() -> None:
-    """It takes 7 and "7" for the same, and keeps what belongs to a request under it."""
+def test_an_id_that_the_library_would_confuse_is_renamed() -> None:
+    """The library treats 7 and "7" as equal, and keeps the data of a request under its id."""
     table = RequestTable()
     first = table.begin("c", 7)
     others = [table.begin("c", one) for one in (7, "7")]
@@ -36,18 +36,18 @@ def test_an_id_that_the_library_would_take_for_another_is_renamed() -> None:
     assert [table.find("c", one.inner_id) for one in others] == others
 
 
-def test_an_id_whose_request_was_not_answered_is_not_used_again() -> None:
-    """The library may still be busy with the first one, and would answer the second in its place."""
+def test_the_id_of_an_unanswered_request_is_not_reused() -> None:
+    """The library may still process the first request, and would answer the second in its place."""
     table = RequestTable()
     first = table.begin("c", 7)
     assert table.cancel("c", 7) == [first]
     assert table.begin("c", 7).is_renamed
-    # It was answered all the same, and nobody was told.
+    # It was answered all the same, without a listener.
     table.end(first, is_answered=True)
     assert not table.begin("c", 7).is_renamed
 
 
-def test_a_cancellation_means_the_requests_in_progress_or_else_the_last_one() -> None:
+def test_a_cancellation_applies_to_live_requests_or_else_to_the_last_one() -> None:
     """An id may be used again once its request is over."""
     table = RequestTable()
     assert table.cancel("c", 7) == []
@@ -63,7 +63,7 @@ def test_a_cancellation_means_the_requests_in_progress_or_else_the_last_one() ->
     assert table.find_inner_ids("c", "7") == ["7"]
 
 
-def test_what_is_over_is_remembered_for_a_while_and_no_longer() -> None:
+def test_finished_requests_are_remembered_for_a_limited_time() -> None:
     """A server lives for weeks in an editor."""
     table = RequestTable()
     for n in range(MAX_KEPT + 2):
@@ -75,12 +75,12 @@ def test_what_is_over_is_remembered_for_a_while_and_no_longer() -> None:
 
 
 def build_caller(request_id: RequestId = 7, connection: str = "c") -> ScriptedCaller:
-    """Return who asks by a request of its own."""
+    """Return a caller with a request of its own."""
     return replace(READER, exchange=Exchange(request_id), connection=connection)
 
 
 class Bench:
-    """Requests and what is made for them."""
+    """Requests and the answers made for them."""
 
     def __init__(self) -> None:
         self.requests = RequestsInProgress[str](SystemClock())
@@ -89,21 +89,21 @@ class Bench:
         self.answers: list[str] = []
 
     async def make(self) -> str:
-        """Make an answer once it is time."""
+        """Make an answer when the test allows it."""
         self.made += 1
         number = self.made
         await self.go_on.wait()
         return f"answer {number}"
 
     async def ask(self, caller: ScriptedCaller, content: object = "x", *, is_stateless: bool = False) -> None:
-        """Ask and keep the answer; a client that leaves ends its request."""
+        """Send a request and keep the answer; a client that disconnects ends its request."""
         with anyio.CancelScope() as scope:
             caller.exchange.set_on_left(scope.cancel)
             self.answers.append(await self.requests.answer(caller, content, self.make, is_stateless=is_stateless))
 
 
-async def test_it_is_carried_out_once_and_answered_each_time() -> None:
-    """A proxy that is unsure sends it twice."""
+async def test_a_repeated_request_runs_once_and_is_answered_each_time() -> None:
+    """A proxy that is unsure sends a request twice."""
     bench = Bench()
     async with anyio.create_task_group() as tasks:
         for _ in range(3):
@@ -113,8 +113,8 @@ async def test_it_is_carried_out_once_and_answered_each_time() -> None:
     assert (bench.made, bench.answers) == (1, ["answer 1"] * 3)
 
 
-async def test_an_answer_that_is_not_written_yet_is_given_again() -> None:
-    """The client may have stopped reading; its id is free when it was written."""
+async def test_an_unwritten_answer_is_returned_again() -> None:
+    """The client may have stopped reading; its id is free once the answer was written."""
     bench, first, second = Bench(), build_caller(), build_caller()
     bench.go_on.set()
     await bench.ask(first)
@@ -128,8 +128,8 @@ async def test_an_answer_that_is_not_written_yet_is_given_again() -> None:
     assert bench.made == 3
 
 
-async def test_when_the_first_client_has_left_one_of_the_others_goes_on_for_it() -> None:
-    """And of two that wait one alone."""
+async def test_when_the_first_client_disconnects_another_one_continues_its_request() -> None:
+    """Of two that wait, exactly one continues."""
     bench, callers = Bench(), [build_caller() for _ in range(3)]
     async with anyio.create_task_group() as tasks:
         for caller in callers:
@@ -146,10 +146,8 @@ async def test_when_the_first_client_has_left_one_of_the_others_goes_on_for_it()
     ("request_id", "connection", "content", "made"),
     [(8, "c", "x", 2), ("7", "c", "x", 2), (7, "other", "x", 2), (7, "other", "y", 2)],
 )
-async def test_other_requests_are_requests_of_their_own(
-    request_id: RequestId, connection: str, content: str, made: int
-) -> None:
-    """Another id, a number that is a text, or another connection's."""
+async def test_different_requests_are_separate(request_id: RequestId, connection: str, content: str, made: int) -> None:
+    """Another id, a number given as text, or another connection makes a separate request."""
     bench = Bench()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bench.ask, build_caller())
@@ -159,8 +157,8 @@ async def test_other_requests_are_requests_of_their_own(
     assert bench.made == made
 
 
-async def test_another_request_under_an_id_in_progress_is_refused_where_ids_are_the_connections() -> None:
-    """Where each request stands alone the other may be another window's."""
+async def test_another_request_under_a_live_id_is_refused_on_a_connection() -> None:
+    """Over stateless HTTP the other request may be another window's."""
     bench = Bench()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bench.ask, build_caller())
@@ -173,35 +171,35 @@ async def test_another_request_under_an_id_in_progress_is_refused_where_ids_are_
 
 
 class Listener:
-    """What is told of an answer."""
+    """Records the events of an answer."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.events: list[str] = []
 
     def note_written(self) -> None:
-        """Note it."""
-        self.told.append("written")
+        """Record it."""
+        self.events.append("written")
 
     def note_cancelled(self) -> None:
-        """Note it."""
-        self.told.append("cancelled")
+        """Record it."""
+        self.events.append("cancelled")
 
     def note_left(self) -> None:
-        """Note it."""
-        self.told.append("left")
+        """Record it."""
+        self.events.append("left")
 
 
 @pytest.mark.parametrize(
-    ("content", "request_id", "told"), [("x", 7, ["cancelled"]), ("y", 7, []), ("x", "7", []), ("x", 8, [])]
+    ("content", "request_id", "events"), [("x", 7, ["cancelled"]), ("y", 7, []), ("x", "7", []), ("x", 8, [])]
 )
 async def test_the_same_request_under_an_answered_id_counts_as_cancelled(
-    content: str, request_id: RequestId, told: list[str]
+    content: str, request_id: RequestId, events: list[str]
 ) -> None:
-    """An id is used once in a session, so whoever sends it again has not taken the answer."""
+    """An id is used once in a session, so a repeated request means that the answer was not received."""
     bench, first, listener = Bench(), build_caller(), Listener()
     bench.go_on.set()
     await bench.ask(first)
     first.exchange.expect(listener)
     first.exchange.note_written()
     await bench.ask(build_caller(request_id), content)
-    assert (listener.told, bench.made) == (["written", *told], 2)
+    assert (listener.events, bench.made) == (["written", *events], 2)

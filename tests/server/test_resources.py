@@ -1,4 +1,4 @@
-"""What a URI gives, beyond what a client sees on a good day."""
+"""The content of a resource URI, beyond the usual case."""
 
 import base64
 import io
@@ -34,7 +34,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 100
 
 
 async def get_origins(*origins: str) -> frozenset[str]:
-    """Stand for an account whose files may be fetched from these origins."""
+    """Return the file origins of an account."""
     return frozenset(origins)
 
 
@@ -54,19 +54,19 @@ async def flowport(sandbox: SandboxClient, tmp_path: Path) -> AsyncIterator[Harn
 
 @pytest.fixture
 def resources(flowport: Harness) -> Resources:
-    """Give a test what reads resources."""
+    """Give a test the reader of resources."""
     return Resources(flowport.assembly.workspace, anyio.CapacityLimiter(2))
 
 
 async def keep(flowport: Harness, output: Output, **changes: Any) -> Run:
-    """Lay a run with one output into the store."""
+    """Store a run with one output."""
     run: Run = replace(build_run("run_kept"), owner=LOCAL_OWNER, outputs=(output,), delivered_at=None, **changes)
     await flowport.assembly.workspace.store.accept(run)
     return run
 
 
 async def test_an_output_that_was_not_saved_is_fetched(flowport: Harness, resources: Resources) -> None:
-    """A link in an answer must be readable whether or not the person wants files."""
+    """A link in an answer must be readable whether or not files are saved."""
     facts = await flowport.ask("text_to_picture", prompt="a lake")
 
     content = await resources.read(facts["outputs"][0]["resource"], READER)
@@ -75,10 +75,10 @@ async def test_an_output_that_was_not_saved_is_fetched(flowport: Harness, resour
     assert (content.data or b"").startswith(b"\x89PNG")
 
 
-async def test_a_saved_copy_is_served_when_the_link_is_dead(
+async def test_a_saved_copy_is_served_when_the_link_has_expired(
     flowport: Harness, resources: Resources, tmp_path: Path
 ) -> None:
-    """That is what saving is for."""
+    """Saving keeps a result beyond the provider's link."""
     path = tmp_path / "a.png"
     await anyio.Path(path).write_bytes(PNG)
     await keep(flowport, Output(1, OutputKind.IMAGE, "https://127.0.0.1/gone.png", saved_path=str(path)))
@@ -86,8 +86,8 @@ async def test_a_saved_copy_is_served_when_the_link_is_dead(
     assert await resources.read("https://127.0.0.1/gone.png", READER) == Content("image/png", data=PNG)
 
 
-async def test_a_file_that_came_inside_an_answer_is_read(flowport: Harness, resources: Resources) -> None:
-    """It lies nowhere else until it is saved, and its data stands in no answer."""
+async def test_an_inline_file_of_a_provider_response_is_read(flowport: Harness, resources: Resources) -> None:
+    """Until it is saved it exists only in the store, and answers do not contain its data."""
     data = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
     await keep(flowport, Output(1, OutputKind.IMAGE, data, text="a cup"), finished_at=1.0)
 
@@ -97,17 +97,17 @@ async def test_a_file_that_came_inside_an_answer_is_read(flowport: Harness, reso
         assert format_output_uri("run_kept", 1) in json.dumps(answer)
 
 
-async def test_a_broken_file_inside_an_answer_is_told_without_its_data(flowport: Harness, resources: Resources) -> None:
-    """Megabytes of letters help no one."""
+async def test_a_broken_inline_file_is_reported_without_its_data(flowport: Harness, resources: Resources) -> None:
+    """Megabytes of base64 would not help."""
     await keep(flowport, Output(1, OutputKind.IMAGE, "data:image/png;base64,A"))
 
     content = await resources.read(format_output_uri("run_kept", 1), READER)
 
-    told = "This output could not be fetched: its data stood in the provider's answer, and is broken or too large."
-    assert content == Content("text/plain", told)
+    message = "This output could not be fetched: its data stood in the provider's answer, and is broken or too large."
+    assert content == Content("text/plain", message)
 
 
-async def test_an_output_that_is_nowhere_is_told_with_its_link(flowport: Harness, resources: Resources) -> None:
+async def test_an_unavailable_output_is_reported_with_its_link(flowport: Harness, resources: Resources) -> None:
     """An empty answer would look like an empty picture."""
     await keep(flowport, Output(1, OutputKind.IMAGE, "https://127.0.0.1/a.png", expires_at=0.0, saved_path="/nowhere"))
 
@@ -119,7 +119,7 @@ async def test_an_output_that_is_nowhere_is_told_with_its_link(flowport: Harness
 
 
 @pytest.mark.parametrize("head", [MP4, PNG], ids=["a video", "a picture that cannot be decoded"])
-async def test_a_file_too_large_to_hand_over_is_told_with_its_path(
+async def test_a_file_too_large_to_return_is_reported_with_its_path(
     flowport: Harness, resources: Resources, tmp_path: Path, head: bytes
 ) -> None:
     """A video of half a gigabyte must not go through a client's context."""
@@ -135,16 +135,16 @@ async def test_a_file_too_large_to_hand_over_is_told_with_its_path(
 
 
 def build_large_picture() -> bytes:
-    """Return a picture that is too large to be handed over as it is."""
+    """Return a picture that is too large to be returned unchanged."""
     buffer = io.BytesIO()
     Image.effect_noise((3000, 3000), 100).save(buffer, "PNG", compress_level=0)
     return buffer.getvalue()
 
 
-async def test_a_larger_picture_is_handed_over_smaller_and_that_is_said(
+async def test_a_large_picture_is_scaled_down_and_says_so(
     flowport: Harness, resources: Resources, tmp_path: Path
 ) -> None:
-    """Somebody who wants to see it can, and somebody who wants all of it learns where it is."""
+    """The smaller copy can be viewed, and the text names where the original is."""
     path = tmp_path / "a.png"
     path.write_bytes(build_large_picture())
     await keep(flowport, Output(1, OutputKind.IMAGE, None, saved_path=str(path)))
@@ -160,10 +160,10 @@ async def test_a_larger_picture_is_handed_over_smaller_and_that_is_said(
     assert (base64.b64decode(blob.blob), note.text) == (content.data, content.text)
 
 
-async def test_a_larger_picture_that_was_not_saved_is_fetched_and_made_smaller(
+async def test_a_large_unsaved_picture_is_fetched_and_scaled_down(
     flowport: Harness, resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A link in an answer must show something, whether or not the person wants files."""
+    """A link in an answer must show something, whether or not files are saved."""
     (one,) = flowport.assembly.workspace.catalogs
     account_id = one.account.account.id
     async with serving(build_reply(build_large_picture())) as server:
@@ -178,10 +178,10 @@ async def test_a_larger_picture_that_was_not_saved_is_fetched_and_made_smaller(
     assert len(content.data or b"") < MAX_BYTES
 
 
-async def test_a_saved_file_of_an_unknown_kind_is_told_with_its_path(
+async def test_a_saved_file_of_an_unknown_kind_is_reported_with_its_path(
     flowport: Harness, resources: Resources, tmp_path: Path
 ) -> None:
-    """It lies there; asking the provider for it again would change nothing."""
+    """The file exists; asking the provider again would change nothing."""
     path = tmp_path / "a.bin"
     path.write_bytes(b"<html><script>alert(1)</script>")
     await keep(flowport, Output(1, OutputKind.FILE, "https://cdn.example/a", saved_path=str(path)))
@@ -192,10 +192,10 @@ async def test_a_saved_file_of_an_unknown_kind_is_told_with_its_path(
 
 
 @pytest.mark.parametrize("mime_type", ["text/html", "image/svg+xml"])
-async def test_what_carries_programs_is_not_handed_over(
+async def test_files_that_can_carry_programs_are_not_returned(
     flowport: Harness, resources: Resources, tmp_path: Path, mime_type: str
 ) -> None:
-    """A client that shows it would run a stranger's program."""
+    """A client that shows it would run an untrusted program."""
     path = tmp_path / "a.html"
     await anyio.Path(path).write_text("<script>alert(1)</script>")
     await keep(flowport, Output(1, OutputKind.FILE, None, mime_type=mime_type, saved_path=str(path)))
@@ -209,14 +209,14 @@ async def test_what_carries_programs_is_not_handed_over(
 
 
 async def test_a_text_output_is_its_text(flowport: Harness, resources: Resources) -> None:
-    """Some apps write rather than draw."""
+    """A text output is returned as text, because some apps write rather than draw."""
     await keep(flowport, Output(1, OutputKind.TEXT, None, text="A poem."))
 
     assert await resources.read(format_output_uri("run_kept", 1), READER) == Content("text/plain", "A poem.")
 
 
-async def test_reading_an_output_counts_as_seeing_it(flowport: Harness, resources: Resources) -> None:
-    """Otherwise it would be announced for ever."""
+async def test_reading_an_output_marks_it_as_delivered(flowport: Harness, resources: Resources) -> None:
+    """Otherwise it would be reported as undelivered in every later answer."""
     await keep(flowport, Output(1, OutputKind.TEXT, None, text="A poem."), state=RunState.SUCCEEDED)
     store, exchange = flowport.assembly.workspace.store, Exchange()
     await resources.read(format_output_uri("run_kept", 1), replace(READER, exchange=exchange))
@@ -227,8 +227,8 @@ async def test_reading_an_output_counts_as_seeing_it(flowport: Harness, resource
     assert await store.count_unseen(owner=LOCAL_OWNER) == 0
 
 
-async def test_a_sentence_in_the_place_of_an_output_is_no_delivery(flowport: Harness, resources: Resources) -> None:
-    """What could not be fetched may be there the next time."""
+async def test_a_message_in_place_of_an_output_is_not_a_delivery(flowport: Harness, resources: Resources) -> None:
+    """An output that could not be fetched may be available next time."""
     await keep(flowport, Output(1, OutputKind.IMAGE, "https://127.0.0.1:9/a.png"), state=RunState.SUCCEEDED)
     exchange = Exchange()
     content = await resources.read(format_output_uri("run_kept", 1), replace(READER, exchange=exchange))
@@ -238,11 +238,11 @@ async def test_a_sentence_in_the_place_of_an_output_is_no_delivery(flowport: Har
 
 @pytest.mark.parametrize("uri", [format_run_uri("run_kept"), format_output_uri("run_kept", 1)])
 async def test_another_owner_finds_nothing(flowport: Harness, resources: Resources, uri: str) -> None:
-    """Results belong to whoever asked for them."""
+    """Results belong to the owner that requested them."""
     await keep(flowport, Output(1, OutputKind.TEXT, None, text="A poem."))
 
     with pytest.raises(ResourceNotFound):
-        await resources.read(uri, replace(READER, owner="somebody else"))
+        await resources.read(uri, replace(READER, owner="another owner"))
 
 
 async def test_an_output_number_that_does_not_exist_is_not_found(flowport: Harness, resources: Resources) -> None:
@@ -253,10 +253,10 @@ async def test_an_output_number_that_does_not_exist_is_not_found(flowport: Harne
         await resources.read(format_output_uri("run_kept", 2), READER)
 
 
-async def test_bytes_in_hand_are_delivered_although_that_cannot_be_noted(
+async def test_a_saved_output_is_returned_although_the_delivery_cannot_be_recorded(
     flowport: Harness, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A full disk must not hide a result that lies there."""
+    """A full disk must not hide a saved result."""
     path = tmp_path / "kept.png"
     path.write_bytes(PNG)
     store = FaultyStore(tmp_path / "faulty.sqlite3")
@@ -291,7 +291,7 @@ async def expire(flowport: Harness, facts: dict[str, Any]) -> str:
 async def test_an_expired_link_is_served_by_a_fresh_one(
     flowport: Harness, resources: Resources, *, is_ours: bool
 ) -> None:
-    """A client keeps the link of this morning; the fresh one is written down for all who come later."""
+    """A client keeps this morning's link; the fresh one is stored for later readers."""
     facts = await flowport.ask("text_to_picture", prompt="a lake")
     old = await expire(flowport, facts)
     looks = await flowport.count("status")
@@ -305,15 +305,15 @@ async def test_an_expired_link_is_served_by_a_fresh_one(
     assert await flowport.count("status") == looks + 1
 
 
-async def test_an_old_link_of_somebody_else_finds_nothing(flowport: Harness, resources: Resources) -> None:
-    """Without its token a link is only a name, so it is worth nothing to others."""
+async def test_an_old_link_of_another_owner_finds_nothing(flowport: Harness, resources: Resources) -> None:
+    """Without its token a link is only a name, so it must give other owners no access."""
     facts = await flowport.ask("text_to_picture", prompt="a lake")
     with pytest.raises(ResourceNotFound):
-        await resources.read(await expire(flowport, facts), replace(READER, owner="somebody else"))
+        await resources.read(await expire(flowport, facts), replace(READER, owner="another owner"))
 
 
-async def test_what_the_provider_no_longer_has_is_gone(flowport: Harness, resources: Resources) -> None:
-    """An empty picture would look like a fault of the client's."""
+async def test_an_output_that_the_provider_deleted_is_reported_as_gone(flowport: Harness, resources: Resources) -> None:
+    """An empty picture would look like a fault of the client."""
     facts = await flowport.ask("text_to_picture", prompt="a lake")
     await flowport.sandbox.switch("reset")
 
@@ -324,10 +324,8 @@ async def test_what_the_provider_no_longer_has_is_gone(flowport: Harness, resour
     assert "It is gone" in again["outputs"][0]["save_problem"]
 
 
-async def test_a_provider_that_cannot_say_is_no_proof_that_a_result_is_gone(
-    flowport: Harness, resources: Resources
-) -> None:
-    """Tomorrow it may be had again."""
+async def test_an_unavailable_provider_does_not_mean_a_deleted_result(flowport: Harness, resources: Resources) -> None:
+    """It may be available again tomorrow."""
     facts = await flowport.ask("text_to_picture", prompt="a lake")
     await expire(flowport, facts)
     await flowport.sandbox.switch("faults", operation="status", fault="status", status=500)
@@ -338,10 +336,10 @@ async def test_a_provider_that_cannot_say_is_no_proof_that_a_result_is_gone(
     assert "gone" not in content.text
 
 
-async def test_a_fresh_link_that_fails_is_told(
+async def test_a_failing_fresh_link_is_reported(
     flowport: Harness, resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The reason is that of the fresh one, and so is the link."""
+    """The reason and the link in the message are those of the fresh link."""
     facts = await flowport.ask("text_to_picture", prompt="a lake")
     old = await expire(flowport, facts)
     account = flowport.assembly.workspace.catalogs[0].account
@@ -358,8 +356,10 @@ async def test_a_fresh_link_that_fails_is_told(
     assert old not in content.text
 
 
-async def test_an_output_whose_server_is_down_is_told_with_its_link(flowport: Harness, resources: Resources) -> None:
-    """It may work in a minute, so the run is not read again for another link."""
+async def test_an_output_with_an_unavailable_server_is_reported_with_its_link(
+    flowport: Harness, resources: Resources
+) -> None:
+    """The link may work in a minute, so the run is not polled for another one."""
     await keep(flowport, Output(1, OutputKind.IMAGE, "https://127.0.0.1/a.png"))
 
     content = await resources.read(format_output_uri("run_kept", 1), READER)
@@ -368,10 +368,10 @@ async def test_an_output_whose_server_is_down_is_told_with_its_link(flowport: Ha
     assert "Its link is https://127.0.0.1/a.png" in content.text
 
 
-async def test_a_link_to_what_is_no_media_is_not_handed_over(
+async def test_a_link_to_a_file_without_media_is_not_returned(
     flowport: Harness, resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A page under a picture's name could carry a stranger's program."""
+    """A page under a picture's name could carry an untrusted program."""
     async with serving(build_reply(b"<!doctype html>")) as server:
         account = flowport.assembly.workspace.catalogs[0].account
         monkeypatch.setattr(account, "fetch_file_origins", partial(get_origins, server.origin))
@@ -382,7 +382,7 @@ async def test_a_link_to_what_is_no_media_is_not_handed_over(
 
 
 async def test_a_run_with_very_many_outputs_is_read_in_pages(flowport: Harness, resources: Resources) -> None:
-    """All of them can be found, and no page floods a client."""
+    """All outputs can be found, and no page is too long for a client."""
     url = "https://cdn.example/" + "s" * 2000
     outputs = tuple(Output(n, OutputKind.IMAGE, url, text="x" * 5000) for n in range(1, 201))
     run: Run = replace(build_run("run_kept"), owner=LOCAL_OWNER, outputs=outputs)

@@ -159,13 +159,13 @@ def list_until_saved(child: Child, folder: Path) -> tuple[list[Mapping[str, Any]
 
 
 def read_until_changed(child: Child) -> None:
-    """Read until the client is told that the tools have changed."""
+    """Read until the client is notified that the tools have changed."""
     while child.read().get("method") != "notifications/tools/list_changed":
         pass
 
 
 def test_a_start_answers_with_the_saved_list_and_then_with_the_true_one(tmp_path: Path) -> None:
-    """The second start gives the first one's list; where it is not true, the client is told to read it again."""
+    """The second start gives the first one's list; where it is not true, the client is notified."""
     folder = tmp_path / "person"
     with open_child(folder) as child:
         tools, path = list_until_saved(child, folder)

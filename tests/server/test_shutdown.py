@@ -1,4 +1,4 @@
-"""The end of a process, tried on processes."""
+"""The end of a process, tested on real processes."""
 
 import os
 import signal
@@ -39,12 +39,12 @@ WAITING = STUCK.replace(
 
 
 def interrupt(process: subprocess.Popen[str]) -> None:
-    """Press Ctrl-C."""
+    """Send an interrupt, like Ctrl-C."""
     process.send_signal(signal.SIGINT)
 
 
 def close_output(process: subprocess.Popen[str]) -> None:
-    """Read no more."""
+    """Close the reading end of its output."""
     assert process.stdout is not None
     process.stdout.close()
 
@@ -53,7 +53,7 @@ ENDS = pytest.mark.parametrize("end", [subprocess.Popen.terminate, interrupt, cl
 
 
 def run(program: str, end: Callable[[subprocess.Popen[str]], None], *arguments: str) -> tuple[int, str]:
-    """Start a program, end it when it is ready, and return its code and what else it said."""
+    """Start a program, end it when it is ready, and return its exit code and further output."""
     command = [sys.executable, "-c", program, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
@@ -67,28 +67,28 @@ def run(program: str, end: Callable[[subprocess.Popen[str]], None], *arguments: 
 
 
 def test_the_clean_up_has_less_time_than_clients_give() -> None:
-    """Clients kill what lingers for more than two seconds; the rest is for the start of the watch and the exit itself."""
+    """Clients kill a process after two seconds; the rest is for starting the watchdog and for the exit itself."""
     assert 0 < CLOSING_SECONDS < 1.8
 
 
 @ENDS
-def test_a_stuck_event_loop_cannot_hold_up_the_end(end: Callable[[subprocess.Popen[str]], None]) -> None:
-    """The watch on a thread of its own ends the process."""
+def test_a_blocked_event_loop_cannot_delay_the_end(end: Callable[[subprocess.Popen[str]], None]) -> None:
+    """A watchdog on its own thread ends the process."""
     assert run(STUCK, end) == (0, "")
 
 
 @pytest.mark.parametrize("end", [subprocess.Popen.terminate, interrupt])
-def test_a_signal_begins_the_clean_up(end: Callable[[subprocess.Popen[str]], None]) -> None:
-    """Whoever waits for the end is told of it and has its time."""
+def test_a_signal_starts_the_clean_up(end: Callable[[subprocess.Popen[str]], None]) -> None:
+    """Tasks that wait for the end are notified and have their time."""
     assert run(WAITING, end) == (0, "clean\n")
 
 
-def test_an_end_that_is_asked_for_has_its_code() -> None:
-    """The code tells the client whether something went wrong."""
+def test_a_requested_end_has_its_exit_code() -> None:
+    """The exit code reports to the client whether something went wrong."""
     assert run(WAITING, lambda _: None, "3") == (3, "clean\n")
 
 
-def test_an_output_that_was_never_open_is_not_watched() -> None:
+def test_a_missing_output_is_not_watched() -> None:
     """Some starters give none."""
     program = WAITING.replace('print("ready", flush=True)', "end.ask(4)").replace('print("clean", flush=True)', "pass")
     done = subprocess.run(
@@ -110,8 +110,8 @@ QUICK = WAITING.replace(
 )
 
 
-def test_a_client_that_is_killed_ends_us_although_another_program_holds_the_pipes() -> None:
-    """As DeusData/codebase-memory-mcp#406 has it: neither pipe closes, and the server stays for ever with its locks."""
+def test_a_killed_client_ends_the_process_although_the_pipes_stay_open() -> None:
+    """As in DeusData/codebase-memory-mcp#406: neither pipe closes, and the server would stay with its locks."""
     if sys.platform == "win32":
         pytest.skip("there is no signal that ends the sleeper")
     command = [sys.executable, "-c", PARENT, QUICK]
@@ -127,6 +127,6 @@ def test_a_client_that_is_killed_ends_us_although_another_program_holds_the_pipe
             os.kill(sleeper_id, signal.SIGKILL)
 
 
-def test_the_parent_is_looked_at_often_enough() -> None:
-    """Fifteen seconds is what is promised, clean-up included."""
+def test_the_parent_is_checked_often_enough() -> None:
+    """The documented limit is fifteen seconds, clean-up included."""
     assert ending.PARENT_SECONDS + ending.CLOSING_SECONDS < 15

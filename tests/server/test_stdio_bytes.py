@@ -1,4 +1,4 @@
-"""Standard input of a real process: a call that is not what its client wrote is refused by its id, and nothing is started."""
+"""Standard input of a real process: a damaged call is refused by its id, and nothing is started."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.web.test_bodies import ERAS, META
 
 
 def build_line(era: str, request_id: int, prompt: bytes) -> bytes:
-    """Return a call of an app that would be paid."""
+    """Return a call of a paid app."""
     params: dict[str, Any] = {"name": "sandbox_text_to_picture", "arguments": {"prompt": "PROMPT"}}
     if era == "modern":
         params["_meta"] = META
@@ -31,8 +31,8 @@ def ask(child: Child, line: bytes) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("era", ERAS)
-def test_a_line_that_is_no_utf8_is_refused_by_its_id_and_nothing_is_started(tmp_path: Path, era: str) -> None:
-    """Each kind of byte, and half of a character; the connection lives on."""
+def test_a_line_with_invalid_utf8_is_refused_by_its_id_and_nothing_is_started(tmp_path: Path, era: str) -> None:
+    """Each kind of invalid byte, and half a character; the connection remains open."""
     bad = [*(b"caf" + one for one in BAD_BYTES.values()), rb"\ud83d"]
     with open_child(tmp_path / "flowport") as child:
         if era == "legacy":
@@ -61,8 +61,8 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("era", ERAS)
-def test_arguments_given_as_text_are_read_as_the_object_that_they_are(tmp_path: Path, era: str) -> None:
-    """Some models and adapters encode them twice; what is no object is refused by its name."""
+def test_arguments_given_as_json_text_are_parsed(tmp_path: Path, era: str) -> None:
+    """Some models and adapters encode them twice; other types are refused by name."""
     given = [*TEXTS, 3, [1], True]
     with open_child(tmp_path / "flowport") as child:
         if era == "legacy":

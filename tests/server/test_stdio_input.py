@@ -1,4 +1,4 @@
-"""What comes on standard input and is no message."""
+"""Lines on standard input that are not valid messages."""
 
 import json
 from typing import Any
@@ -13,12 +13,12 @@ PING = {"jsonrpc": "2.0", "id": "last", "method": "ping"}
 DEEP = '{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"\\ud83d": ' + "[" * 100_000 + "]" * 100_000 + "}}"
 
 
-async def hear(*lines: bytes) -> tuple[object, list[tuple[object, int]]]:
-    """Return the id of the first message among the lines, and the ids and codes of what was answered before it."""
+async def receive_first(*lines: bytes) -> tuple[object, list[tuple[object, int]]]:
+    """Return the id of the first message among the lines, and the ids and codes of the answers before it."""
     answers: list[tuple[object, int]] = []
 
     async def answer(message: SessionMessage) -> None:
-        """Note an answer, as the client gets it."""
+        """Record an answer, as the client gets it."""
         said = json.loads(message.message.model_dump_json(by_alias=True, exclude_unset=True))
         answers.append((said["id"], said["error"]["code"]))
 
@@ -28,9 +28,9 @@ async def hear(*lines: bytes) -> tuple[object, list[tuple[object, int]]]:
         """Take the next line."""
         return parse_line(next(waiting))
 
-    heard = await ReconnectingReader(receive, answer).receive()
-    assert isinstance(heard.message, t.JSONRPCRequest)
-    return heard.message.id, answers
+    received = await ReconnectingReader(receive, answer).receive()
+    assert isinstance(received.message, t.JSONRPCRequest)
+    return received.message.id, answers
 
 
 @pytest.mark.parametrize(
@@ -46,9 +46,9 @@ async def hear(*lines: bytes) -> tuple[object, list[tuple[object, int]]]:
         ({"jsonrpc": "1.0", "id": "e", "method": "m", "result": {}, "error": {}}, "e"),
     ],
 )
-async def test_a_request_that_is_no_message_gets_its_answer(line: Any, request_id: object) -> None:
-    """Whoever sent it waits for an answer with that id, until it gives up."""
-    assert await hear(json.dumps(line).encode()) == ("last", [(request_id, t.INVALID_REQUEST)])
+async def test_an_invalid_request_is_answered(line: Any, request_id: object) -> None:
+    """The sender waits for an answer with that id until it times out."""
+    assert await receive_first(json.dumps(line).encode()) == ("last", [(request_id, t.INVALID_REQUEST)])
 
 
 @pytest.mark.parametrize(
@@ -66,50 +66,53 @@ async def test_a_request_that_is_no_message_gets_its_answer(line: Any, request_i
         {"jsonrpc": "2.0", "id": [1]},
     ],
 )
-async def test_what_has_no_id_that_can_be_read_is_answered_without_one(line: Any) -> None:
-    """JSON-RPC 2.0, section 5: the id is null when it could not be told."""
-    assert await hear(json.dumps(line).encode()) == ("last", [(None, t.INVALID_REQUEST)])
+async def test_a_message_without_a_readable_id_is_answered_without_one(line: Any) -> None:
+    """JSON-RPC 2.0, section 5: the id is null when it could not be determined."""
+    assert await receive_first(json.dumps(line).encode()) == ("last", [(None, t.INVALID_REQUEST)])
 
 
 @pytest.mark.parametrize("outcome", ["result", "error"])
-async def test_an_answer_that_is_no_message_is_not_answered_by_its_id(outcome: str) -> None:
-    """The id is one of ours; the client may have a request of its own under the same, which would be ended by it."""
+async def test_an_invalid_response_is_not_answered_by_its_id(outcome: str) -> None:
+    """The id is one of ours; an answer under it would end a request of the client with the same id."""
     line = json.dumps({"jsonrpc": "2.0", "id": 3, outcome: "yes"}).encode()
-    assert await hear(line) == ("last", [(None, t.INVALID_REQUEST)])
+    assert await receive_first(line) == ("last", [(None, t.INVALID_REQUEST)])
 
 
 @pytest.mark.parametrize("line", [b"{", b"\0", b"hello", b'{"id": 1,}', b"\xff", b"\xef\xbb\xbf{", DEEP.encode()])
-async def test_what_does_not_parse_is_answered_as_that(line: bytes) -> None:
-    """JSON-RPC 2.0, section 5.1. The connection lives on, however deep it is."""
-    assert await hear(line) == ("last", [(None, t.PARSE_ERROR)])
+async def test_a_parse_error_is_answered_as_such(line: bytes) -> None:
+    """JSON-RPC 2.0, section 5.1. The connection remains open, however deeply the line is nested."""
+    assert await receive_first(line) == ("last", [(None, t.PARSE_ERROR)])
 
 
 @pytest.mark.parametrize("line", [b"", b"\r", b" \t ", b"\xef\xbb\xbf", b"\xef\xbb\xbf\r"])
-async def test_a_blank_line_is_nothing(line: bytes) -> None:
-    """People press the return key, and programs end with it twice."""
-    assert await hear(line) == ("last", [])
+async def test_a_blank_line_is_ignored(line: bytes) -> None:
+    """People press the return key, and some programs end a line with two line ends."""
+    assert await receive_first(line) == ("last", [])
 
 
 @pytest.mark.parametrize("text", ["x", "half \ud83d"])
-async def test_a_mark_of_the_byte_order_is_nothing(text: str) -> None:
-    """Windows programs begin with it; RFC 8259, section 8.1 lets a reader pass it over."""
+async def test_a_byte_order_mark_is_ignored(text: str) -> None:
+    """Windows programs begin with it; RFC 8259, section 8.1 allows a parser to ignore it."""
     line = json.dumps({"jsonrpc": "2.0", "id": "first", "method": "ping", "params": {"text": text}})
-    assert await hear(b"\xef\xbb\xbf" + line.encode()) == ("first", [])
+    assert await receive_first(b"\xef\xbb\xbf" + line.encode()) == ("first", [])
 
 
-async def test_half_a_letter_is_mended_where_nothing_is_paid() -> None:
-    """Programs write it when they cut a text in the middle of an emoji."""
-    assert await hear(rb'{"jsonrpc": "2.0", "id": "cut", "method": "ping", "params": {"a": "\ud83d"}}') == ("cut", [])
+async def test_half_a_character_is_replaced_in_free_calls() -> None:
+    """Programs write it when they truncate a text in the middle of an emoji."""
+    assert await receive_first(rb'{"jsonrpc": "2.0", "id": "cut", "method": "ping", "params": {"a": "\ud83d"}}') == (
+        "cut",
+        [],
+    )
 
 
-async def test_an_array_of_messages_is_taken_apart() -> None:
-    """The revision 2025-03-26 demands it; what is no message among them is answered."""
+async def test_an_array_of_messages_is_split() -> None:
+    """The revision 2025-03-26 requires arrays; invalid messages among them are answered."""
     items = [{**PING, "id": 4}, {"jsonrpc": "2.0", "id": 5, "method": 6}, {**PING, "id": 7}]
-    assert await hear(json.dumps(items[1:]).encode()) == (7, [(5, t.INVALID_REQUEST)])
-    assert await hear(json.dumps(items).encode()) == (4, [(5, t.INVALID_REQUEST)])
+    assert await receive_first(json.dumps(items[1:]).encode()) == (7, [(5, t.INVALID_REQUEST)])
+    assert await receive_first(json.dumps(items).encode()) == (4, [(5, t.INVALID_REQUEST)])
 
 
-def test_a_line_that_is_no_message_is_kept() -> None:
-    """What it was is told by it alone."""
-    heard = parse_line(b"{\xff")
-    assert getattr(heard, "line", None) == "{\N{REPLACEMENT CHARACTER}"
+def test_an_invalid_line_is_kept() -> None:
+    """The line itself is the only evidence for diagnosing its sender."""
+    received = parse_line(b"{\xff")
+    assert getattr(received, "line", None) == "{\N{REPLACEMENT CHARACTER}"

@@ -24,7 +24,7 @@ LARGE = 512 * 1024
 
 @contextmanager
 def open_pipe() -> Iterator[tuple[int, int]]:
-    """Give both ends of a pipe."""
+    """Return both ends of a pipe."""
     ends = os.pipe()
     yield ends
     for end in ends:
@@ -33,7 +33,7 @@ def open_pipe() -> Iterator[tuple[int, int]]:
 
 @asynccontextmanager
 async def writing(descriptor: int, written: list[SessionMessage] | None = None) -> AsyncIterator[LineWriter]:
-    """Give a writer whose longer lines are written too; it tells of which answers that is so."""
+    """Return a writer with its background task for long lines; it reports which answers were written."""
     kept = list[SessionMessage]() if written is None else written
     writer = LineWriter(descriptor, kept.append)
     async with anyio.create_task_group() as tasks:
@@ -48,7 +48,7 @@ def get_ids(messages: list[SessionMessage]) -> list[t.RequestId | None]:
 
 
 def build_answer(request_id: int, size_bytes: int = 0) -> SessionMessage:
-    """Return an answer of about so many bytes."""
+    """Return an answer of about the given size."""
     return SessionMessage(t.JSONRPCResponse(jsonrpc="2.0", id=request_id, result={"text": "x" * size_bytes}))
 
 
@@ -57,19 +57,19 @@ def build_line(request_id: int) -> bytes:
     return json.dumps({"jsonrpc": "2.0", "id": request_id, "method": "ping"}).encode() + b"\n"
 
 
-def get_id(heard: object) -> object:
-    """Return the id of what was heard."""
-    return heard.message.id if isinstance(heard, SessionMessage) else heard  # type: ignore[union-attr]  # all are requests here
+def get_id(item: object) -> object:
+    """Return the id of a received message."""
+    return item.message.id if isinstance(item, SessionMessage) else item  # type: ignore[union-attr]  # all are requests
 
 
 async def read_ids(source: int, count: int) -> list[int]:
-    """Read so many lines from a pipe, and what comes with them, and return their ids; each line has to be whole."""
+    """Read at least a number of complete lines from a pipe, and return their ids."""
     with os.fdopen(source, "rb", closefd=False) as file:
         return await read_next_ids(file, count)
 
 
 async def read_next_ids(file: BinaryIO, count: int) -> list[int]:
-    """Do the same with a file that is open and stays so."""
+    """Do the same with a file that is open and stays open."""
 
     def read() -> list[int]:
         """Wait for the lines."""
@@ -78,14 +78,14 @@ async def read_next_ids(file: BinaryIO, count: int) -> list[int]:
     return await anyio.to_thread.run_sync(read)
 
 
-async def test_messages_come_in_order_however_the_pipe_cuts_them() -> None:
-    """A burst of calls comes in few pieces, a picture in many."""
+async def test_messages_arrive_in_order_however_the_pipe_splits_them() -> None:
+    """A burst of calls arrives in few pieces, a picture in many."""
     text = b"".join(build_line(n) for n in range(200))
     long = build_line(200)[:-2] + b', "params": {"x": "' + b"y" * 3 * READ_BYTES + b'"}}\n'
     with open_pipe() as (source, sink):
 
         def write() -> None:
-            """Write what no pipe holds at once, and end as a client does."""
+            """Write more than a pipe holds, and end as a client does."""
             for piece in (text[:7], text[7:1000], text[1000:], long, build_line(201)[:-1]):
                 os.write(sink, piece)
             os.close(sink)
@@ -98,19 +98,19 @@ async def test_messages_come_in_order_however_the_pipe_cuts_them() -> None:
             await reader.receive()
 
 
-def test_a_line_with_bytes_that_are_no_letters_is_no_message() -> None:
-    """Whatever stood there, a guess at it must not be paid for."""
+def test_a_line_with_invalid_bytes_is_refused() -> None:
+    """A guess at the intended text must not be paid for."""
     line = b'{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"x": "\xff"}}\r'
     assert isinstance(parse_line(line), ValueError)
 
 
 @pytest.mark.parametrize("line", [b"", b"[1]", b"{", b"\xff", b'{"jsonrpc": "1.0"}'])
-def test_a_line_that_is_no_message_is_the_error_that_says_so(line: bytes) -> None:
-    """The client is told, and the connection lives on."""
+def test_an_invalid_line_becomes_its_error(line: bytes) -> None:
+    """The client gets an error, and the connection remains open."""
     assert isinstance(parse_line(line), ValueError)
 
 
-async def test_a_reader_that_nobody_speaks_to_can_be_left() -> None:
+async def test_a_reader_without_input_can_be_cancelled() -> None:
     """The end must not wait for the client."""
     with open_pipe() as (source, sink):
         reader = LineReader(source)
@@ -121,16 +121,16 @@ async def test_a_reader_that_nobody_speaks_to_can_be_left() -> None:
         os.write(sink, b"\n")
 
 
-async def test_a_small_answer_is_in_the_pipe_at_once() -> None:
-    """No thread has to be asked, so that hundreds of answers cost little."""
+async def test_a_small_answer_is_written_at_once() -> None:
+    """Small answers need no thread, so that hundreds of them cost little."""
     with open_pipe() as (source, sink):
         written: list[SessionMessage] = []
         await LineWriter(sink, written.append).send(build_answer(1))
         assert (await read_ids(source, 1), get_ids(written)) == ([1], [1])
 
 
-async def test_answers_that_are_sent_at_once_stay_whole() -> None:
-    """Large ones wait for the client to read; small ones that come meanwhile do not cut into them."""
+async def test_concurrent_answers_are_not_interleaved() -> None:
+    """Large answers wait for the client to read; small ones that come meanwhile do not split them."""
     with open_pipe() as (source, sink):
         written: list[SessionMessage] = []
         async with writing(sink, written) as writer, anyio.create_task_group() as tasks:
@@ -142,8 +142,8 @@ async def test_answers_that_are_sent_at_once_stay_whole() -> None:
         assert get_ids(written) == list(range(6))
 
 
-async def test_what_was_handed_over_is_written_whole_although_nobody_waits_for_it() -> None:
-    """Half a line would spoil the next one for the client; and its input may be closed while it still reads."""
+async def test_an_accepted_answer_is_written_whole_after_its_sender_was_cancelled() -> None:
+    """Half a line would break the next one for the client, whose input may be closed while it still reads."""
     with open_pipe() as (source, sink):
         written: list[SessionMessage] = []
         async with writing(sink, written) as writer:
@@ -158,7 +158,7 @@ async def test_what_was_handed_over_is_written_whole_although_nobody_waits_for_i
             assert get_ids(written) == [1, 2]
 
 
-async def test_a_request_of_our_own_does_not_count_as_an_answer() -> None:
+async def test_a_request_of_the_server_does_not_count_as_an_answer() -> None:
     """Both sides number their requests from one."""
     with open_pipe() as (source, sink):
         written: list[SessionMessage] = []
@@ -174,8 +174,8 @@ async def test_a_request_of_our_own_does_not_count_as_an_answer() -> None:
         assert get_ids(written) == [2]
 
 
-async def test_pipes_that_never_let_anybody_wait_are_waited_for() -> None:
-    """Whoever started us may have made them so, for itself."""
+async def test_non_blocking_pipes_are_awaited() -> None:
+    """The parent process may have made the pipes non-blocking for its own use."""
     if sys.platform == "win32":
         pytest.skip("there a pipe cannot be made so")
     with open_pipe() as (source, sink):
@@ -191,8 +191,8 @@ async def test_pipes_that_never_let_anybody_wait_are_waited_for() -> None:
             assert get_id(await LineReader(source).receive()) == 7
 
 
-async def test_the_end_of_the_input_is_told_at_once() -> None:
-    """Answers may still have to be written, so nobody may wait for the server to come to its end first."""
+async def test_the_end_of_the_input_is_reported_at_once() -> None:
+    """Answers may still have to be written, so the end of input is reported before the server has ended."""
     ended = anyio.Event()
     with open_pipe() as (source, sink):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sink)
@@ -201,15 +201,15 @@ async def test_the_end_of_the_input_is_told_at_once() -> None:
     assert ended.is_set()
 
 
-async def test_a_client_that_is_gone_is_told_to_whoever_writes() -> None:
-    """And ends what writes the lines that wait."""
+async def test_a_disconnected_client_fails_every_write() -> None:
+    """Writing fails at once, and the task that writes waiting lines ends."""
     with open_pipe() as (source, sink):
         os.dup2(os.open(os.devnull, os.O_RDONLY), source)
         writer = LineWriter(sink)
         problems: list[Exception] = []
 
         async def send(n: int) -> None:
-            """Note that it went wrong."""
+            """Record the failure."""
             try:
                 await writer.send(build_answer(n))
             except anyio.BrokenResourceError as exc:

@@ -177,7 +177,7 @@ async def _serve_home(
     """Serve until the end; what runs apps is loaded first, or after a list that was saved by an earlier process.
 
     Args:
-        is_alone: Whether there is one client, whose first list can be told from others.
+        is_alone: Whether there is one client, so that its first list is known as the first.
     """
     file = SavedList(settings)
     first_list = FirstList(file.load() if is_alone else None)

@@ -53,12 +53,15 @@ _TIDY_REPLY_SECONDS: Final = 20.0
 _GRANTED: Final = b"ok\n"
 _LOOPBACK_URL: Final = re.compile(r"http://127\.0\.0\.1:[0-9]{1,5}")
 
-_OWN_SESSION: dict[str, Any] = {"start_new_session": True}
-if sys.platform == "win32":
-    _OWN_SESSION = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
-
 _left_running: list["subprocess.Popen[bytes]"] = []
 """Children that other programs still use when we have let go: the system collects them when we end."""
+
+
+def _separate_session() -> dict[str, Any]:
+    """Return the options with which a child ignores the signals that a terminal sends to this process."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
+    return {"start_new_session": True}
 
 
 class _SandboxFailed(Exception):
@@ -259,7 +262,7 @@ def _spawn(command: Sequence[str], folder: Path | None) -> "subprocess.Popen[byt
     errors = subprocess.DEVNULL if log is None else log
     try:
         return subprocess.Popen(  # noqa: S603 - our own program
-            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, **_OWN_SESSION
+            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, **_separate_session()
         )
     finally:
         if log is not None:

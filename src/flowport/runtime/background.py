@@ -141,7 +141,7 @@ class FirstList:
 
     def __init__(self, saved: Sequence[Mapping[str, Any]] | None = None) -> None:
         self.saved = saved
-        """The list that is answered until the catalogues are loaded; None when there is none, or when they are."""
+        """The list that is answered until the catalogues are loaded; None without one, and after that."""
         self.outdated = anyio.Event()
         """Set when the list has to be saved for the next start."""
         self.asked = anyio.Event()

@@ -33,7 +33,7 @@ class SavedList:
         self._record: object = None
 
     def load(self) -> list[dict[str, Any]] | None:
-        """Return the list; None when there is none, or when it was made from something else."""
+        """Return the list; None if it is missing or was made from something else."""
         try:
             record = json.loads(self._path.read_bytes())
             stamps: dict[str, int] = record["stamps"]

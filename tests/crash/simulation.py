@@ -1,4 +1,4 @@
-"""A world in one event loop for thousands of lives: a scripted provider, Flowports that die unheard, and clients."""
+"""A simulation of thousands of sessions in one event loop: a scripted provider, killed Flowports, and clients."""
 
 import asyncio
 from collections import Counter
@@ -31,28 +31,28 @@ from tests.support.traps import Trap, set_trap
 
 TOOL = "app_a0"
 MAX_TURNS = 5_000
-"""How often the loop may turn until everybody waits, while nothing is done on a thread."""
+"""How often the loop may turn until every task waits, while no thread works."""
 
 HANGING_SECONDS = 120.0
-"""How long work on threads may take before it is taken for work that never ends."""
+"""How long work on threads may take before it counts as hanging."""
 
 
 class Provider(Store):
-    """Magnific with one app, whose runs end when a test says so, and whose start requests go wrong when it says so."""
+    """Magnific with one app, whose runs end and whose start requests fail when a test says so."""
 
     def __init__(self) -> None:
         super().__init__(build_flow("a0"))
         self.runs: dict[str, str] = {}
-        """The prompt of every run that was started, by its id here."""
+        """The prompt of every started run, by its id."""
         self.over: dict[str, str] = {}
-        """The status of those that have ended."""
+        """The status of ended runs."""
         self.troubles: list[str] = []
-        """What happens to the next start requests."""
+        """The outcome of the next start requests."""
         self.usual_status = "running"
-        """Of the runs of which nothing else is said."""
+        """The status of runs without an explicit one."""
 
     def count_starts(self) -> Counter[str]:
-        """Return how many runs were started for each prompt."""
+        """Return the number of started runs for each prompt."""
         return Counter(self.runs.values())
 
     def __call__(self, request: ApiRequest) -> ApiAnswer | Exception:
@@ -60,7 +60,7 @@ class Provider(Store):
         if request.operation is Operation.START_RUN:
             return self._start(request)
         if request.operation is Operation.READ_RUN:
-            return self._look(request.path.rpartition("/")[2])
+            return self._poll(request.path.rpartition("/")[2])
         return super().__call__(request)
 
     def _start(self, request: ApiRequest) -> ApiAnswer | Exception:
@@ -79,15 +79,15 @@ class Provider(Store):
             return ProviderUnreachable("Magnific", request.operation, Breakage.BROKEN_OFF)
         return build_answer({"status": "running", "workflow_run_identifier": run_id}, 202)
 
-    def _look(self, run_id: str) -> ApiAnswer:
+    def _poll(self, run_id: str) -> ApiAnswer:
         status = self.over.get(run_id, self.usual_status)
         images = [{"id": run_id, "url": f"https://cdn.example/{run_id}.png"}]
         result = {"images": images} if status == "completed" else None
         return build_answer({"data": {"status": status, "error_message": None, "result": result}})
 
 
-class Grave:
-    """What a dead process has instead of its store: nothing that it still asks for is done."""
+class ClosedStore:
+    """The store of a dead process: it executes nothing."""
 
     damage: StoreError | None = None
 
@@ -101,16 +101,16 @@ class Grave:
     read = write
 
     def find_loss(self) -> StoreError | None:
-        """Return what is wrong with the file: nothing."""
+        """Return the fault of the file: none."""
         return None
 
     async def close(self) -> None:
-        """Let go of the file, as the operating system does."""
+        """Close the file, as the operating system does."""
         await self._worker.close()
 
 
 class CountedWorker:
-    """The real store's thread, and how much it is asked for at the moment."""
+    """The real store's thread, with the number of its open operations."""
 
     damage: StoreError | None = None
 
@@ -119,19 +119,19 @@ class CountedWorker:
         self.pending = 0
 
     async def write(self, work: Any, *, patience_seconds: float | None = None) -> Any:
-        """Have it done, and be counted meanwhile."""
+        """Write, and count the operation meanwhile."""
         return await self._count(partial(self.worker.write, patience_seconds=patience_seconds), work)
 
     async def read(self, work: Any) -> Any:
-        """Have it done, and be counted meanwhile."""
+        """Read, and count the operation meanwhile."""
         return await self._count(self.worker.read, work)
 
     def find_loss(self) -> StoreError | None:
-        """Return what is wrong with the file."""
+        """Return the fault of the file."""
         return self.worker.find_loss()
 
     async def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         await self.worker.close()
 
     async def _count(self, perform: Callable[[Any], Any], work: Any) -> Any:
@@ -149,7 +149,7 @@ class Call:
     prompt: str
     task: "asyncio.Task[None]"
     number: int
-    """Of the process."""
+    """Connection of the process."""
     connection: str
 
 
@@ -166,15 +166,15 @@ class Process:
 
     @property
     def store(self) -> SqliteStore:
-        """Its store."""
+        """Return its store."""
         assert self.assembly is not None
         return cast("SqliteStore", self.assembly.workspace.store)
 
     def die(self) -> None:
-        """Have nothing that this process still does reach the disk or the provider; its tasks end by themselves."""
+        """Block every later write and request of this process; its tasks end by themselves."""
         self.is_dead = True
         if self.worker is not None:
-            self.store.worker = cast("Worker", Grave(self.worker.worker))
+            self.store.worker = cast("Worker", ClosedStore(self.worker.worker))
         if self.task is not None:
             self.task.cancel()
 
@@ -184,19 +184,19 @@ _RUNNING: ContextVar[Process | None] = ContextVar("running", default=None)
 
 
 class Account(ScriptedAccount):
-    """The way of one process to the provider, which ends with it."""
+    """The account of one process, which ends with it."""
 
     def __init__(self, provider: Provider, clock: FakeClock, process: Process) -> None:
         super().__init__(provider, clock)
         self._process = process
 
     async def send_now(self, request: ApiRequest) -> ApiAnswer:
-        """Ask the provider, if there is still somebody who asks."""
+        """Send a request, if the process is still alive."""
         if self._process.is_dead:
             await anyio.sleep_forever()
         if request.operation is not Operation.START_RUN:
             return await super().send_now(request)
-        # A sender that dies here hears no more of it; the request has left.
+        # A sender that dies here gets no response; the request has left.
         trigger(Failpoint.AFTER_REQUEST_LEFT)
         answer = await super().send_now(request)
         trigger(Failpoint.AFTER_PROVIDER_ACCEPTED)
@@ -212,17 +212,17 @@ class World:
         self.processes: list[Process] = []
         self.calls: list[Call] = []
         self.answered: dict[str, str] = {}
-        """The state in which a run was told to a client, by its id; the last word."""
-        self.wishes: Counter[str] = Counter()
-        """How many runs were intended, by prompt."""
-        self.open_wishes: dict[str, float] = {}
-        """The prompts whose result no client has yet, and when each was wished for."""
+        """The last state of a run that a client received, by its id."""
+        self.intended: Counter[str] = Counter()
+        """The number of intended runs, by prompt."""
+        self.open_intents: dict[str, float] = {}
+        """The prompts without a result for any client yet, and when each was first called."""
         self.crossed = 0
-        """How many of the next answers do not arrive, because their clients have just left."""
+        """How many of the next answers do not arrive, because their clients have just disconnected."""
         self.cancelled_late = 0
-        """How many of the next requests are cancelled when their answers have arrived."""
+        """How many of the next requests are cancelled after their answers have arrived."""
         self.joinable_until: dict[str, float] = {}
-        """The prompts whose result a client threw away like that, and until when a call gets the same one."""
+        """The prompts whose result a client discarded that way, and until when a call gets the same one."""
         self._settings = Settings(
             providers=(),
             home=home,
@@ -234,7 +234,7 @@ class World:
 
     @property
     def living(self) -> list[Process]:
-        """The processes that are not dead."""
+        """Return the processes that are alive."""
         return [process for process in self.processes if not process.is_dead]
 
     async def start(self) -> None:
@@ -246,32 +246,32 @@ class World:
         await self.settle()
 
     async def call(self, prompt: str, process: Process, connection: str) -> None:
-        """Call the tool, on behalf of a client that wants one run of this prompt until it has one."""
+        """Call the tool, for a client that wants one run of this prompt until it has one."""
         # No two calls arrive in the same instant.
         self.clock.advance(0.01)
         now = self.clock.monotonic()
         if now >= self.joinable_until.pop(prompt, now + 1):
-            self.open_wishes.pop(prompt, None)
-        # Later than that a call joins nothing: it is another wish.
-        if now - self.open_wishes.get(prompt, -self._settings.reattach_seconds) >= self._settings.reattach_seconds:
-            self.open_wishes[prompt] = now
-            self.wishes[prompt] += 1
+            self.open_intents.pop(prompt, None)
+        # A later call joins nothing: it intends another run.
+        if now - self.open_intents.get(prompt, -self._settings.reattach_seconds) >= self._settings.reattach_seconds:
+            self.open_intents[prompt] = now
+            self.intended[prompt] += 1
         task = asyncio.create_task(self._call(prompt, process, connection))
         self.calls.append(Call(prompt, task, process.number, connection))
         await self.settle()
 
     def set_trap(self, point: Failpoint) -> None:
-        """Have the next process die that comes to a point."""
+        """Kill the next process that reaches a point."""
         set_trap(Trap(point, 0, send=lambda *_: _kill_running()))
 
     def end(self, run_id: str, status: str) -> None:
-        """End a run at the provider. One that has failed is joined by nobody: who calls again wants another."""
+        """End a run at the provider. A failed one is not joined: the next call wants another."""
         self.provider.over[run_id] = status
         if status == "failed":
-            self.open_wishes.pop(self.provider.runs[run_id], None)
+            self.open_intents.pop(self.provider.runs[run_id], None)
 
     async def ask(self, process: Process, tool: str, **arguments: Any) -> dict[str, Any]:
-        """Call one of the standing tools of a process and return the facts of its answer."""
+        """Call a built-in tool of a process and return its structured answer."""
         assert process.assembly is not None
         calls = ToolCalls(process.assembly.workspace)
         answer = await calls.call(tool, arguments, ScriptedCaller(self.clock.monotonic(), _report))
@@ -281,36 +281,36 @@ class World:
         return facts
 
     async def settle(self) -> None:
-        """Let everybody go on until all wait, for time or for the provider's runs; bury the dead on the way."""
+        """Let all tasks run until they wait, for time or for the provider's runs; remove dead processes on the way."""
         turns = 0
         with anyio.fail_after(HANGING_SECONDS):
             while turns < MAX_TURNS:
-                self._bury()
+                self._remove_dead()
                 if self._is_quiet():
                     await asyncio.sleep(0)
                     if self._is_quiet():
                         return
                 is_busy = self._is_busy()
-                # How long the disk takes is no sign of anything.
+                # How long the disk takes proves nothing.
                 turns += not is_busy
                 await asyncio.sleep(0.0002 if is_busy else 0)
         raise AssertionError("the world does not come to rest")
 
     async def pass_time(self, seconds: float, *, step: float = 2.0) -> None:
-        """Let time pass, so that whoever sleeps goes on in between."""
+        """Let time pass in steps, so that sleeping tasks run in between."""
         while seconds > 0:
             self.clock.advance(min(step, seconds))
             seconds -= step
             await self.settle()
 
     async def close(self) -> None:
-        """End all processes, the clean way."""
+        """End all processes gracefully."""
         for process in self.living:
             assert process.task is not None
             process.task.cancel()
         await asyncio.gather(*(p.task for p in self.processes if p.task), return_exceptions=True)
         ends = await asyncio.gather(*(call.task for call in self.calls), return_exceptions=True)
-        # A mistake of the stand-ins ends each call early, and then every law holds for want of runs.
+        # A mistake of the fakes ends each call early, and then every law holds for lack of runs.
         if errors := [end for end in ends if isinstance(end, AttributeError | TypeError | NameError)]:
             raise errors[0]
 
@@ -326,7 +326,7 @@ class World:
         async with open_assembly(self._settings, clock=self.clock, pace=Pace(), account=account) as assembly:
             process.assembly = assembly
             assembly.first_list.note_written()
-            # What the start has asked of the store is done before it is counted.
+            # The operations that the start has sent to the store are done before they are counted.
             await process.store.count_unseen(owner="local")
             process.worker = CountedWorker(process.store.worker)
             process.store.worker = cast("Worker", process.worker)
@@ -345,7 +345,7 @@ class World:
             trigger(Failpoint.BEFORE_ANSWER)
         except FlowportError as exc:
             if not process.is_dead and type(exc).__name__ == "UncertainStart":
-                self.open_wishes.pop(prompt, None)
+                self.open_intents.pop(prompt, None)
             exchange.note_written()
             return
         except asyncio.CancelledError:
@@ -360,18 +360,18 @@ class World:
         exchange.note_written()
         facts = answer.facts
         self.answered[facts["run_id"]] = facts["state"]
-        wished_at = self.open_wishes.get(prompt)
+        intended_at = self.open_intents.get(prompt)
         if facts["state"] not in {"accepted", "starting", "queued", "running"}:
-            self.open_wishes.pop(prompt, None)
-        if self.cancelled_late and wished_at is not None and facts["state"] == "succeeded":
+            self.open_intents.pop(prompt, None)
+        if self.cancelled_late and intended_at is not None and facts["state"] == "succeeded":
             self.cancelled_late -= 1
             exchange.note_cancelled()
-            # A call within a minute asks for the same run, and wishes for no other.
+            # A call within a minute joins the same run and intends no other.
             self.joinable_until[prompt] = self.clock.monotonic() + CANCELLED_DELIVERY_SECONDS
-            self.open_wishes[prompt] = wished_at
+            self.open_intents[prompt] = intended_at
 
-    def _bury(self) -> None:
-        """End the calls of dead processes: their clients have nobody to wait for."""
+    def _remove_dead(self) -> None:
+        """End the calls of dead processes: they get no answer any more."""
         for call in self.calls:
             if self.processes[call.number].is_dead and not call.task.done():
                 call.task.cancel()

@@ -1,4 +1,4 @@
-"""The network between Flowport and a sandbox, which can be cut and mended."""
+"""A proxy between Flowport and a sandbox, which can be disconnected and reconnected."""
 
 import contextlib
 import socket
@@ -9,13 +9,13 @@ _CHUNK_BYTES = 65_536
 _HOST = "127.0.0.1"
 
 
-class Cable:
-    """One port of this machine that leads to another; while it is cut, connecting is refused."""
+class Proxy:
+    """A port of this machine that forwards to another; while it is cut, connections are refused."""
 
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
         self.replaced: dict[bytes, bytes] = {}
-        """What is put in the place of what on its way back, and the other way round on its way there: files go by cable too."""
+        """Replacements in responses, reversed in requests: file URLs use the proxy too."""
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._listener = _listen_like(target_port)
@@ -23,15 +23,15 @@ class Cable:
         self._listen()
 
     def cut(self) -> None:
-        """Let nothing through and nobody in, and break off what is open."""
+        """Refuse new connections and close the open ones."""
         with self._lock:
             broken, self._open = self._open, set()
             broken.add(self._listener)
         for one in broken:
             _end(one)
 
-    def mend(self) -> None:
-        """Let everybody in again."""
+    def restore(self) -> None:
+        """Accept connections again."""
         self._listener = socket.create_server((_HOST, self.port))
         self._listen()
 
@@ -46,7 +46,7 @@ class Cable:
                 with self._lock:
                     self._open |= {near, far}
                 there = {f":{self.port}".encode(): f":{self._target_port}".encode()}
-                # What was uploaded by cable is named by its address there, and the sandbox knows its own alone.
+                # An uploaded file's URL names the proxy, and the sandbox knows only its own address.
                 there |= {new: old for old, new in self.replaced.items()}
                 for source, sink, replaced in ((near, far, there), (far, near, self.replaced)):
                     threading.Thread(target=self._carry, args=(source, sink, replaced), daemon=True).start()
@@ -64,9 +64,9 @@ class Cable:
 
 
 @contextlib.contextmanager
-def open_cables(api_port: int, files_port: int) -> Iterator[tuple[Cable, Cable]]:
-    """Lay cables to both origins of a sandbox; they are cut in the end."""
-    api, files = Cable(api_port), Cable(files_port)
+def open_proxies(api_port: int, files_port: int) -> Iterator[tuple[Proxy, Proxy]]:
+    """Open proxies to both origins of a sandbox; they are cut at the end."""
+    api, files = Proxy(api_port), Proxy(files_port)
     api.replaced[f":{files_port}".encode()] = f":{files.port}".encode()
     try:
         yield api, files
@@ -76,7 +76,7 @@ def open_cables(api_port: int, files_port: int) -> Iterator[tuple[Cable, Cable]]
 
 
 def _listen_like(port: int) -> socket.socket:
-    """Listen at a free port of as many digits, so that no announced length changes when one replaces the other."""
+    """Listen at a free port of as many digits, so that replacing the port changes no announced length."""
     while True:
         listener = socket.create_server((_HOST, 0))
         if len(str(listener.getsockname()[1])) == len(str(port)):

@@ -1,4 +1,4 @@
-"""Messages that are longer than any call needs, on both transports."""
+"""Messages longer than any call needs, on both transports."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.web.test_http import open_http_child
 
 
 def build_message(first: dict[str, Any], last: dict[str, Any], *, size: int) -> bytes:
-    """Return a message whose long part stands between the others."""
+    """Return a message whose long part is between the other two."""
     return json.dumps({**first, "params": {"name": "x", "arguments": {"id": 1, "text": "y" * size}}, **last}).encode()
 
 
@@ -40,7 +40,7 @@ CALL: dict[str, Any] = {"method": "tools/call"}
     ],
 )
 def test_the_id_is_read_at_either_end(first: dict[str, Any], last: dict[str, Any], request_id: object) -> None:
-    """Clients write it before the parameters or behind them; one inside belongs to the parameters."""
+    """Clients write the id before or after the parameters; an id inside them belongs to them."""
     message, overlong = build_message(first, last, size=20_000), OverlongMessage()
     for start in range(0, len(message), 1000):
         overlong.add(message[start : start + 1000])
@@ -50,35 +50,35 @@ def test_the_id_is_read_at_either_end(first: dict[str, Any], last: dict[str, Any
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"y" * 9000, b'{"id": 1', b'"id": 1}', "é".encode()[:1] * 5000])
-def test_what_is_no_message_has_no_id(data: bytes) -> None:
-    """Nothing breaks the reader."""
+def test_invalid_messages_have_no_id(data: bytes) -> None:
+    """Invalid input never breaks the reader."""
     overlong = OverlongMessage()
     overlong.add(data)
     assert overlong.refuse().id is None
 
 
-async def test_a_line_that_is_too_long_is_refused_and_the_next_is_read() -> None:
-    """It is not kept: whoever writes without end fills no memory."""
+async def test_an_overlong_line_is_refused_and_the_next_one_is_read() -> None:
+    """The line is discarded, so that an endless line does not fill the memory."""
     source, target = os.pipe()
     line = build_message(RPC | {"id": 7} | CALL, {}, size=MAX_MESSAGE_BYTES) + b"\n"
 
     def write() -> None:
-        """Write the long line in one go, then a short one."""
+        """Write the long line at once, then a short one."""
         with os.fdopen(target, "wb") as file:
             file.write(line + b'{"jsonrpc": "2.0", "id": 8, "method": "ping"}\n')
 
     reader = LineReader(source)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(anyio.to_thread.run_sync, write)
-        refused, heard = await reader.receive(), await reader.receive()
+        refused, accepted = await reader.receive(), await reader.receive()
     os.close(source)
     assert not isinstance(refused, SessionMessage)
     assert getattr(refused, "id", None) == 7
-    assert isinstance(heard, SessionMessage)
+    assert isinstance(accepted, SessionMessage)
     assert len(reader._rest) == 0
 
 
-def test_both_transports_take_what_a_file_of_10_mb_needs() -> None:
+def test_both_transports_accept_a_file_of_10_mb() -> None:
     """Base64 makes four bytes of three."""
     assert MAX_MESSAGE_BYTES > 10 * 1024**2 * 4 / 3 + 64 * 1024
 
@@ -92,7 +92,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.mark.parametrize("era", ERAS)
 async def test_a_body_as_large_as_a_picture_of_5_mb_is_served(url: str, era: str) -> None:
-    """On standard input it always was."""
+    """As on standard input."""
     body = build_body(era, b"y" * 7_000_000).replace(b"sandbox_text_to_picture", b"no_such_tool")
     status, answer = await post(url, era, body, **({"mcp-name": "no_such_tool"} if era == "modern" else {}))
     assert status < 413
@@ -100,8 +100,8 @@ async def test_a_body_as_large_as_a_picture_of_5_mb_is_served(url: str, era: str
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_body_that_is_too_long_is_refused_by_its_id(url: str, era: str) -> None:
-    """With a sentence that tells the limit; the client still writes when the limit is passed."""
+async def test_an_overlong_body_is_refused_by_its_id(url: str, era: str) -> None:
+    """The message states the limit; the client is still writing when the limit is passed."""
     status, answer = await post(url, era, build_body(era, b"y" * (MAX_MESSAGE_BYTES + 1_000_000)))
     assert (status, answer["id"], answer["error"]["code"]) == (413, 7, -32600)
     assert "16 MB" in answer["error"]["message"]

@@ -1,4 +1,4 @@
-"""A Flowport's life under trial: a real process, a patient client, and a death at the wished moment."""
+"""A session of Flowport in a trial: a real process, a persistent client, and a kill at the chosen point."""
 
 import os
 import resource
@@ -15,8 +15,8 @@ import pytest
 
 from tests.support.children import CONDITIONS, Child, open_child
 
-LIFE_SECONDS = 60.0
-"""When a life that hangs is ended from outside; its trial then fails."""
+SESSION_SECONDS = 60.0
+"""When a hanging session is ended from outside; its trial then fails."""
 
 SETTINGS = {
     "FLOWPORT_REQUESTS_PER_MINUTE": "0",
@@ -25,26 +25,26 @@ SETTINGS = {
     "FLOWPORT_PREVIEWS": "false",
 }
 TOOL = "run_app"
-"""Both providers have every app of the sandbox; whichever was first has the plain tool, so an app is called by its id."""
+"""Both providers have every app of the sandbox; the first one has the plain tool, so an app is called by its id."""
 _SKETCHES = {"magnific": ("pK3sNc81Td", "photo"), "magica": ("photo-to-pencil-sketch", "your_photo")}
-"""The id of the app that is run, and what its picture is called, at each provider."""
+"""The id of the app that is run, and the name of its picture input, at each provider."""
 LIVE = {"accepted", "starting", "queued", "running"}
 MAX_TRIES = 8
 
 
 @dataclass
 class Learnt:
-    """What the client has learnt, over all lives."""
+    """What the client has learnt, over all sessions."""
 
     delivered: set[str] = field(default_factory=set)
-    """Runs whose outputs it was given."""
+    """Runs whose outputs it received."""
     unknown: set[str] = field(default_factory=set)
-    """Runs of which it was told that nobody knows."""
+    """Runs that were reported as unknown."""
     refusals: list[str] = field(default_factory=list)
     """Why the same call was refused after that."""
 
-    def note(self, facts: Mapping[str, Any]) -> str:
-        """Take an answer in and return the state that it told; empty when it told of no run."""
+    def record(self, facts: Mapping[str, Any]) -> str:
+        """Take an answer in and return its run's state; empty when it has no run."""
         state = str(facts.get("state", ""))
         if state in {"succeeded", "partial"} and facts.get("outputs"):
             self.delivered.add(facts["run_id"])
@@ -56,17 +56,17 @@ class Learnt:
 
 
 def build_arguments(provider: str, photo: Path) -> dict[str, Any]:
-    """Return what `TOOL` is called with."""
+    """Return the arguments of the call of `TOOL`."""
     app_id, name = _SKETCHES[provider]
     return {"app": app_id, "arguments": {name: str(photo)}}
 
 
 @contextmanager
-def open_life(folder: Path, environment: Mapping[str, str], rehearsal: str) -> Iterator[Child]:
-    """Start Flowport on the home of the lives before, and shake hands."""
+def open_session(folder: Path, environment: Mapping[str, str], rehearsal: str) -> Iterator[Child]:
+    """Start Flowport on the home of the earlier sessions, and initialise the connection."""
     named = {**SETTINGS, **environment, CONDITIONS: f"pace=0.05 {rehearsal}"}
     with open_child(folder, environment=named) as child:
-        watchdog = threading.Timer(LIFE_SECONDS, child.process.kill)
+        watchdog = threading.Timer(SESSION_SECONDS, child.process.kill)
         watchdog.start()
         try:
             child.greet()
@@ -77,13 +77,13 @@ def open_life(folder: Path, environment: Mapping[str, str], rehearsal: str) -> I
 
 
 def ask_until_death(child: Child, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Call a tool and return the facts of the answer, or None when the process has died over it."""
+    """Call a tool and return its structured answer, or None when the process has died during the call."""
     number = child.send("tools/call", {"name": tool, "arguments": arguments})
     return read_until_death(child, number)
 
 
 def read_until_death(child: Child, number: int) -> dict[str, Any] | None:
-    """Return the facts of the answer to a request, or None when the process has died over it."""
+    """Return the structured answer to a request, or None when the process has died before it."""
     try:
         while (message := child.read()).get("id") != number:
             pass
@@ -94,7 +94,7 @@ def read_until_death(child: Child, number: int) -> dict[str, Any] | None:
 
 
 def fill_disk(child: Child) -> None:
-    """Wait until the process has halted at its point; from then on let it write to no file, and go on."""
+    """Wait until the process has halted at its point; then forbid it to write to files, and let it continue."""
     if sys.platform != "linux":
         pytest.skip("only Linux lets a process be limited or watched from outside")
     pid = child.process.pid
@@ -106,23 +106,25 @@ def fill_disk(child: Child) -> None:
 
 
 def take_room(child: Child) -> None:
-    """Let the process write to no file any more, as if the disk were full."""
+    """Forbid the process to write to files, as if the disk were full."""
     if sys.platform != "linux":
         pytest.skip("only Linux lets a process be limited or watched from outside")
     resource.prlimit(child.process.pid, resource.RLIMIT_FSIZE, (0, 0))
 
 
-def persist(child: Child, learnt: Learnt, tool: str, arguments: Mapping[str, Any], is_mended: threading.Event) -> None:
-    """Do as a client does that wants a result: call again, and ask for the run while it goes on."""
+def persist(
+    child: Child, learnt: Learnt, tool: str, arguments: Mapping[str, Any], is_restored: threading.Event
+) -> None:
+    """Do as a client does that wants a result: call again, and ask for the run while it is live."""
     state = ""
     for _ in range(MAX_TRIES):
         facts = child.call(tool, **arguments)
-        while (state := learnt.note(facts)) in LIVE:
+        while (state := learnt.record(facts)) in LIVE:
             facts = child.call("get_run", run_id=facts["run_id"])
         if learnt.refusals or state in {"succeeded", "partial", "unknown"}:
             break
-        # Whatever failed, nothing was started; with the network back it may go well.
-        is_mended.wait(LIFE_SECONDS)
+        # Whatever failed, nothing was started; with the network back it may succeed.
+        is_restored.wait(SESSION_SECONDS)
     if state == "unknown":
         # People and models do not always read: the same call once more.
-        learnt.note(child.call(tool, **arguments))
+        learnt.record(child.call(tool, **arguments))
