@@ -22,6 +22,7 @@ from flowport.runs.steps import (
     FAILED_POLL,
     LAST_STARTS_MINUTES,
     POLLS_IN_ONE,
+    Pace,
     PollReason,
     PollState,
     choose_companions,
@@ -30,7 +31,7 @@ from flowport.runs.steps import (
     get_next_pause,
 )
 from flowport.runtime.background import Supervisor
-from flowport.runtime.clock import Clock, Pace
+from flowport.runtime.clock import Clock
 
 logger = logging.getLogger(__name__)
 

@@ -125,7 +125,7 @@ class Runner:
 
     def get_step(self, run: Run) -> Step:
         """Return what is to be done next for a run."""
-        return next_step(run, self._clock.now(), should_save=self._should_save)
+        return next_step(run, should_save=self._should_save)
 
     def follow(self, run: Run) -> None:
         """Execute the steps of a run or batch that this process holds, in the background, until none is left."""

@@ -18,7 +18,7 @@ from flowport.runs.delivery import Caller
 from flowport.runs.live import BatchView, LiveRun, LiveRuns, QueuePlace, RunView
 from flowport.runs.poll import DurationBook, Usual
 from flowport.runs.recovery import Recovery
-from flowport.runs.steps import get_live_rows
+from flowport.runs.steps import get_max_live_rows
 from flowport.runtime.clock import Clock
 from flowport.store.interface import Store
 from flowport.store.records import BatchProgress, get_usual_seconds
@@ -382,7 +382,7 @@ def estimate_left_seconds(
     if usual_seconds is None:
         return None
     asked = 60.0 * (rest + batch_progress.unstarted) / requests_per_minute if requests_per_minute else 0.0
-    return max(usual_seconds * -(-rest // get_live_rows(requests_per_minute)), asked)
+    return max(usual_seconds * -(-rest // get_max_live_rows(requests_per_minute)), asked)
 
 
 def _format_roughly(seconds: float) -> str:
