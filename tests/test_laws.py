@@ -77,7 +77,7 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
     counted = Tally()
     yield counted
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print(  # noqa: T201 - the figure is for whoever runs it
+        print(  # noqa: T201 - the figure is part of the report
             f"\nlaws: {counted.tried} random definitions tried, {counted.listed} listed as tools and "
             f"{counted.calls} calls of them made, {counted.left_out} left out with a reason, "
             f"{counted.broken} tools that break a law"

@@ -26,8 +26,8 @@ from flowport.runs.live import LiveRuns, PendingWrites
 from flowport.runs.poll import RunPoller
 from flowport.runs.prepare import PreparedCall
 from flowport.runs.start import RunStarter
+from flowport.runs.steps import Pace
 from flowport.runtime.background import Supervisor
-from flowport.runtime.clock import Pace
 from flowport.store.interface import Store
 from flowport.store.records import Recorded, Stale
 

@@ -37,11 +37,12 @@ from flowport.runs.recovery import CallRebuilder, Recovery
 from flowport.runs.references import OutputFinder
 from flowport.runs.service import Runner
 from flowport.runs.start import RunStarter
+from flowport.runs.steps import Pace
 from flowport.runs.submit import MAX_BATCHES_SUBMITTED, MAX_RUNS_SUBMITTED, Acceptor, RecentRequests, Submitter
 from flowport.runs.uploads import FileUploads
 from flowport.runs.waiting import Waiter
 from flowport.runtime.background import Changes, FirstList, ListKind, Supervisor
-from flowport.runtime.clock import Clock, Pace, SystemClock
+from flowport.runtime.clock import Clock, SystemClock
 from flowport.settings.settings import Settings
 from flowport.store.interface import Store
 from flowport.store.maintenance import keep_up

@@ -15,7 +15,7 @@ import anyio.to_thread
 from flowport.bootstrap import Assembly, open_assembly
 from flowport.domain.errors import Breakage, FlowportError, Operation, ProviderUnreachable, StoreError
 from flowport.providers.interface import ApiAnswer, ApiRequest
-from flowport.runtime.clock import Pace
+from flowport.runs.steps import Pace
 from flowport.runtime.exchange import Exchange
 from flowport.runtime.failpoints import Failpoint, trigger
 from flowport.server.handlers import ToolCalls

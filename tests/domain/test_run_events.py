@@ -12,7 +12,6 @@ from flowport.domain.run_events import (
     Adopted,
     AdoptionTried,
     Cancelled,
-    CancelRequested,
     Delivered,
     DeliveryCancelled,
     Finished,
@@ -21,6 +20,7 @@ from flowport.domain.run_events import (
     NotTaken,
     OutputSaved,
     Polled,
+    PollingStopped,
     Reported,
     RunEvent,
     StartConfirmed,
@@ -65,7 +65,7 @@ EVENTS: "st.SearchStrategy[RunEvent]" = st.one_of(
     st.builds(StartConfirmed, RUN_IDS, STARTED, INSTANTS),
     st.builds(StartUnknown, st.just("why"), INSTANTS),
     st.builds(Polled, STARTED, INSTANTS),
-    st.builds(CancelRequested),
+    st.builds(PollingStopped),
     st.builds(Cancelled, st.just("why"), INSTANTS),
     st.builds(
         Finished,
@@ -131,10 +131,27 @@ def test_a_reservation_is_held_while_the_run_may_be_charged_and_settled_at_its_e
 
 @given(st.lists(EVENTS, max_size=8))
 def test_a_delivery_is_never_taken_back(events: list[RunEvent]) -> None:
-    """Of several deliveries the last one stands."""
-    run = _apply_all(build_run("run_1"), events)
-    deliveries = [one.at for one in events if isinstance(one, Delivered)]
+    """Of several deliveries the last one stands, unless what was delivered is that the run is unknown, and it was started."""
+    run, deliveries = build_run("run_1"), list[float]()
+    for event in events:
+        before, run = run, apply(run, event)
+        if isinstance(event, Delivered):
+            deliveries.append(event.at)
+        is_reopened = before.state.is_final and not run.state.is_final
+        if is_reopened or (isinstance(event, Finished) and run.state.is_final and not before.state.is_final):
+            deliveries.clear()
     assert run.delivered_at == (deliveries[-1] if deliveries else None)
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["delivered first", "started first"])
+def test_a_delivered_unknown_run_that_succeeds_is_still_to_be_seen(*, is_late: bool) -> None:
+    """The answer said only that nothing is known; the result was never shown, so it is mentioned again."""
+    unknown = build_run("run_1", S.UNKNOWN, spent_credits=5.0, reserved_credits=0.0, finished_at=8.0, reminder_count=3)
+    delivered, started = Delivered(9.0, "a client", "boot", 9.0), Started("r1", S.RUNNING, 10.0)
+    run = _apply_all(unknown, [started, delivered] if is_late else [delivered, started])
+    over = apply(run, Finished(S.SUCCEEDED, 20.0, spent_credits=5.0))
+    assert (over.state, over.delivered_at, over.delivered_to, over.reminder_count) == (S.SUCCEEDED, None, "", 0)
+    assert (over.delivered_boot_id, over.delivered_boot_seconds, over.is_delivery_cancelled) == ("", None, False)
 
 
 @pytest.mark.parametrize("before", RunState)
@@ -207,7 +224,7 @@ def test_only_a_start_that_was_not_taken_goes_back_before_its_start() -> None:
                 "is_cost_reported": True,
             },
         ),
-        (build_run("a", S.RUNNING), CancelRequested(), {"is_followed": False}),
+        (build_run("a", S.RUNNING), PollingStopped(), {"is_followed": False}),
         (build_run("a", reported_at=1.0), Reported(2.0), {}),
         (build_run("a"), Reported(2.0), {"reported_at": 2.0}),
         (build_run("a"), InputsPrepared("smaller"), {"notes": "smaller"}),

@@ -11,8 +11,8 @@ from flowport.domain.models import Run, RunState, Urgency
 from flowport.providers.interface import ApiRequest, Provider
 from flowport.runs.live import LiveRuns, PendingWrites
 from flowport.runs.poll import RunPoller
+from flowport.runs.steps import Pace
 from flowport.runtime.background import Supervisor
-from flowport.runtime.clock import Pace
 from tests.runs.samples import NOW, RUN
 from tests.support.fake_clock import FakeClock, wait_until_blocked
 from tests.support.scripted import Answer, FaultyStore, Reply, ScriptedAccount

@@ -15,9 +15,8 @@ from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.interface import ApiRequest
 from flowport.runs.live import LiveRuns, PendingWrites
 from flowport.runs.poll import RunPoller
-from flowport.runs.steps import LOST_AFTER_SECONDS
+from flowport.runs.steps import LOST_AFTER_SECONDS, Pace
 from flowport.runtime.background import Supervisor
-from flowport.runtime.clock import Pace
 from tests.runs.samples import NOW, RUN, build_status, get_instant, read
 from tests.support.fake_clock import FakeClock
 from tests.support.scripted import (

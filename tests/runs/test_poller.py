@@ -13,8 +13,8 @@ from flowport.providers.interface import ApiRequest
 from flowport.runs.live import LiveRuns, PendingWrites
 from flowport.runs.poll import RunPoller
 from flowport.runs.poller import MAX_POLLS
+from flowport.runs.steps import Pace
 from flowport.runtime.background import Supervisor
-from flowport.runtime.clock import Pace
 from tests.runs.polls import RUNNING, open_watch
 from tests.runs.samples import build_status
 from tests.support.fake_clock import FakeClock

@@ -15,7 +15,8 @@ from flowport.bootstrap import Assembly, open_assembly
 from flowport.domain.models import LOCAL_OWNER
 from flowport.domain.spending import Consent
 from flowport.providers.registry import ProviderSettings
-from flowport.runtime.clock import Clock, Pace
+from flowport.runs.steps import Pace
+from flowport.runtime.clock import Clock
 from flowport.runtime.exchange import Exchange
 from flowport.server.clients import Context
 from flowport.server.handlers import build_server

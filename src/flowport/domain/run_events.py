@@ -68,8 +68,8 @@ class Polled:
 
 
 @dataclass(frozen=True, slots=True)
-class CancelRequested:
-    """The user no longer wants a run that cannot be stopped: it is no longer polled."""
+class PollingStopped:
+    """The user stopped following the run: it is no longer polled, and goes on at its provider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ RunEvent: TypeAlias = (
     | StartConfirmed
     | StartUnknown
     | Polled
-    | CancelRequested
+    | PollingStopped
     | Cancelled
     | Finished
     | OutputSaved
@@ -214,7 +214,7 @@ def apply(run: Run, event: RunEvent) -> Run:  # noqa: C901, PLR0911, PLR0912 - o
             )
         case Polled(state, at):
             return _apply_status(run, state, at) if run.state in STARTED_STATES else run
-        case CancelRequested():
+        case PollingStopped():
             return run if run.state.is_final else replace(run, is_followed=False)
         case Cancelled(failure, at):
             if run.state is not RunState.ACCEPTED:
@@ -257,7 +257,12 @@ def _apply_started(run: Run, event: Started) -> Run:
     if run.state is RunState.UNKNOWN:
         reserved, spent = run.spent_credits, 0.0
         run = replace(
-            run, failure="", start_response="", finished_at=None, reserved_credits=reserved, spent_credits=spent
+            _forget_delivery(run),
+            failure="",
+            start_response="",
+            finished_at=None,
+            reserved_credits=reserved,
+            spent_credits=spent,
         )
     started = replace(run, provider_run_id=event.provider_run_id, started_at=event.at)
     return _apply_status(started, event.state, event.at)
@@ -277,7 +282,8 @@ def _apply_finished(run: Run, event: Finished) -> Run:
     if not is_possible and (event.state, run.state) != (RunState.CANCELLED, RunState.ACCEPTED):
         return run
     return replace(
-        run,
+        # The answer that the run is unknown may have been recorded after the evidence that it was started.
+        _forget_delivery(run),
         state=event.state,
         outputs=event.outputs,
         failure=event.failure,
@@ -285,6 +291,19 @@ def _apply_finished(run: Run, event: Finished) -> Run:
         spent_credits=event.spent_credits,
         is_cost_reported=event.is_cost_reported,
         reserved_credits=0.0,
+    )
+
+
+def _forget_delivery(run: Run) -> Run:
+    """Return the run as undelivered: answers before its end, such as that it is unknown, held no result."""
+    return replace(
+        run,
+        delivered_at=None,
+        delivered_to="",
+        delivered_boot_id="",
+        delivered_boot_seconds=None,
+        is_delivery_cancelled=False,
+        reminder_count=0,
     )
 
 

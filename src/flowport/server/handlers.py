@@ -188,7 +188,7 @@ class Handlers:
             return build_error_result(exc)
         except Exception:  # the security boundary: what escapes from here reaches older clients as it is
             caller.exchange.withdraw()
-            logger.exception("a call of %r failed of our own mistake", params.name)
+            logger.exception("a call of %r failed with an internal error", params.name)
             return build_mistake_result()
         trigger(Failpoint.BEFORE_ANSWER)
         return build_result(view, with_links=self._workspace.settings.should_send_links)
@@ -276,7 +276,7 @@ async def _guard(work: Awaitable[Any]) -> Any:
     """Await a request that is not a tool call, so that its errors have no place in a result.
 
     Raises:
-        MCPError: An error that a caller can act on, as its sentence; for our own bugs a general one.
+        MCPError: An error that a caller can act on, as its sentence; for internal errors a general one.
         ResourceNotFound: As it is; its code depends on the era.
     """
     try:
@@ -286,5 +286,5 @@ async def _guard(work: Awaitable[Any]) -> Any:
     except FlowportError as exc:
         raise MCPError(t.INTERNAL_ERROR, str(exc)) from exc
     except Exception as exc:
-        logger.exception("a request failed of our own mistake")
+        logger.exception("a request failed with an internal error")
         raise MCPError(t.INTERNAL_ERROR, "Flowport made a mistake; its log has the details.") from exc

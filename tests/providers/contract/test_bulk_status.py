@@ -13,8 +13,8 @@ from flowport.network.account import OpenAccount
 from flowport.providers.interface import Started
 from flowport.runs.live import LiveRuns, PendingWrites
 from flowport.runs.poll import RunPoller
+from flowport.runs.steps import Pace
 from flowport.runtime.background import Supervisor
-from flowport.runtime.clock import Pace
 from tests.fakes.client import Client as SandboxClient
 from tests.providers.contract.worlds import WORLDS, ProviderWorld
 from tests.runs.samples import NOW, RUN
