@@ -229,7 +229,7 @@ async def start_catalogue(folder: Path, inventory: Sequence[Definition]) -> dict
     await catalog.refresh()
     by_name = {listing.tool_name: listing.app.id for listing in catalog.current.listings}
     await store.close()
-    return {by_name[tool["name"]]: tool for tool in catalog.tools}
+    return {by_name[one.tool["name"]]: one.tool for one in catalog.ranked}
 
 
 @given(inventory=INVENTORIES)

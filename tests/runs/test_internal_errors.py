@@ -158,7 +158,7 @@ async def test_a_run_that_was_stopped_after_a_crash_stays_stopped(store: FaultyS
 
 
 async def test_a_start_that_crashes_after_the_user_stopped_it_is_unknown(store: FaultyStore, tmp_path: Path) -> None:
-    """The list of live runs has let go of it, and its reservation must not be held for as long as the process lives."""
+    """It left the list of live runs, and its reservation must not be held for as long as the process lives."""
     async with open_bench(store, tmp_path, in_turn(TAKEN), provider=CrashingProvider("parse_start")) as bench:
         go = anyio.Event()
         bench.account.before_answer = go.wait

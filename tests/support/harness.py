@@ -19,7 +19,8 @@ from flowport.runs.steps import Pace
 from flowport.runtime.clock import Clock
 from flowport.runtime.exchange import Exchange
 from flowport.server.clients import Context
-from flowport.server.handlers import FlowportServer, build_server
+from flowport.server.handlers import build_server
+from flowport.server.server import FlowportServer
 from flowport.settings.settings import Settings
 from tests.fakes.client import KEY
 from tests.fakes.client import Client as SandboxClient

@@ -222,14 +222,6 @@ def build_cache_path(home: Path, account: Account) -> Path:
     return home / "catalogue" / f"{account.provider}-{host}-{account.fingerprint}.json"
 
 
-def get_stamp(path: Path) -> int:
-    """Return a number that changes whenever the file is replaced; 0 if it does not exist."""
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0
-
-
 def load_catalogue(path: Path) -> Catalogue | None:
     """Return the catalogue of the last run, or None if it cannot be read."""
     try:
