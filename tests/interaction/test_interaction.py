@@ -42,7 +42,7 @@ async def test_each_app_is_a_tool_beside_the_built_in_ones(flowport: Harness) ->
     assert tools["retro_poster"].input_schema["required"] == ["photo", "title"]
 
 
-async def test_a_picture_goes_in_and_a_saved_picture_comes_out(flowport: Harness, photo: Path) -> None:
+async def test_a_call_with_a_picture_returns_a_saved_picture(flowport: Harness, photo: Path) -> None:
     """One call returns the result, its link and its file: the main use."""
     result = await flowport.call("retro_poster", photo=str(photo), title="Hello")
 

@@ -262,7 +262,7 @@ async def test_an_internal_error_ends_the_polling_of_the_requested_runs(
         async def follow(run: Run) -> None:
             """Record the error."""
             with pytest.raises(RuntimeError, match="has crashed"):
-                await watch.follower.follow(run, watch.account)
+                await watch.poller.poll(run, watch.account)
             failed.append(run.id)
 
         runs = [await watch.put(name, Urgency.BATCH) for name in NAMES]

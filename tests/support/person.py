@@ -102,7 +102,8 @@ class Person:
         self, *arguments: str, columns: int = 80, environment: Mapping[str, str] | None = None
     ) -> Iterator[TerminalSession]:
         """Run a command on a pseudo-terminal, as its own foreground process, and kill it afterwards."""
-        assert sys.platform != "win32"  # it has no pseudo-terminals
+        if sys.platform == "win32":
+            raise NotImplementedError  # it has no pseudo-terminals
         parent, child = pty.openpty()
         fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         inherited = {name: text for name, text in self.environment.items() if name not in {"COLUMNS", "NO_COLOR"}}
