@@ -64,7 +64,7 @@ def count_changed_lines(repository: Path, commit: str) -> int:
 
 
 def find_commits(repository: Path, span: str) -> list[str]:
-    """Return the commits of a range that are no merges, oldest first."""
+    """Return the commits of a range without merges, oldest first."""
     return _run_git(repository, "rev-list", "--no-merges", "--reverse", span).split()
 
 

@@ -5,7 +5,7 @@
 
 A whole Flowport runs in this process, on the built-in sandbox as a child process, with a client in memory. It is warmed
 up first: the tools are listed and an app is called without a picture. Then an app is called with the path of a picture,
-and every function that starts until the answer is there is noted. A module counts when one of its functions, methods or
+and every function that starts until the answer arrives is recorded. A module counts when one of its functions, methods or
 comprehensions was entered, in any thread; a module that is only imported does not, nor do the methods that the standard
 library generates for dataclasses.
 """
@@ -32,7 +32,7 @@ ROOT = Path(flowport.__file__).parent
 
 
 class Tracer:
-    """Notes which functions of the package start while it counts."""
+    """Records which functions of the package start while it counts."""
 
     def __init__(self) -> None:
         self.entered: Counter[str] = Counter()
@@ -41,7 +41,7 @@ class Tracer:
         self._seen: set[CodeType] = set()
 
     def install(self) -> None:
-        """Watch this thread and all that start from now on."""
+        """Trace this thread and all that start from now on."""
         threading.setprofile(self._note)
         sys.setprofile(self._note)
 
@@ -55,7 +55,7 @@ class Tracer:
 
 
 async def trace_call(folder: Path, tracer: Tracer) -> None:
-    """Call an app without a picture, then note what a call with one enters."""
+    """Call an app without a picture, then record what a call with one enters."""
     Image.new("RGB", (640, 480), "teal").save(folder / "room.png")
     given = {"FLOWPORT_HOME": str(folder / "home"), "FLOWPORT_OUTPUT_DIR": str(folder / "outputs")}
     settings = load_settings({**given, "FLOWPORT_FILE_ROOTS": str(folder)}, {})

@@ -1,4 +1,4 @@
-"""Do the main job once, as a client would: list the tools, run two apps in the sandbox, show what came of it."""
+"""Do the main job once, as a client would: list the tools, run two apps in the sandbox, show the results."""
 
 import argparse
 import os
@@ -38,7 +38,7 @@ STEPS: Final = (
 
 @dataclass(slots=True)
 class Report:
-    """What came of it."""
+    """The results."""
 
     files: list[Path] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Report:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demonstration; the exit code is 0 when both apps gave a file."""
     if hasattr(sys.stdout, "reconfigure"):
-        # A file may have any name, and a terminal may know few letters.
+        # A file may have any name, and a terminal may support few letters.
         sys.stdout.reconfigure(errors="backslashreplace")
     flags = parse_flags(sys.argv[1:] if arguments is None else arguments)
     image = find_image(flags.image or os.environ.get("IMAGE") or str(PHOTOGRAPH))
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nThe demonstration was interrupted.")
         return 130
-    except Exception as exc:  # noqa: BLE001 - whatever it is, a person reads it
+    except Exception as exc:  # noqa: BLE001 - any error is shown to the user
         report.problems.append(f"The demonstration failed: {describe(exc)}")
     for problem in report.problems:
         print(problem)
@@ -92,7 +92,7 @@ def find_image(name: str) -> Path:
 
 
 def find_problem(image: Path) -> str:
-    """Return what keeps a picture from being used, as a sentence; empty when nothing is seen at once."""
+    """Return why a picture cannot be used, as a sentence; empty when no fault is found at once."""
     name = printable(str(image))
     try:
         with image.open("rb") as file:
@@ -145,7 +145,7 @@ async def demonstrate(image: Path, folder: Path, flags: argparse.Namespace, repo
 
 
 def show(facts: Mapping[str, Any], report: Report) -> None:
-    """Show what came of a run."""
+    """Show the result of a run."""
     if facts.get("error") or facts.get("failure"):
         report.problems.append(str(facts.get("message") or facts.get("failure")))
         return
@@ -162,9 +162,9 @@ def show(facts: Mapping[str, Any], report: Report) -> None:
 
 
 def make_nameable(image: Path, folder: Path) -> Path:
-    """Return the picture, or a copy of it where its name cannot be sent: it holds control characters, or odd bytes.
+    """Return the picture, or a copy of it where its path cannot be sent: it has control characters or invalid bytes.
 
-    A list of folders is separated by a character that a folder's name may hold, too.
+    A list of folders is separated by a character that a folder's name may contain, too.
     """
     resolved = image.resolve()
     text = str(resolved)
@@ -178,7 +178,7 @@ def make_nameable(image: Path, folder: Path) -> Path:
 
 
 def build_server_parameters(settings: Mapping[str, str]) -> StdioServerParameters:
-    """Return how to start Flowport: with these variables and no other key; without any it brings its sandbox."""
+    """Return how to start Flowport: with these variables and no other key; without any it starts its sandbox."""
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("FLOWPORT_", "MAGNIFIC_", "MAGICA_"))
     }
@@ -197,12 +197,12 @@ async def run_app(client: Client, step: Step, image: Path) -> dict[str, Any]:
 
 
 def printable(text: str) -> str:
-    """Return a name for a line of a terminal: what cannot be seen is written out."""
+    """Return a name for a line of a terminal, with invisible characters escaped."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def describe(problem: BaseException) -> str:
-    """Return what happened first, out of the groups that task groups make of it."""
+    """Return the first cause out of nested exception groups."""
     while isinstance(problem, BaseExceptionGroup):
         problem = problem.exceptions[0]
     return f"{type(problem).__name__}: {problem}"

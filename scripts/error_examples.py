@@ -281,7 +281,7 @@ def _iterate_names() -> Iterator[Example]:
 
 def _iterate_costs() -> Iterator[Example]:
     asked = PriceUnconfirmed("Retro Poster", 30.0, 20.0)
-    doubt = UncertainStart("Magnific", "run_ab2cd3ef4g", 1_795_000_000.0, "It is not known whether it was started.")
+    uncertain = UncertainStart("Magnific", "run_ab2cd3ef4g", 1_795_000_000.0, "It is not known whether it was started.")
     yield Example("30 credits, FLOWPORT_MAX_CREDITS_PER_RUN=20", RunCapReached("Retro Poster", 30.0, 20.0))
     yield Example(
         "30 credits, FLOWPORT_MAX_CREDITS_PER_DAY=100",
@@ -291,7 +291,7 @@ def _iterate_costs() -> Iterator[Example]:
     yield Example("30 credits, FLOWPORT_CONFIRM_ABOVE_CREDITS=20, a client that cannot ask", asked)
     yield Example("the same, a client that asks", ConfirmationNeeded(asked.question))
     yield Example("the same, and the user declines", NotConfirmed(asked.question))
-    yield Example("a call equal to an `unknown` run", doubt)
+    yield Example("a call equal to an `unknown` run", uncertain)
 
 
 _ANSWERS: Final[tuple[tuple[int, Any], ...]] = (

@@ -1,4 +1,4 @@
-"""Measure what the project promises about speed and size. Ratios within one run, so that any machine will do."""
+"""Measure the promises about speed and size. Figures are ratios within one run, so any machine will do."""
 
 import sys
 
@@ -43,7 +43,7 @@ PARTS = {
 
 
 def main() -> int:
-    """Print the table of the parts that the arguments name, all without any; 1 when a figure is missed."""
+    """Print the table of the parts that the arguments name, or of all; return 1 when a figure is missed."""
     figures: list[Figure] = []
     for name in sys.argv[1:] or PARTS:
         figures += PARTS[name]()

@@ -1,4 +1,4 @@
-"""The run that is measured: one of the sandbox's apps, and how often it is looked at."""
+"""The measured run: one of the sandbox's apps, and how often it is polled."""
 
 from typing import Final
 

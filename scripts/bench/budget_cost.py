@@ -1,4 +1,4 @@
-"""What sharing the request budget costs one program: requests that may go at once, one after the other and side by side."""
+"""The cost of sharing the rate limit for one process: requests that may be sent at once, in sequence and concurrently."""
 
 import statistics
 import tempfile
@@ -16,12 +16,12 @@ from flowport.store.sqlite.rate_windows import RATE_WINDOWS_NAME, RateWindowFile
 
 REQUESTS: Final = 500
 LIMIT: Final = 600
-"""The largest of which every request is kept by itself: the longest record."""
+"""The largest limit at which every request is recorded separately: the longest record."""
 MAX_SECONDS: Final = 0.002
 
 
 def measure_budget_cost() -> list[Figure]:
-    """Take from a budget that is shared, and from one that is not."""
+    """Take requests from a shared limiter, and from a local one."""
     return anyio.run(_measure)
 
 

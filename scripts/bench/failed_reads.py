@@ -1,4 +1,4 @@
-"""How soon a caller who waits has the result of a run whose status could not be read for a while, in real processes."""
+"""The time until a waiting caller has the result of a run whose polls failed for a while, in real processes."""
 
 import json
 import subprocess
@@ -16,11 +16,11 @@ RUN_SECONDS: Final = 10.0
 FAILURES: Final = 3
 MAX_SECONDS: Final = 35.0
 EARLIER_READS: Final = (0, 1, 2)
-"""Reads that succeed before those that fail, which is how late in the run the failures come."""
+"""Polls that succeed before those that fail; it sets how late in the run the failures come."""
 
 
 def measure_failed_reads() -> list[Figure]:
-    """Let the reads of three runs fail, each from another read on."""
+    """Let the polls of three runs fail, each from another poll on."""
     with open_sandbox() as sandbox, tempfile.TemporaryDirectory(prefix="flowport-bench-") as folder:
         environment = build_environment(
             {

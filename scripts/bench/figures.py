@@ -1,4 +1,4 @@
-"""What a measurement comes to, and the table of them."""
+"""The figures of a measurement, and their table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A provider whose one app returns the files that it is asked for, however large; it speaks Magnific's words on the loopback."""
+"""A provider whose one app returns the requested files, however large, over Magnific's API on the loopback."""
 
 import json
 import threading
@@ -12,7 +12,7 @@ from urllib.parse import unquote
 APP_ID: Final = "show"
 TOOL_NAME: Final = "show"
 LARGE_NAME: Final = "large.mp4"
-"""A video of zeros, which lies on no disk here."""
+"""A video of zeros, which is not on the disk."""
 LARGE_BYTES: Final = 500 * 1024**2
 
 _MP4_HEAD: Final = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2"
@@ -25,13 +25,13 @@ _APP: Final = {
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers the few requests that a run takes."""
+    """Answers the few requests of a run."""
 
     protocol_version = "HTTP/1.1"
     folder = Path()
 
     def do_GET(self) -> None:
-        """Answer what can be read."""
+        """Answer a GET request."""
         *_, kind, name = unquote(self.path).split("/")
         if kind == "file":
             self._send_file(name)
@@ -41,12 +41,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._send({"data": [_APP] if name == "flows" else _APP})
 
     def do_POST(self) -> None:
-        """Start a run, whose id holds the names of its outputs."""
+        """Start a run, whose id contains the names of its outputs."""
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self._send({"workflow_run_identifier": body["inputs"]["names"]}, status=202)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
-        """Say nothing."""
+        """Log nothing."""
 
     @property
     def _origin(self) -> str:
@@ -80,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def open_file_provider(folder: Path) -> Iterator[str]:
-    """Serve the files of a folder as outputs, and give the address of the API."""
+    """Serve the files of a folder as outputs, and yield the URL of the API."""
     handler = type("Handler", (_Handler,), {"folder": folder})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,4 +1,4 @@
-"""How long a request over HTTP takes that costs nothing, on a connection that is kept."""
+"""The duration of a free request over HTTP on a kept connection."""
 
 import http.client
 import json
@@ -57,7 +57,7 @@ def _ping(url: str) -> float:
 
 
 def _post(connection: http.client.HTTPConnection, path: str, message: dict[str, Any], headers: dict[str, str]) -> str:
-    """Send a message, and return the session that the answer names."""
+    """Send a message, and return the session of the response."""
     common = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
     connection.request("POST", path, json.dumps({"jsonrpc": "2.0", **message}), {**common, **headers})
     answer = connection.getresponse()

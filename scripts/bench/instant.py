@@ -1,4 +1,4 @@
-"""A whole Flowport in this process, on a provider that answers at once and a store of one's choice."""
+"""A whole Flowport in this process, on a provider that answers at once and a given store."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ from flowport.store.process_lock import ProcessLock
 
 TOOL_NAME: Final = "instant_picture"
 QUICK: Final = Pace(first_seconds=0.001, every_seconds=0.001, spread_per_second=1_000_000)
-"""As good as at once: pauses would hide what the store costs."""
+"""Practically at once: delays would hide the cost of the store."""
 NOWHERE: Final = "http://127.0.0.1:9"
 _APP: Final = App(
     "magnific",
@@ -43,7 +43,7 @@ _APP: Final = App(
 
 @contextmanager
 def open_provider() -> Iterator[str]:
-    """Run the provider and give its address."""
+    """Run the provider and yield its URL."""
     command = [sys.executable, str(Path(__file__).with_name("instant_provider.py"))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -94,12 +94,12 @@ class QuietCaller:
 
 
 class Client:
-    """Calls tools as the server does: side by side, but with one place for all where calls are prepared."""
+    """Calls tools as the server does: concurrently, but with one slot for all preparations."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._calls = ToolCalls(workspace)
 
     async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        """Call a tool and return the facts of its answer."""
+        """Call a tool and return its structured answer."""
         return (await self._calls.call(tool, arguments, QuietCaller(self._workspace.clock.monotonic()))).facts

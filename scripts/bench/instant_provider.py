@@ -1,8 +1,8 @@
-"""A provider that has made the picture before anybody asks: starts and looks over HTTP, in a process of its own.
+"""A provider whose runs end at once: starts and polls over HTTP, in a separate process.
 
     python instant_provider.py
 
-Prints its address and serves until it is killed. It is as plain as can be, because whatever it takes hides what is measured.
+Prints its URL and serves until it is killed. It is minimal, because its own cost hides what is measured.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 def choose(head: bytes) -> tuple[int, dict[str, Any]]:
-    """Return the answer to a request; lists of apps fail, so that the catalogue on disk stands."""
+    """Return the response to a request; lists of apps fail, so that the cached catalogue is used."""
     if head.startswith(b"POST "):
         return 202, {"status": "running", "workflow_run_identifier": f"remote-{next(_numbers)}"}
     return (200, _LOOK) if b"/runs/" in head.partition(b"\r\n")[0] else (500, {})

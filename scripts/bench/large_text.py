@@ -1,4 +1,4 @@
-"""How long a ping waits behind calls that hold megabytes of text where a word is meant."""
+"""The delay of a ping behind calls that contain megabytes of text in place of a word."""
 
 import json
 import subprocess
@@ -61,7 +61,7 @@ def measure_large_text() -> list[Figure]:
 
 
 def measure_waits() -> dict[str, float]:
-    """Return how long each ping took, less what a line of this size takes that is no message."""
+    """Return the duration of each ping, less that of an invalid line of the same size."""
     with tempfile.TemporaryDirectory(prefix="flowport-bench-") as name:
         environment = build_environment({"FLOWPORT_HOME": str(Path(name) / "home"), "FLOWPORT_OUTPUT_DIR": name})
         command = [sys.executable, "-m", "flowport"]

@@ -1,4 +1,4 @@
-"""What rate the real scheduler reaches where nobody knows the provider's limit, in virtual time."""
+"""The rate that the real scheduler reaches with an unknown limit of the provider, in virtual time."""
 
 import random
 from collections.abc import Awaitable, Callable
@@ -44,7 +44,7 @@ class LearningAccount(VirtualAccount):
         return self.limit
 
     async def send_now(self, request: ApiRequest) -> ApiAnswer:
-        """Answer as the provider does, and let the limiter learn from it, as the way to an API does."""
+        """Answer as the provider does, and let the limiter learn from it, as the API client does."""
         sent_at = self.limiter.note_sent()
         self.sent_at.append(sent_at)
         answer = await super().send_now(request)
@@ -54,7 +54,7 @@ class LearningAccount(VirtualAccount):
 
 
 async def learn(limit: int, minutes: int, seed: int) -> tuple[LearningAccount, LimiterStatus]:
-    """Carry out rows without end for so long, and return the account and what it has learned."""
+    """Carry out rows for a number of minutes, and return the account and what its limiter has learned."""
     build = partial(LearningAccount, limit=limit)
     async with open_world(seed, build_account=build, may_refuse=True) as world:
 
@@ -81,7 +81,7 @@ def measure_learning() -> list[Figure]:
     high, learned = play(learn, 300, MINUTES_OF_300)
     low, _ = play(learn, 50, MINUTES_OF_50)
     last = sum(at >= (MINUTES_OF_300 - 1) * MINUTE_SECONDS for at in high.sent_at)
-    what = f"limit of 300 a minute that nobody told, {MINUTES_OF_300} minutes of rows"
+    what = f"limit of 300 a minute that is not documented, {MINUTES_OF_300} minutes of rows"
     return [
         Figure(f"{what}: learned", f"{learned.limit}", f">= {MIN_RATE}", learned.limit >= MIN_RATE),
         Figure(f"{what}: requests in the last minute", f"{last}", f">= {MIN_RATE}", last >= MIN_RATE),
@@ -91,7 +91,7 @@ def measure_learning() -> list[Figure]:
 
 
 def build_refusals(what: str, account: VirtualAccount, most: int) -> Figure:
-    """Return a line; none of the refused may have been a start."""
+    """Return a line; none of the refused requests may have been a start."""
     is_reached = account.refused <= most and not account.refused_starts
     measured = f"{account.refused} ({account.refused_starts})"
     return Figure(f"{what}: requests refused (of these starts)", measured, f"<= {most} (0)", is_reached)
@@ -100,5 +100,5 @@ def build_refusals(what: str, account: VirtualAccount, most: int) -> Figure:
 def play(
     work: Callable[[int, int, int], Awaitable[tuple[LearningAccount, LimiterStatus]]], limit: int, minutes: int
 ) -> tuple[LearningAccount, LimiterStatus]:
-    """Return how it went with a limit."""
+    """Return the outcome with a limit."""
     return run_virtually(partial(work, limit, minutes), SEED)

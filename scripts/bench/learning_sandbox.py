@@ -1,4 +1,4 @@
-"""What rate is reached in real processes where nobody knows the provider's limit, with time scaled at both ends."""
+"""The rate in real processes with an unknown limit of the provider, with time scaled at both ends."""
 
 import itertools
 import subprocess
@@ -27,12 +27,12 @@ MINUTE_SECONDS: Final = 60.0 / RATE
 
 @dataclass(frozen=True)
 class Trial:
-    """How it went."""
+    """The outcome."""
 
     facts: dict[str, Any]
-    """What `get_balance` tells of the account at the end."""
+    """The account in the answer of `get_balance` at the end."""
     best_minute: int
-    """The most requests that the sandbox accepted in a minute. The last one may hold the pause after a refusal."""
+    """The most requests that the sandbox accepted in a minute. The last minute may contain the pause after a refusal."""
     refused: int
 
 
@@ -50,7 +50,7 @@ def measure_learning_sandbox() -> list[Figure]:
 
 
 def play(limit: int, minutes: int) -> Trial:
-    """Carry out rows for so many minutes of the fast clock."""
+    """Carry out rows for a number of minutes of the fast clock."""
     options = ["--requests-per-minute", str(limit), "--minute-seconds", str(MINUTE_SECONDS), "--speed", "0"]
     with (
         tempfile.TemporaryDirectory(prefix="flowport-bench-") as name,
@@ -58,7 +58,7 @@ def play(limit: int, minutes: int) -> Trial:
         open_flowport(Path(name) / "home", sandbox) as process,
     ):
         conversation = Conversation(process)
-        plan_runs(sandbox, Random(SEED), ROWS, rate=RATE)  # noqa: S311 - it is to repeat itself
+        plan_runs(sandbox, Random(SEED), ROWS, rate=RATE)  # noqa: S311 - reproducible on purpose
         ask_for_batch(conversation, ROWS)
         accepted = [0]
         for _ in range(minutes):
@@ -71,14 +71,14 @@ def play(limit: int, minutes: int) -> Trial:
 
 
 def count(sandbox: Sandbox) -> int:
-    """Return how many requests the sandbox has accepted."""
+    """Return the number of requests that the sandbox has accepted."""
     counts = sandbox.request("/_sandbox/counts")
     return int(counts["run"] + counts["status"] - counts["refused_429"])
 
 
 @contextmanager
 def open_flowport(home: Path, sandbox: Sandbox) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a Flowport whose clock is fast and which is told nothing of the limit."""
+    """Run a Flowport with a fast clock and without a configured limit."""
     environment = build_environment(
         {
             "FLOWPORT_HOME": str(home),

@@ -1,4 +1,4 @@
-"""How long `list_runs` takes with a hundred thousand runs on record."""
+"""The duration of `list_runs` with a hundred thousand runs in the store."""
 
 import statistics
 import tempfile
@@ -22,7 +22,7 @@ SECONDS_APART: Final = 60.0
 
 
 def measure_long_list() -> list[Figure]:
-    """Measure with few runs unseen, as it usually is, and with all of them."""
+    """Measure with few undelivered runs, as usual, and with all of them undelivered."""
     return [measure_list("1 % unseen", unseen_every=100), measure_list("all unseen", unseen_every=1)]
 
 
@@ -40,7 +40,7 @@ def measure_list(what: str, *, unseen_every: int) -> Figure:
 
 
 async def time_lists(unseen_every: int) -> list[float]:
-    """Return how long each call took."""
+    """Return the duration of each call."""
     with tempfile.TemporaryDirectory(prefix="flowport-bench-") as name:
         path = Path(name) / "home" / STORE_NAME
         fill(path, unseen_every)
@@ -57,7 +57,7 @@ async def time_lists(unseen_every: int) -> list[float]:
 
 
 def fill(path: Path, unseen_every: int) -> None:
-    """Write the runs, each with one output; every so many are unseen."""
+    """Write the runs, each with one output; every n-th is undelivered."""
     connection = open_connection(path)
     runs = [build_run(number, is_seen=number % unseen_every != 0) for number in range(RUNS)]
     connection.execute("BEGIN")
@@ -68,7 +68,7 @@ def fill(path: Path, unseen_every: int) -> None:
 
 
 def insert(connection: Any, table: str, rows: list[dict[str, Any]]) -> None:
-    """Write rows whose columns are all the same."""
+    """Insert rows with equal columns."""
     columns = list(rows[0])
     values = ", ".join(f":{column}" for column in columns)
     connection.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})", rows)  # noqa: S608 - ours

@@ -1,7 +1,7 @@
-"""How much memory outputs take: while they are saved, shown small in an answer, and read as resources.
+"""The memory that outputs take: while they are saved, previewed in an answer, and read as resources.
 
-The peak of the real process is read from the operating system, over what it had after a first small picture, which loads
-every library. What earlier cases left behind counts too.
+The peak of the real process is read from the operating system, in excess of its memory after a first small picture, which
+loads every library. Memory that earlier cases left allocated counts too.
 """
 
 import re
@@ -43,7 +43,7 @@ PICTURES: Final[dict[str, tuple[Callable[[], Image.Image], dict[str, Any]]]] = {
     "12-megabytes.png": (lambda: _build_noise(2000), {"compress_level": 0}),
     "8-megabytes.png": (lambda: _build_noise(1665), {"compress_level": 0}),
 }
-"""The largest that each format is decoded at, one too large to decode, and the largest that is handed over whole."""
+"""The largest that each format is decoded at, one too large to decode, and the largest that is returned unchanged."""
 
 SHOWN: Final = [name for name in PICTURES if name != SMALL_NAME]
 SEVERAL: Final = [SHOWN[1], SHOWN[2], SHOWN[4], SHOWN[-1]]
@@ -52,7 +52,7 @@ SEVERAL: Final = [SHOWN[1], SHOWN[2], SHOWN[4], SHOWN[-1]]
 def measure_memory() -> list[Figure]:
     """Save half a gigabyte, then show and read pictures of every format one after the other, then several at once."""
     if not Path("/proc/self/status").exists():
-        print("memory is not measured: this system does not tell the peak of a process")
+        print("memory is not measured: this system does not report the peak of a process")
         return []
     with tempfile.TemporaryDirectory(prefix="flowport-bench-") as name, open_file_provider(Path(name)) as api_url:
         folder = Path(name)
@@ -69,10 +69,10 @@ def measure_memory() -> list[Figure]:
 
 
 class Measured:
-    """A Flowport whose memory is looked at."""
+    """A Flowport whose memory is measured."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        """Begin to talk; what it has now is what is added to."""
+        """Start the session; the present memory is the base of the measurement."""
         self.conversation = Conversation(process)
         self._folder = Path(f"/proc/{process.pid}")
         self._before = self._read("VmRSS")
@@ -87,8 +87,8 @@ class Measured:
             self.conversation.wait_for(number)
 
     def get_added_mb(self, work: Callable[[], object]) -> float:
-        """Return by how much the process grew at its largest while something was done."""
-        (self._folder / "clear_refs").write_text("5")  # proc(5): the peak begins anew
+        """Return how much the peak memory exceeded the base during some work."""
+        (self._folder / "clear_refs").write_text("5")  # proc(5): resets the peak
         work()
         return (self._read("VmHWM") - self._before) / 1024
 
@@ -96,7 +96,7 @@ class Measured:
         status = (self._folder / "status").read_text(encoding="ascii")
         found = re.search(rf"^{field}:\s+(\d+) kB$", status, re.MULTILINE)
         if found is None:
-            raise RuntimeError(f"the system does not tell {field}")
+            raise RuntimeError(f"the system does not report {field}")
         return int(found[1])
 
 
@@ -120,7 +120,7 @@ def open_flowport(folder: Path, api_url: str) -> Iterator[Measured]:
         call = {"name": TOOL_NAME, "arguments": {"names": SMALL_NAME}}
         exchange(process, "tools/call", call, number=2)
         yield Measured(process)
-        process.stdin.close()  # type: ignore[union-attr]  # both pipes were asked for
+        process.stdin.close()  # type: ignore[union-attr]  # both pipes are open
         process.wait(timeout=10)
 
 

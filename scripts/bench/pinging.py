@@ -1,4 +1,4 @@
-"""Pings that go on while a server on standard input is given trouble: how many wait too long for their answer."""
+"""Pings during large or blocked work of a server on standard input: the number of late answers."""
 
 import fcntl
 import os
@@ -40,7 +40,7 @@ LONGEST: Final = "a lake, " * 24_999
 
 
 def measure_pinging() -> list[Figure]:
-    """Ping without a pause while prompts of megabytes come, and while no program reads the log."""
+    """Ping continuously while prompts of megabytes arrive, and while the log is not read."""
     with _open_server() as conversation:
         own = _count(conversation, {"name": APP, "arguments": {"prompt": None}})
         by_name = _count(conversation, {"name": "run_app", "arguments": {"app": APP, "arguments": {"prompt": None}}})
@@ -77,7 +77,7 @@ def _open_server(errors: int | None = None) -> Iterator[Conversation]:
 
 
 def _count(conversation: Conversation, params: Mapping[str, Any]) -> list[float]:
-    """Return how long each ping took that was sent while a call with each prompt was under way."""
+    """Return the duration of each ping that was sent during a call with each prompt."""
     waits: list[float] = []
     for text in (*PROMPTS.values(), LONGEST):
         for _ in range(ROUNDS):
@@ -114,7 +114,7 @@ def _make_noise() -> list[float]:
 
 @contextmanager
 def _ping(conversation: Conversation, waits: list[float]) -> Iterator[None]:
-    """Ping every few milliseconds until the block is over, and once behind it; add how long each took."""
+    """Ping every few milliseconds until the block ends, and once after it; add each duration."""
     is_over = threading.Event()
     sent: list[tuple[float, int]] = []
 

@@ -1,4 +1,4 @@
-"""What the schedule reaches: the real scheduler in virtual time, over seeds, beside looks at a fixed pace."""
+"""The figures of the schedule: the real scheduler in virtual time, over seeds, compared with polls at a fixed pace."""
 
 import statistics
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,19 +19,19 @@ from flowport.runs.steps import get_live_rows
 SEEDS: Final = 20
 ROWS: Final = 200
 BOUND_SECONDS: Final = 420.0
-"""One start and one look for each of the rows, fifty in any minute."""
+"""One start and one poll for each of the rows, fifty in any minute."""
 SIDE_BY_SIDE: Final = 10
 FIXED_SECONDS: Final = 4.0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one measurement went."""
+    """The outcome of one measurement."""
 
     finished_seconds: float
     rows: Sequence[Job]
     others: Sequence[Job]
-    """Runs that somebody waited for."""
+    """Runs with a waiting caller."""
     requests: int
 
 
@@ -50,7 +50,7 @@ async def play_batch(carry: Carry, every_seconds: float, seed: int) -> Outcome:
 
 
 async def carry_out_rows(world: World, carry: Carry, every_seconds: float) -> Outcome:
-    """Carry out the rows, each as a place becomes free, and beside them one run that is waited for every so often."""
+    """Carry out the rows, each as a slot becomes free, and beside them an awaited run at a fixed interval."""
     rows: list[Job] = []
     others: list[Job] = []
     left = iter(range(ROWS))
@@ -63,7 +63,7 @@ async def carry_out_rows(world: World, carry: Carry, every_seconds: float) -> Ou
             over.set()
 
     async def ask() -> None:
-        """Have somebody wait for a run of their own."""
+        """Start an awaited run."""
         others.append(await carry(world, Urgency.WAITED))
 
     async with anyio.create_task_group() as tasks:
@@ -78,7 +78,7 @@ async def carry_out_rows(world: World, carry: Carry, every_seconds: float) -> Ou
 
 
 async def play_side_by_side(carry: Carry, seed: int) -> Outcome:
-    """Have ten runs waited for at once."""
+    """Start ten awaited runs at once."""
     others: list[Job] = []
     async with open_world(seed) as world:
 
@@ -93,7 +93,7 @@ async def play_side_by_side(carry: Carry, seed: int) -> Outcome:
 
 
 async def carry_by_fixed_pace(world: World, _: Urgency) -> Job:
-    """Start a run, then look at it every four seconds as far as the budget allows; starts go first."""
+    """Start a run, then poll it every four seconds as far as the rate limit allows; starts go first."""
     job = Job(world.clock.monotonic())
     name = f"f{len(world.account.jobs)}"
     world.account.jobs[name] = job
@@ -110,7 +110,7 @@ async def carry_by_fixed_pace(world: World, _: Urgency) -> Job:
 
 
 def play(work: Callable[..., Awaitable[Outcome]], *args: object) -> list[Outcome]:
-    """Return how it went for each seed."""
+    """Return the outcome for each seed."""
     return [run_virtually(partial(work, *args), seed) for seed in range(SEEDS)]
 
 
@@ -129,7 +129,7 @@ def measure_schedule() -> list[Figure]:
 
 
 def build_batch_figures(alone: Sequence[Outcome]) -> list[Figure]:
-    """Return the lines for a batch by itself."""
+    """Return the lines for a batch alone."""
     ratios = [one.finished_seconds / BOUND_SECONDS for one in alone]
     delays = [sorted(job.delay_seconds for job in one.rows) for one in alone]
     looks = statistics.mean(one.requests - ROWS for one in alone) / ROWS
@@ -148,16 +148,16 @@ def build_batch_figures(alone: Sequence[Outcome]) -> list[Figure]:
 
 
 def build_best_figure() -> Figure:
-    """Return the line that says what is possible with so many live rows, whatever the delays; it has no limit itself."""
+    """Return the line with the optimum for as many live rows, whatever the delays; it has no limit itself."""
     live_rows = get_live_rows(LIMIT)
     seconds, gathered = find_best_finish(range(SEEDS), rows=ROWS, live_rows=live_rows)
     order = {1: "looks first", live_rows: "starts first"}.get(gathered, f"looks from {gathered} ends on")
-    what = f"{ROWS} rows alone, were every end told at once ({order}): time to finish"
+    what = f"{ROWS} rows alone, were every end known at once ({order}): time to finish"
     return Figure(what, f"{seconds / BOUND_SECONDS:.2f} x", "-", is_reached=True)
 
 
 def build_shared_figures(shared: Sequence[Outcome]) -> list[Figure]:
-    """Return the lines for a batch beside runs that somebody waits for."""
+    """Return the lines for a batch beside awaited runs."""
     ratios = [one.finished_seconds / BOUND_SECONDS for one in shared]
     delays = [sorted(job.excess_seconds for job in one.others) for one in shared]
     what = f"{ROWS} rows and one run a minute that is waited for"
@@ -174,7 +174,7 @@ def build_shared_figures(shared: Sequence[Outcome]) -> list[Figure]:
 
 
 def build_beside_figures(beside: Sequence[Outcome], fixed: Sequence[Outcome]) -> list[Figure]:
-    """Return the line for runs side by side."""
+    """Return the line for concurrent runs."""
     ours, theirs = (
         statistics.mean(job.excess_seconds for one in outcomes for job in one.others) for outcomes in (beside, fixed)
     )

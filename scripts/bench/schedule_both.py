@@ -1,7 +1,7 @@
-"""What the schedule reaches while a second provider carries out a batch of its own in the same process.
+"""The figures of the schedule while a second provider carries out its own batch in the same process.
 
-Each account has its own budget, its own watch and its own places, so what is measured is to be what it is alone, but for
-the order of what happens at one instant.
+Each account has its own limiter, poller and slots, so the figures must equal those of the account alone, except for the
+order of simultaneous events.
 """
 
 import random
@@ -24,11 +24,11 @@ from flowport.providers.magica.api import Magica
 from flowport.providers.magica.inputs import RequestField, build_inputs
 
 SEEDS: Final = 6
-"""Few, because each is to be the same."""
+"""Few, because each must be equal."""
 TOLERANCE: Final = 0.002
-"""What the order of what happens at one instant may change."""
+"""The most that the order of simultaneous events may change."""
 EVERY_SECONDS: Final = (0.0, 60.0)
-"""Between two runs that are waited for beside the rows; 0 for none."""
+"""Between two awaited runs beside the rows; 0 for none."""
 _FIELD: Final = RequestField("node", "n", {"id": "n", "type": "text"})
 _APP: Final = replace(APP, provider="magica", inputs=build_inputs("a", [_FIELD]))
 
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class MagicaAccount(VirtualAccount):
-    """The same, with Magica's words and limits."""
+    """The same, with Magica's API and limits."""
 
     def __init__(self, clock: VirtualClock, chance: random.Random) -> None:
         super().__init__(clock, chance, Magica(), _APP)
@@ -45,12 +45,12 @@ class MagicaAccount(VirtualAccount):
         """Return which run a start request is for."""
         return str(body["values"]["node"]["n"])
 
-    def tell_start(self, run_id: str) -> ApiAnswer:
+    def answer_start(self, run_id: str) -> ApiAnswer:
         """Answer a start request."""
         return build_answer({"runId": run_id}, 202)
 
-    def tell_look(self, request: ApiRequest) -> ApiAnswer:
-        """Answer a look at one run or at several."""
+    def answer_poll(self, request: ApiRequest) -> ApiAnswer:
+        """Answer a poll of one run or of several."""
         if request.operation is Operation.READ_RUNS:
             ids: Any = (request.body or {})["ids"]
             return build_answer({"runs": [{"id": one, **_build_run(is_over=self.is_over(one))} for one in ids]})
@@ -66,7 +66,7 @@ def _build_run(*, is_over: bool) -> dict[str, Any]:
 async def open_both(seed: int) -> AsyncIterator[tuple[World, World]]:
     """Build one process with both accounts; Magnific's runs are the same as without the other."""
     async with open_world(seed) as world:
-        account = MagicaAccount(world.clock, random.Random(f"magica {seed}"))  # noqa: S311 - it is to repeat itself
+        account = MagicaAccount(world.clock, random.Random(f"magica {seed}"))  # noqa: S311 - reproducible on purpose
         yield world, replace(world, account=account, jobs=[])
     if account.refused:
         raise RuntimeError(f"{account.refused} requests were refused")
@@ -74,7 +74,7 @@ async def open_both(seed: int) -> AsyncIterator[tuple[World, World]]:
 
 @asynccontextmanager
 async def open_magica(seed: int) -> AsyncIterator[World]:
-    """Build a process in which Magnific has nothing to do."""
+    """Build a process in which Magnific has no work."""
     async with open_both(seed) as (_, world):
         yield world
 
@@ -105,7 +105,7 @@ async def play_both(every_seconds: float, seed: int) -> tuple[Outcome, Outcome]:
 
 
 def measure_schedule_both() -> list[Figure]:
-    """Return the lines of the table: the reach of each is what the provider's batch comes to alone, by the same seeds."""
+    """Return the lines of the table: the reference of each is the provider's batch alone, by the same seeds."""
     figures: list[Figure] = []
     for every_seconds in EVERY_SECONDS:
         together = play(play_both, every_seconds)
@@ -115,7 +115,7 @@ def measure_schedule_both() -> list[Figure]:
 
 
 def play(work: Callable[[float, int], Awaitable[T]], every_seconds: float) -> list[T]:
-    """Return how it went for each seed."""
+    """Return the outcome for each seed."""
     return [run_virtually(partial(work, every_seconds), seed) for seed in range(SEEDS)]
 
 
@@ -134,7 +134,7 @@ def build_figures(title: str, beside: Sequence[Outcome], alone: Sequence[Outcome
 
 
 def find_figures(outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """Return what is compared, rounded as it is printed."""
+    """Return the compared figures, rounded as printed."""
     delays = sorted(job.delay_seconds for one in outcomes for job in one.rows)
     waits = sorted(job.excess_seconds for one in outcomes for job in one.others)
     found = {

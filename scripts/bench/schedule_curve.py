@@ -1,8 +1,8 @@
-"""What the schedule trades: the time to finish against the delay of results, for several values of its constants.
+"""The trade-off of the schedule: the time to finish against the delay of results, for several values of its constants.
 
     .venv/bin/python scripts/bench/schedule_curve.py [SEEDS]
 
-The lines with the mark are those of the program. `first poll` is `ROW.first`, `last starts` is `LAST_STARTS_MINUTES`.
+The marked lines are the values of the program. `first poll` is `ROW.first`, `last starts` is `LAST_STARTS_MINUTES`.
 """
 
 import sys

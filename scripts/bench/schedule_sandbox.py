@@ -1,7 +1,7 @@
-"""What the schedule reaches in real processes: once over HTTP and the store, with time scaled at both ends.
+"""The figures of the schedule in real processes: once over HTTP and the store, with time scaled at both ends.
 
-Flowport's clock runs fast; the sandbox's minute and its runs are as much shorter. Everything below is in seconds of that
-clock unless it says real.
+Flowport's clock runs fast; the sandbox's minute and its runs are shorter by the same factor. All seconds below are of
+that clock unless they are called real.
 """
 
 import json
@@ -30,27 +30,27 @@ from wire import ROOT, Conversation, build_environment, exchange, get_cpu_second
 
 RATE: Final = 15.0
 SEED: Final = 5
-"""Of those of the virtual measurement the one that came nearest to their mean: the unluckiest takes a third longer."""
+"""The seed of the virtual measurement that came nearest to the mean: the worst one takes a third longer."""
 REST_SECONDS: Final = 60.0
-"""Until the window has forgotten the history."""
+"""Until the window no longer contains the history."""
 EVERY_SECONDS: Final = 60.0
 MOST_OTHERS: Final = 30
-"""More runs than anybody asks for beside a batch."""
+"""More awaited runs than a batch leaves time for."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """How one batch went."""
+    """The outcome of one batch."""
 
     outcome: Outcome
     refused: int
     cpu_seconds: float
-    """Real ones, of both processes."""
+    """In real seconds, of both processes."""
     real_seconds: float
 
 
 def measure_schedule_sandbox() -> list[Figure]:
-    """Carry out a batch by itself, and one beside runs that somebody waits for."""
+    """Carry out a batch alone, and one beside awaited runs."""
     print(f"schedule_sandbox: seed {SEED}, {RATE:g} times as fast as real")
     alone, shared = play("alone", 0.0), play("beside runs that are waited for", EVERY_SECONDS)
     virtual = [run_virtually(partial(play_batch, carry_by_schedule, every), SEED) for every in (0.0, EVERY_SECONDS)]
@@ -58,7 +58,7 @@ def measure_schedule_sandbox() -> list[Figure]:
     return [
         *build_figures("sandbox", alone.outcome, shared.outcome),
         Figure("sandbox: requests refused with 429", str(refused), "0", is_reached=not refused),
-        # The same runs: what lies between the two is the wire, the store and the machine.
+        # The same runs: the difference is the cost of HTTP, the store and the machine.
         *(
             replace(figure, limit="-", is_reached=True)
             for figure in build_figures("the same in virtual time", *virtual)
@@ -73,10 +73,10 @@ def build_figures(where: str, alone: Outcome, shared: Outcome) -> list[Figure]:
 
 
 def play(what: str, every_seconds: float) -> Trial:
-    """Give the app its history, rest, and carry out the batch, beside one run that is waited for every so often."""
+    """Give the app its history, pause, and carry out the batch, beside an awaited run at a fixed interval."""
     options = ["--requests-per-minute", str(LIMIT), "--minute-seconds", str(60.0 / RATE), "--speed", "0"]
     with tempfile.TemporaryDirectory(prefix="flowport-bench-") as name, open_sandbox(*options) as sandbox:
-        home, chance = Path(name) / "home", random.Random(SEED)  # noqa: S311 - it is to repeat itself
+        home, chance = Path(name) / "home", random.Random(SEED)  # noqa: S311 - reproducible on purpose
         with open_flowport(home, sandbox) as process:
             conversation = Conversation(process)
             plan_runs(sandbox, chance, HISTORY)
@@ -94,7 +94,7 @@ def play(what: str, every_seconds: float) -> Trial:
 
 @contextmanager
 def open_flowport(home: Path, sandbox: Sandbox) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a Flowport whose clock is fast, and have it ready."""
+    """Run a Flowport with a fast clock, and wait until it is ready."""
     environment = build_environment(
         {
             "FLOWPORT_HOME": str(home),
@@ -121,18 +121,18 @@ def open_flowport(home: Path, sandbox: Sandbox) -> Iterator[subprocess.Popen[byt
 
 
 def plan_runs(sandbox: Sandbox, chance: random.Random, runs: int, *, rate: float = RATE) -> None:
-    """Say beforehand how long the next runs take, in the order of their starts."""
+    """Set the durations of the next runs, in the order of their starts."""
     for _ in range(runs):
         sandbox.request("/_sandbox/next_run", {"app": APP_ID, "seconds": draw_seconds(chance) / rate})
 
 
 def ask_for_batch(conversation: Conversation, rows: int) -> int:
-    """Ask for a batch of equal rows: what the sandbox makes is made once, and costs the machine nothing more."""
+    """Start a batch of equal rows: the sandbox makes their result once, at no further cost for the machine."""
     return call(conversation, "run_batch", app=TOOL_NAME, rows=[INPUTS] * rows)
 
 
 def wait_for_batch(conversation: Conversation, number: int) -> str:
-    """Return the id of a batch when all of it has succeeded, however often that is asked for."""
+    """Return the id of a batch when all of it has succeeded, repeating the call as often as necessary."""
     facts = read_facts(conversation.wait_for(number)[1])
     while facts["state"] == "running":
         facts = read_facts(conversation.wait_for(call(conversation, "get_run", run_id=facts["run_id"]))[1])
@@ -140,10 +140,10 @@ def wait_for_batch(conversation: Conversation, number: int) -> str:
 
 
 class _Callers(threading.Thread):
-    """Asks for one run every so often and waits for its answer, as a person does who waits."""
+    """Starts a run at a fixed interval and waits for its answer, as a user does."""
 
     def __init__(self, conversation: Conversation, every_seconds: float) -> None:
-        """Begin, the first time after half of that; do nothing for 0."""
+        """Begin after half an interval; do nothing for 0."""
         super().__init__(daemon=True)
         self._conversation = conversation
         self._every_seconds = every_seconds
@@ -153,7 +153,7 @@ class _Callers(threading.Thread):
             self.start()
 
     def run(self) -> None:
-        """Ask until it is over."""
+        """Start runs until the end."""
         pause = self._every_seconds / RATE
         began_at = time.perf_counter()
         while not self._over.wait(began_at + pause * (len(self._asked) + 0.5) - time.perf_counter()):
@@ -161,7 +161,7 @@ class _Callers(threading.Thread):
             self._asked.append((time.perf_counter(), call(self._conversation, "run_app", **arguments)))
 
     def stop(self) -> dict[str, Job]:
-        """Ask no more and return what was waited for, by the ids of the runs, when all answers are here."""
+        """Stop, and return the waits by the ids of the runs, when all answers have arrived."""
         self._over.set()
         if self.is_alive():
             self.join()
@@ -173,7 +173,7 @@ class _Callers(threading.Thread):
 
 
 class _Meter:
-    """What both processes use from now on."""
+    """The use of both processes from now on."""
 
     def __init__(self, process: subprocess.Popen[bytes], sandbox: Sandbox) -> None:
         self._process = process
@@ -183,7 +183,7 @@ class _Meter:
         self._requests = self._count("run", "status")
 
     def build_trial(self, rows: list[Job], others: list[Job]) -> Trial:
-        """Return how it went until now."""
+        """Return the outcome so far."""
         requests = self._count("run", "status") - self._requests
         outcome = Outcome(max(job.reported_at for job in rows), rows, others, requests)
         cpu_seconds = self._get_cpu_seconds() - self._cpu_seconds
@@ -198,9 +198,9 @@ class _Meter:
 
 
 def read_jobs(home: Path, sandbox: Sandbox, batch_id: str, answers: dict[str, Job]) -> tuple[list[Job], list[Job]]:
-    """Return the rows of a batch by the store's own instants, counted from its acceptance, and the runs beside it."""
-    told = sandbox.request("/_sandbox/runs")["runs"]
-    took = {name: (run["completed_at"] - run["started_at"]) * RATE for name, run in told.items()}
+    """Return the rows of a batch by the store's times, counted from its acceptance, and the runs beside it."""
+    jobs = sandbox.request("/_sandbox/runs")["runs"]
+    took = {name: (run["completed_at"] - run["started_at"]) * RATE for name, run in jobs.items()}
     with closing(sqlite3.connect(f"file:{home / 'store.sqlite3'}?mode=ro", uri=True)) as store:
         began_at = store.execute("SELECT accepted_at FROM runs WHERE id = ?", (batch_id,)).fetchone()[0]
         rows = store.execute(
@@ -212,7 +212,7 @@ def read_jobs(home: Path, sandbox: Sandbox, batch_id: str, answers: dict[str, Jo
 
 
 def report(what: str, trial: Trial) -> None:
-    """Print what part of it is the machine's own."""
+    """Print the machine's own part."""
     requests = trial.outcome.requests
     each, busy = trial.cpu_seconds / requests, trial.cpu_seconds / trial.real_seconds / (os.cpu_count() or 1)
     print(
@@ -227,13 +227,13 @@ def call(conversation: Conversation, tool: str, **arguments: Any) -> int:
 
 
 def read_facts(line: bytes) -> dict[str, Any]:
-    """Return what an answer says."""
+    """Return the structured content of an answer."""
     facts: dict[str, Any] = json.loads(line)["result"]["structuredContent"]
     return facts
 
 
 def check(facts: dict[str, Any]) -> str:
-    """Return the id of what has succeeded; refuse to measure anything else."""
+    """Return the id of a succeeded run; refuse to measure anything else."""
     if facts["state"] != "succeeded":
         raise RuntimeError(f"a run went wrong: {facts}")
     return str(facts["run_id"])

@@ -1,7 +1,6 @@
 """A provider, an account and the real scheduler in virtual time.
 
-What is measured is the budget, the schedule, the starter, the follower and its watch; only the wire and the store are
-stand-ins.
+The limiter, the schedule, the start and the poller are real; only HTTP and the store are fakes.
 """
 
 import json
@@ -42,27 +41,27 @@ APP: Final = App("magnific", "a", "App", is_own=True, price_credits=1.0, inputs=
 
 @dataclass
 class Job:
-    """One run, as it came about."""
+    """One run and its times."""
 
     called_at: float
     duration_seconds: float = 0.0
     started_at: float = 0.0
     reported_at: float = 0.0
-    """When its result was here."""
+    """When its result arrived."""
 
     @property
     def delay_seconds(self) -> float:
-        """From its end to its result."""
+        """Return the seconds from its end to its result."""
         return self.reported_at - self.started_at - self.duration_seconds
 
     @property
     def excess_seconds(self) -> float:
-        """From the call to the result, less what the run itself took."""
+        """Return the seconds from the call to the result, less the duration of the run itself."""
         return self.reported_at - self.called_at - self.duration_seconds
 
 
 class VirtualAccount(OpenAccount):
-    """An account whose provider, Magnific, is played here, with a window of its own that it refuses by."""
+    """An account with a simulated Magnific, which refuses requests by a window of its own."""
 
     def __init__(
         self, clock: VirtualClock, chance: random.Random, provider: Provider | None = None, app: App = APP
@@ -84,7 +83,7 @@ class VirtualAccount(OpenAccount):
         return self.limiter.limit
 
     async def wait_for_turn(self, priority: Priority, operation: Operation = Operation.START_RUN) -> None:
-        """Take a request from the real budget."""
+        """Take a request from the real limiter."""
         await self.limiter.take(priority, operation)
 
     async def send_now(self, request: ApiRequest) -> ApiAnswer:
@@ -108,11 +107,11 @@ class VirtualAccount(OpenAccount):
             run_id = self.read_name(request.body)
             job = self.jobs[run_id]
             job.started_at, job.duration_seconds = now, draw_seconds(self._chance)
-            return self.tell_start(run_id)
-        return self.tell_look(request)
+            return self.answer_start(run_id)
+        return self.answer_poll(request)
 
     def is_over(self, run_id: str) -> bool:
-        """Tell whether a run has ended."""
+        """Return whether a run has ended."""
         job = self.jobs[run_id]
         return self._clock.monotonic() >= job.started_at + job.duration_seconds
 
@@ -120,18 +119,18 @@ class VirtualAccount(OpenAccount):
         """Return which run a start request is for."""
         return str(body["inputs"]["n"])
 
-    def tell_start(self, run_id: str) -> ApiAnswer:
+    def answer_start(self, run_id: str) -> ApiAnswer:
         """Answer a start request."""
         return build_answer({"status": "running", "workflow_run_identifier": run_id}, 202)
 
-    def tell_look(self, request: ApiRequest) -> ApiAnswer:
-        """Answer a look."""
+    def answer_poll(self, request: ApiRequest) -> ApiAnswer:
+        """Answer a poll."""
         is_over = self.is_over(request.path.rpartition("/")[2])
         return build_answer({"data": {"status": "completed" if is_over else "running", "result": None}})
 
 
 class _Memory:
-    """A store that says yes and keeps nothing; it knows how long the runs of before took."""
+    """A store that accepts everything and keeps nothing; it has the durations of earlier runs."""
 
     def __init__(self, durations: tuple[float, ...], live_runs: LiveRuns) -> None:
         self._durations = durations
@@ -142,14 +141,14 @@ class _Memory:
         return self._durations
 
     async def record(self, run_id: str, event: RunEvent, **_: Any) -> Recorded | Stale:
-        """Apply an event to what the list of live runs has."""
+        """Apply an event to the entry in the list of live runs."""
         entry = self._live_runs.get(run_id)
         return Stale(None) if entry is None else Recorded(apply(entry.run, event))
 
 
 @dataclass
 class World:
-    """What a measurement works with."""
+    """The parts of a measurement."""
 
     clock: VirtualClock
     account: VirtualAccount
@@ -159,7 +158,7 @@ class World:
     jobs: list[Job] = field(default_factory=list)
 
     async def carry_out(self, urgency: Urgency, called_at: float | None = None) -> Job:
-        """Start a run and follow it to its result; a run that is not a row of a batch has somebody waiting."""
+        """Start a run and poll it to its result; a run that is not a row of a batch has a waiting caller."""
         job = Job(self.clock.monotonic() if called_at is None else called_at)
         run = _build_run(self.account.account, len(self.jobs), self.clock.now(), urgency)
         self.jobs.append(job)
@@ -187,8 +186,8 @@ async def open_world(
     build_account: Callable[[VirtualClock, random.Random], VirtualAccount] = VirtualAccount,
     may_refuse: bool = False,
 ) -> AsyncIterator[World]:
-    """Build the scheduler as the program does; everything by chance follows from the seed."""
-    chance, clock, live_runs = random.Random(seed), VirtualClock(), LiveRuns()  # noqa: S311 - it is to repeat itself
+    """Build the scheduler as the program does; all random values follow from the seed."""
+    chance, clock, live_runs = random.Random(seed), VirtualClock(), LiveRuns()  # noqa: S311 - reproducible on purpose
     history = tuple(draw_seconds(chance) for _ in range(HISTORY))
     store = cast("Store", _Memory(history, live_runs))
     writer = PendingWrites(store, live_runs, clock)
@@ -201,7 +200,7 @@ async def open_world(
 
 
 def draw_seconds(chance: random.Random) -> float:
-    """Return how long a run takes."""
+    """Return the duration of a run."""
     return MEDIAN_SECONDS * math.exp(SIGMA * chance.gauss(0.0, 1.0))
 
 

@@ -1,4 +1,4 @@
-"""Five hundred runs at once: what they cost Flowport, and whether it still answers meanwhile."""
+"""Five hundred concurrent runs: their cost for Flowport, and whether it still answers meanwhile."""
 
 import json
 import statistics
@@ -27,32 +27,32 @@ MAX_USUAL_LIST_SECONDS: Final = 0.020
 MAX_WORST_LIST_SECONDS: Final = 1.0
 PROBE_SECONDS: Final = 0.05
 SETTLING_SECONDS: Final = 1.0
-"""From the last start on, the burst counts as over so much later."""
+"""The burst counts as over this long after its last start."""
 
 
 @dataclass(frozen=True)
 class Burst:
-    """How it went."""
+    """The outcome."""
 
     cpu_seconds: float
     requests: str
-    """Which requests the sandbox had, and how many."""
+    """The requests that the sandbox had, with their numbers."""
     lists: tuple[tuple[float, float], ...] = ()
-    """When each tool list was asked for, and how long it took; empty when none was."""
+    """When each tool list was requested, and its duration; empty when none was."""
     started_at: float = 0.0
     """When the provider had the last start."""
 
 
 @dataclass(frozen=True)
 class Sandbox:
-    """A provider in a process of its own."""
+    """A provider in a separate process."""
 
     api_url: str
     files_url: str
     process_id: int
 
     def request(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Turn a switch, or read what there is to read."""
+        """Set a switch, or read the state."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.api_url + path, data, {"x-magnific-api-key": KEY})  # noqa: S310 - ours
         with urllib.request.urlopen(request) as answer:  # noqa: S310 - our own sandbox
@@ -60,18 +60,18 @@ class Sandbox:
         return values
 
     def prepare(self) -> None:
-        """Forget what was, and let the first run, which only warms up, take no time."""
+        """Reset the sandbox, and let the first run, which only warms up, end at once."""
         self.request("/_sandbox/reset", {})
         self.request("/_sandbox/next_run", {"seconds": 0})
 
     def format_requests(self) -> str:
-        """Return how many requests of each sort there were."""
+        """Return the number of requests of each kind."""
         counts = self.request("/_sandbox/counts")
         return ", ".join(f"{counts[name]} {name}" for name in ("run", "status", "files"))
 
 
 def measure_side_by_side() -> list[Figure]:
-    """Compare with the bare client, first without previews, then with; then look how long lists take meanwhile."""
+    """Compare with the bare client, first without previews, then with; then measure tool lists meanwhile."""
     with open_sandbox("--requests-per-minute", "0", "--speed", str(RUN_SECONDS / SANDBOX_SECONDS)) as sandbox:
         rounds = [run_round(sandbox) for _ in range(ROUNDS)]
         probed = run_flowport(sandbox, has_previews=True, is_probed=True)
@@ -85,12 +85,12 @@ def measure_side_by_side() -> list[Figure]:
 
 
 def run_round(sandbox: Sandbox) -> tuple[Burst, Burst, Burst]:
-    """Let the bare client, and Flowport without previews and with, take turns: the machine's own speed changes."""
+    """Run the bare client, and Flowport without previews and with, in turn, because the machine's speed changes."""
     return run_bare(sandbox), run_flowport(sandbox, has_previews=False), run_flowport(sandbox, has_previews=True)
 
 
 def choose_median(bursts: Sequence[Burst]) -> Burst:
-    """Return the burst in the middle, by what it cost."""
+    """Return the median burst, by its cost."""
     return sorted(bursts, key=lambda burst: burst.cpu_seconds)[len(bursts) // 2]
 
 
@@ -132,11 +132,11 @@ def open_sandbox(*options: str) -> Iterator[Sandbox]:
     command = [sys.executable, "-m", "tests.fakes", "--key", KEY, *options]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
-            told: dict[str, str] = {}
-            while "MAGNIFIC_FILE_ORIGINS" not in told and process.stdout is not None:
+            values: dict[str, str] = {}
+            while "MAGNIFIC_FILE_ORIGINS" not in values and process.stdout is not None:
                 name, _, value = process.stdout.readline().strip().partition("=")
-                told[name] = value
-            yield Sandbox(told["MAGNIFIC_BASE_URL"], told["MAGNIFIC_FILE_ORIGINS"], process.pid)
+                values[name] = value
+            yield Sandbox(values["MAGNIFIC_BASE_URL"], values["MAGNIFIC_FILE_ORIGINS"], process.pid)
         finally:
             process.terminate()
 
@@ -147,12 +147,12 @@ def run_bare(sandbox: Sandbox) -> Burst:
     with tempfile.TemporaryDirectory(prefix="flowport-bench-") as folder:
         script = str(Path(__file__).with_name("bare_runs.py"))
         command = [sys.executable, script, sandbox.api_url, KEY, str(RUNS), folder]
-        told = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    return Burst(told["cpu_seconds"], sandbox.format_requests())
+        values = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return Burst(values["cpu_seconds"], sandbox.format_requests())
 
 
 def run_flowport(sandbox: Sandbox, *, has_previews: bool, is_probed: bool = False) -> Burst:
-    """Let Flowport carry out the runs, each asked for by a call of its own."""
+    """Let Flowport carry out the runs, each started by a call of its own."""
     sandbox.prepare()
     with tempfile.TemporaryDirectory(prefix="flowport-bench-") as folder:
         environment = build_environment(
@@ -173,13 +173,13 @@ def run_flowport(sandbox: Sandbox, *, has_previews: bool, is_probed: bool = Fals
             exchange(process, "tools/list", {}, number=2)
             exchange(process, "tools/call", {"name": TOOL_NAME, "arguments": INPUTS}, number=3)
             burst = carry_out(process, sandbox, is_probed=is_probed)
-            process.stdin.close()  # type: ignore[union-attr]  # both pipes were asked for
+            process.stdin.close()  # type: ignore[union-attr]  # both pipes are open
             process.wait(timeout=10)
     return burst
 
 
 def carry_out(process: subprocess.Popen[bytes], sandbox: Sandbox, *, is_probed: bool) -> Burst:
-    """Ask for all runs at once and wait for every answer."""
+    """Start all runs at once and wait for every answer."""
     conversation = Conversation(process)
     before = get_cpu_seconds(process.pid)
     lists: list[tuple[float, float]] = []
@@ -201,7 +201,7 @@ def carry_out(process: subprocess.Popen[bytes], sandbox: Sandbox, *, is_probed: 
 
 
 class _StartWatcher(threading.Thread):
-    """Notes when the sandbox has taken the last start."""
+    """Records when the sandbox has had the last start."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         super().__init__()
@@ -209,14 +209,14 @@ class _StartWatcher(threading.Thread):
         self.started_at = 0.0
 
     def run(self) -> None:
-        """Look until all are there, the one that warmed up among them."""
+        """Poll until all starts have arrived, the warm-up included."""
         while self._sandbox.request("/_sandbox/counts")["run"] <= RUNS:
             time.sleep(PROBE_SECONDS)
         self.started_at = time.perf_counter()
 
 
 def probe(conversation: Conversation, lists: list[tuple[float, float]], over: threading.Event) -> None:
-    """Ask for the tool list again and again."""
+    """Request the tool list continuously."""
     while not over.wait(PROBE_SECONDS):
         asked_at = time.perf_counter()
         came_at, _ = conversation.wait_for(conversation.ask("tools/list", {}))
@@ -224,7 +224,7 @@ def probe(conversation: Conversation, lists: list[tuple[float, float]], over: th
 
 
 def check_answers(lines: list[bytes]) -> None:
-    """Refuse to measure runs that did not bring their file."""
+    """Refuse to measure runs without their file."""
     for line in lines:
         facts = json.loads(line)["result"]["structuredContent"]
         if facts["state"] != "succeeded" or not facts["outputs"][0].get("saved_path"):

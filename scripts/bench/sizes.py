@@ -1,4 +1,4 @@
-"""How much of a model's context the tool list takes."""
+"""The part of a model's context that the tool list takes."""
 
 import json
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""What the store costs: two hundred runs side by side with it, without it, and with every sync delayed."""
+"""The cost of the store: two hundred concurrent runs with it, without it, and with every sync delayed."""
 
 import statistics
 import sys
@@ -32,10 +32,10 @@ OpenStore = Callable[[Path], Any]
 
 
 class SlowThread(ConnectionThread):
-    """A thread each of whose commits, and so each sync that a promise waits for, takes longer."""
+    """A thread each of whose commits takes longer, and so each sync that a promise waits for."""
 
     def write_group(self, jobs: Any) -> None:
-        """Wait on the store's thread, where a slow disk would hold up the same."""
+        """Wait on the store's thread, where a slow disk would delay it as well."""
         if jobs:
             time.sleep(SYNC_DELAY_SECONDS)
         super().write_group(jobs)
@@ -48,14 +48,14 @@ class SlowWorker(StoreWorker):
 
 
 class TimedStore(SqliteStore):
-    """Notes how long each run waits for the store before its start request leaves."""
+    """Records how long each run waits for the store before its start request leaves."""
 
     def __init__(self, worker: StoreWorker) -> None:
         super().__init__(worker)
         self.seconds: dict[str, float] = {}
 
     async def accept(self, run: Run, *args: Any, **options: Any) -> Any:
-        """Accept and note how long it took."""
+        """Accept a run and record the duration."""
         began = time.perf_counter()
         try:
             return await super().accept(run, *args, **options)
@@ -84,16 +84,16 @@ class NoStore:
         return Accepted(run)
 
     async def get_run(self, run_id: str, **_: Any) -> Run:
-        """Return what is kept."""
+        """Return the run in memory."""
         return self._runs[run_id]
 
     async def record(self, run_id: str, event: RunEvent, **_: Any) -> Recorded:
-        """Keep what the event makes of the run."""
+        """Keep the run to which the event was applied."""
         self._runs[run_id] = apply(self._runs[run_id], event)
         return Recorded(self._runs[run_id])
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        """Say yes to every other change, and nothing to every other question."""
+        """Accept every other change, and return nothing for every other query."""
 
         async def answer(*_: Any, **__: Any) -> Any:
             """Keep nothing."""
@@ -103,7 +103,7 @@ class NoStore:
 
 
 def open_timed(path: Path) -> TimedStore:
-    """Open the store as it is."""
+    """Open the store unchanged."""
     return TimedStore(StoreWorker(open_connection(path)))
 
 
@@ -118,7 +118,7 @@ def open_none(_: Path) -> Any:
 
 
 def measure_store_cost() -> list[Figure]:
-    """Let the three take turns, and compare the medians."""
+    """Run the three in turn, and compare the medians."""
     sys.setswitchinterval(SWITCH_SECONDS)
     taken: dict[OpenStore, list[float]] = {open_none: [], open_timed: [], open_slow: []}
     added: dict[OpenStore, list[float]] = {one: [] for one in taken}
@@ -140,7 +140,7 @@ def measure_store_cost() -> list[Figure]:
 
 
 async def time_burst(open_one: OpenStore, url: str) -> tuple[float, list[float]]:
-    """Return how long the runs took together, and how long each waited for the store before its request left."""
+    """Return the duration of all runs together, and how long each waited for the store before its request left."""
     with tempfile.TemporaryDirectory(prefix="flowport-bench-") as name:
         folder = Path(name) / "home"
         folder.mkdir(mode=0o700)
@@ -149,7 +149,7 @@ async def time_burst(open_one: OpenStore, url: str) -> tuple[float, list[float]]
             client, states = Client(workspace), list[str]()
 
             async def run_one(number: int) -> None:
-                """Ask for one run and wait for its end."""
+                """Start one run and wait for its end."""
                 states.append((await client.call(TOOL_NAME, prompt=f"a lake, {number}"))["state"])
 
             await run_one(0)
@@ -178,7 +178,7 @@ def build_ratio(what: str, without: float, with_store: float) -> Figure:
 
 
 def build_added(what: str, waits: list[float], *, limit: float | None) -> Figure:
-    """Return the line of what a run waits."""
+    """Return the line with the waits of a run."""
     usual = statistics.quantiles(waits, n=20)[-1]
     median = statistics.median(waits)
     return Figure(

@@ -1,4 +1,4 @@
-"""Time that passes only while nobody has anything to do: minutes of waiting are measured in no time, and exactly."""
+"""Time that passes only while no task can run: minutes of waiting are measured at once, and exactly."""
 
 import asyncio
 import selectors
@@ -12,27 +12,27 @@ from flowport.domain.models import BootTime
 T = TypeVar("T")
 BEGAN_AT: Final = 1_800_000_000.0
 LEAST_SECONDS: Final = 1e-6
-"""The loop takes less than its own resolution for no time at all; whoever slept so long would find that none has passed."""
+"""The loop treats less than its own resolution as no time; a task that slept so long would find that none has passed."""
 
 
 class _JumpingSelector(selectors.SelectSelector):
-    """Moves the time on instead of waiting; there are no sockets and threads to wait for."""
+    """Advances the time instead of waiting; no sockets or threads are awaited."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Return at once; the time that was to be waited has passed."""
+        """Return at once; the time to wait has passed."""
         if timeout is None:
-            raise RuntimeError("everybody waits for ever")
-        # Rounded, so that what else happens meanwhile, and in how many steps time passes, changes no comparison.
+            raise RuntimeError("every task waits without end")
+        # Rounded, so that other events meanwhile, and the number of steps, change no comparison.
         self.now = round(self.now + max(0.0, timeout), 9)
         return super().select(0)
 
 
 class _VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop by whose clock the selector goes."""
+    """An event loop on the clock of the selector."""
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
@@ -59,14 +59,14 @@ class VirtualClock:
         return BootTime("virtual", self.monotonic())
 
     async def sleep(self, seconds: float) -> None:
-        """Wait; a negative duration is none."""
+        """Wait; a negative duration counts as 0."""
         await anyio.sleep(max(LEAST_SECONDS, seconds) if seconds > 0 else 0.0)
 
     def move_on_after(self, seconds: float) -> anyio.CancelScope:
-        """Return a scope that ends so long after now."""
+        """Return a scope that ends after a number of seconds."""
         return anyio.move_on_after(seconds)
 
 
 def run_virtually(work: Callable[..., Awaitable[T]], *args: Any) -> T:
-    """Run something to its end in virtual time."""
+    """Run work to its end in virtual time."""
     return anyio.run(work, *args, backend_options={"loop_factory": _VirtualLoop})

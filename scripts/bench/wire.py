@@ -1,4 +1,4 @@
-"""A client of the least kind: lines of JSON into a server's standard input, and the answers out of it."""
+"""A minimal client: lines of JSON to a server's standard input, and its answers."""
 
 import json
 import os
@@ -51,7 +51,7 @@ def greet(process: subprocess.Popen[bytes]) -> None:
 
 
 class Conversation:
-    """Many requests side by side with a server that was greeted; a thread takes the answers as they come."""
+    """Many concurrent requests to an initialised server; a thread takes the answers as they arrive."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         """Begin to read."""
@@ -73,7 +73,7 @@ class Conversation:
         return self.write(json.dumps(message, ensure_ascii=False).encode() + b"\n"), number
 
     def write(self, line: bytes) -> float:
-        """Write a line as it is, which may be no message, and return when that began."""
+        """Write a line unchanged, which may be invalid, and return when that began."""
         with self._writing:
             began = time.perf_counter()
             if self._process.stdin is None:
@@ -100,7 +100,7 @@ class Conversation:
 
 
 def get_cpu_seconds(process_id: int) -> float:
-    """Return the processor time that a process has used, all its threads together, its children not."""
+    """Return the processor time of a process, all its threads included, its children not."""
     if sys.platform != "linux":
         raise RuntimeError("only Linux reports the processor time of another process")
     with open(f"/proc/{process_id}/stat", encoding="ascii") as file:  # noqa: PTH123 - not a file that has a place
@@ -110,7 +110,7 @@ def get_cpu_seconds(process_id: int) -> float:
 
 
 def get_exact_cpu_seconds(process_id: int) -> float:
-    """Return the processor time of the threads that a process has now, to the nanosecond."""
+    """Return the processor time of the present threads of a process, to the nanosecond."""
     if sys.platform != "linux":
         raise RuntimeError("only Linux reports the processor time of another process")
     # The first field of `schedstat` is the time on the processor in nanoseconds (kernel: Documentation/scheduler).

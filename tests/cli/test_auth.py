@@ -113,6 +113,8 @@ def test_a_refused_key_is_not_stored(terminal: Terminal) -> None:
         ("magnific", "export MAGNIFIC_API_KEY=abc", "begins with a name"),
         ("magnific", "one\ntwo", "a character that no key has"),
         ("magnific", "", "no key was given"),
+        ("magnific", "'\"\"'", "no key was given"),
+        ("magnific", "\N{ZERO WIDTH SPACE}\n", "no key was given"),
     ],
 )
 def test_other_texts_are_refused_before_a_request(

@@ -1,4 +1,4 @@
-"""The commands about the record of runs, on real files and beside a running Flowport."""
+"""The commands that read and erase the store of runs, on real files and beside a running Flowport."""
 
 import asyncio
 import subprocess
@@ -28,7 +28,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def save_runs(home: Path, *runs: Run) -> None:
-    """Put runs on record."""
+    """Store runs."""
 
     async def save() -> None:
         """Open, write and close."""
@@ -41,7 +41,7 @@ def save_runs(home: Path, *runs: Run) -> None:
 
 
 def build_saved_run(folder: Path, run_id: str) -> Run:
-    """Return a seen run whose output lies in a folder, with its record beside it."""
+    """Return a delivered run whose output is in a folder, with its sidecar."""
     file = folder / f"{run_id}.png"
     file.write_bytes(b"picture")
     file.with_name(f"{file.name}.json").write_text(SECRET)
@@ -50,17 +50,17 @@ def build_saved_run(folder: Path, run_id: str) -> Run:
 
 
 def run_command(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command as people do."""
+    """Run a command in a child process."""
     return subprocess.run([sys.executable, "-m", "flowport", *arguments], check=False, capture_output=True, text=True)
 
 
-def test_the_history_is_told_in_lines(home: Path, tmp_path: Path) -> None:
-    """One number a line."""
+def test_the_history_is_printed_in_lines(home: Path, tmp_path: Path) -> None:
+    """One figure a line."""
     unknown = build_run("run_unknown", RunState.UNKNOWN)
     save_runs(home, LIVE, unknown, build_saved_run(tmp_path, "run_1"))
     done = run_command("history")
-    told = dict(line.split("  ", 1) for line in done.stdout.splitlines())
-    facts = {name.strip(): value.strip() for name, value in told.items()}
+    found = dict(line.split("  ", 1) for line in done.stdout.splitlines())
+    facts = {name.strip(): value.strip() for name, value in found.items()}
     assert (done.returncode, done.stderr) == (0, "")
     assert facts.pop("record on disk").endswith(" KB")
     assert facts.pop("oldest").startswith("19")
@@ -73,22 +73,22 @@ def test_the_history_is_told_in_lines(home: Path, tmp_path: Path) -> None:
     }
 
 
-def test_the_oldest_run_is_told_by_its_day(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """In the person's own time, so the year is all that is the same everywhere."""
+def test_the_oldest_run_has_its_day(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The day is local time, so only the year is equal on every machine."""
     save_runs(home, build_run("run_1", accepted_at=1_785_000_000.0))
     assert main(["history"]) == 0
     assert "oldest          2026-" in capsys.readouterr().out
 
 
-def test_an_empty_record_has_a_history_too(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nobody has run anything yet."""
+def test_an_empty_store_has_a_history(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command works before the first run."""
     save_runs(home)
     assert main(["history"]) == 0
     assert "oldest          none\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", [["history"], ["erase", "--all"], ["erase", "run_1"]])
-def test_without_a_record_none_is_made(home: Path, command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_store_none_is_created(home: Path, command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """A mistyped home must not be filled with an empty store."""
     assert main([*command, "--home", str(home / "typo")]) == 0
     assert capsys.readouterr().out == f"There is no record of runs in {home / 'typo'}.\n"
@@ -159,8 +159,8 @@ def test_erasing_must_say_what(arguments: list[str], capsys: pytest.CaptureFixtu
     assert "name one run, or give --all" in capsys.readouterr().err
 
 
-def test_a_wrong_setting_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same sentence as everywhere."""
+def test_a_wrong_setting_is_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The message is the same as everywhere."""
     monkeypatch.setenv("FLOWPORT_HOME", "relative")
     assert main(["history"]) == 2
     assert "FLOWPORT_HOME is 'relative'" in capsys.readouterr().err
@@ -184,6 +184,6 @@ def test_erasing_works_beside_a_running_flowport(tmp_path: Path) -> None:
     ("size_bytes", "words"),
     [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 KB"), (2.5e6, "2.5 MB"), (3e12, "3000.0 GB")],
 )
-def test_sizes_read_as_people_say_them(size_bytes: float, words: str) -> None:
-    """Nobody counts nine digits."""
+def test_sizes_are_in_usual_units(size_bytes: float, words: str) -> None:
+    """A number of nine digits is hard to read."""
     assert format_bytes(size_bytes) == words

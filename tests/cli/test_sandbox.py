@@ -13,7 +13,7 @@ from tests.support.children import open_child
 
 
 def test_it_says_how_to_reach_it_and_answers_there(tmp_path: Path) -> None:
-    """Somebody who starts it wants to copy three lines."""
+    """The output is three lines to copy."""
     with open_child(tmp_path, "--key", "abc", command="sandbox") as child:
         assert child.process.stdout is not None
         lines = [child.process.stdout.readline().decode().strip() for _ in range(5)]
@@ -49,7 +49,7 @@ def test_ctrl_c_ends_it_quietly(tmp_path: Path) -> None:
 
 
 def test_a_child_takes_its_key_from_its_input_and_ends_with_it(tmp_path: Path) -> None:
-    """Arguments and environments are seen by others, and no child may outlive its parent."""
+    """Other users can see arguments and environments, and no child may outlive its parent."""
     with open_child(tmp_path, "--child", command="sandbox") as child:
         assert child.process.stdin is not None
         child.process.stdin.write(b"secret\n")
@@ -62,8 +62,8 @@ def test_a_child_takes_its_key_from_its_input_and_ends_with_it(tmp_path: Path) -
     assert code == 0
 
 
-def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
-    """Two sandboxes on one port is an everyday mistake."""
+def test_a_port_in_use_is_reported(tmp_path: Path) -> None:
+    """Starting two sandboxes on one port is a common mistake."""
     with open_child(tmp_path / "one", command="sandbox") as first:
         assert first.process.stdout is not None
         port = [first.process.stdout.readline().decode() for _ in range(2)][1].rpartition(":")[2].strip()
@@ -88,15 +88,13 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
         (["--port", "1.5"], "Invalid value for '--port': '1.5' is no whole number"),
     ],
 )
-def test_a_flag_that_cannot_be_used_is_refused(
-    capsys: pytest.CaptureFixture[str], flags: list[str], words: str
-) -> None:
-    """A traceback tells nobody what to type instead."""
+def test_an_invalid_flag_is_refused(capsys: pytest.CaptureFixture[str], flags: list[str], words: str) -> None:
+    """The message names the valid values, which a traceback would not."""
     assert main(["sandbox", *flags]) == 2
     assert words in capsys.readouterr().err
 
 
-def test_flags_at_their_bounds_are_taken() -> None:
-    """Zero means something for each of them."""
+def test_flags_at_their_bounds_are_accepted() -> None:
+    """Zero has a meaning for each of them."""
     found = command.make_context("sandbox", ["--port", "65535", "--speed", "0"]).params
     assert (found["port"], found["speed"]) == (65535, 0.0)

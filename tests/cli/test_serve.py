@@ -1,4 +1,4 @@
-"""The server as clients start it: a process on pipes, and its clean end."""
+"""The server as clients start it: a process on pipes, and its graceful end."""
 
 import json
 import os
@@ -31,14 +31,14 @@ ENDS = {
 
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Run a sandbox as a process and say how to reach it."""
+    """Run a sandbox as a process and return how to reach it."""
     with open_provider(tmp_path_factory.mktemp("sandbox"), speed=0.2) as provider:
         yield provider.environment
 
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_client_of_each_era_runs_an_app(tmp_path: Path, sandbox: dict[str, str], mode: Mode) -> None:
-    """The whole way: a client's process, our process, the provider's process."""
+    """The whole path: a client's process, our process, the provider's process."""
     environment = {
         **os.environ,
         **sandbox,
@@ -55,8 +55,8 @@ async def test_a_client_of_each_era_runs_an_app(tmp_path: Path, sandbox: dict[st
     assert await anyio.Path(result.structured_content["outputs"][0]["saved_path"]).is_file()
 
 
-def test_an_older_client_on_standard_input_hears_of_a_new_run(tmp_path: Path, sandbox: dict[str, str]) -> None:
-    """Its list of runs is wrong from then on, and it was promised to be told."""
+def test_an_older_client_on_standard_input_is_notified_of_a_new_run(tmp_path: Path, sandbox: dict[str, str]) -> None:
+    """Its list of runs is outdated from then on, and the server has declared the notification."""
     with open_child(tmp_path / "f", environment=sandbox) as child:
         child.greet()
         child.ask("tools/list")
@@ -65,8 +65,10 @@ def test_an_older_client_on_standard_input_hears_of_a_new_run(tmp_path: Path, sa
             pass
 
 
-async def test_a_newer_client_on_standard_input_hears_of_a_new_run(tmp_path: Path, sandbox: dict[str, str]) -> None:
-    """It listens on the same pipe on which it calls."""
+async def test_a_newer_client_on_standard_input_is_notified_of_a_new_run(
+    tmp_path: Path, sandbox: dict[str, str]
+) -> None:
+    """The notification comes on the same pipe as the answers."""
     environment = {**os.environ, **sandbox, "FLOWPORT_HOME": str(tmp_path / "home"), "FLOWPORT_SAVE_OUTPUTS": "false"}
     server = StdioServerParameters(command=sys.executable, args=["-m", "flowport"], env=environment)
     async with Client(server) as client, client.listen(resources_list_changed=True) as events:
@@ -78,8 +80,8 @@ async def test_a_newer_client_on_standard_input_hears_of_a_new_run(tmp_path: Pat
 
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
-def test_each_end_is_clean_and_quick_while_a_run_is_going(tmp_path: Path, sandbox: dict[str, str], end: Any) -> None:
-    """Clients kill what lingers, and a store that was not closed leaves its journal behind."""
+def test_each_end_is_graceful_and_quick_while_a_run_is_live(tmp_path: Path, sandbox: dict[str, str], end: Any) -> None:
+    """Clients kill a process that does not end, and an unclosed store leaves its journal behind."""
     with open_child(tmp_path / "f", environment={**sandbox, "FLOWPORT_WAIT_SECONDS": "600"}) as child:
         child.greet()
         child.ask("tools/list")
@@ -94,8 +96,8 @@ def test_each_end_is_clean_and_quick_while_a_run_is_going(tmp_path: Path, sandbo
     assert (code, (tmp_path / "f/home/store.sqlite3-wal").exists()) == (0, False)
 
 
-def test_a_client_that_closes_our_output_ends_us(tmp_path: Path) -> None:
-    """Without a reader nothing that we do is of use, although our input stays open; the log says it in one line."""
+def test_a_client_that_closes_our_output_ends_the_process(tmp_path: Path) -> None:
+    """Without a reader no work is of use, although our input stays open; the log has one line about it."""
     environment = {"MAGNIFIC_API_KEY": "k", "MAGNIFIC_BASE_URL": "http://127.0.0.1:9"}
     with open_child(tmp_path / "f", environment=environment) as child:
         child.greet()
@@ -107,8 +109,8 @@ def test_a_client_that_closes_our_output_ends_us(tmp_path: Path) -> None:
     assert (code, log.count("the client has closed our standard output"), "Traceback" in log) == (0, 1, False)
 
 
-def test_an_end_before_the_first_request_is_clean(tmp_path: Path) -> None:
-    """Clients probe servers and leave again."""
+def test_an_end_before_the_first_request_is_graceful(tmp_path: Path) -> None:
+    """Clients probe servers and disconnect again."""
     with open_child(
         tmp_path / "f", environment={"MAGNIFIC_API_KEY": "k", "MAGNIFIC_BASE_URL": "http://127.0.0.1:9"}
     ) as child:
@@ -118,8 +120,8 @@ def test_an_end_before_the_first_request_is_clean(tmp_path: Path) -> None:
         assert child.wait() == 0
 
 
-def test_a_signal_ends_a_server_that_was_never_spoken_to(tmp_path: Path) -> None:
-    """The thread that reads standard input must not hold up the end."""
+def test_a_signal_ends_a_server_without_requests(tmp_path: Path) -> None:
+    """The thread that reads standard input must not delay the end."""
     with open_child(
         tmp_path / "f", environment={"MAGNIFIC_API_KEY": "k", "MAGNIFIC_BASE_URL": "http://127.0.0.1:9"}
     ) as child:
@@ -130,7 +132,7 @@ def test_a_signal_ends_a_server_that_was_never_spoken_to(tmp_path: Path) -> None
 
 
 def test_nothing_but_protocol_is_on_standard_output(tmp_path: Path) -> None:
-    """One stray line breaks several clients for good."""
+    """One stray line breaks several clients permanently."""
     with open_child(tmp_path / "f") as child:
         child.greet()
         child.ask("tools/list")
@@ -140,8 +142,8 @@ def test_nothing_but_protocol_is_on_standard_output(tmp_path: Path) -> None:
     assert {json.loads(line)["jsonrpc"] for line in child.lines} == {"2.0"}
 
 
-def test_without_a_key_the_sandbox_runs_and_ends_with_us(tmp_path: Path) -> None:
-    """The first run needs no account, and leaves no process behind even when we are killed."""
+def test_without_a_key_the_sandbox_runs_and_ends_with_the_server(tmp_path: Path) -> None:
+    """The first run needs no account, and leaves no process behind even when the server is killed."""
     with open_child(tmp_path / "f") as child:
         child.greet()
         tools = [tool["name"] for tool in child.ask("tools/list")["tools"]]
@@ -156,7 +158,7 @@ def test_without_a_key_the_sandbox_runs_and_ends_with_us(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
 def test_the_sandbox_ends_with_each_of_our_ends(tmp_path: Path, end: Any) -> None:
-    """A client that leaves must not leave our child running."""
+    """A disconnected client must not leave our child process running."""
     with open_child(tmp_path / "f") as child:
         child.greet()
         child.ask("tools/list")
@@ -185,19 +187,19 @@ BAD = [
 
 @pytest.mark.parametrize(("environment", "words"), BAD, ids=[next(iter(row[0])) for row in BAD])
 def test_a_bad_setting_is_answered_by_every_call(tmp_path: Path, environment: dict[str, str], words: str) -> None:
-    """A process that exits shows only "server disconnected", and nobody learns why."""
+    """A process that exits shows only "server disconnected", without the reason."""
     with open_child(tmp_path / "f", environment=environment) as child:
         child.greet()
         assert len(child.ask("tools/list")["tools"]) == 7
         facts = child.call("get_balance")
 
     assert words in facts["message"]
-    # The operator reads the same, a placeholder included: it is no secret.
+    # The operator reads the same, a placeholder included, because it is not a secret.
     assert words in (tmp_path / "f/stderr.txt").read_text().replace("\n  ", "\n")
     assert "0123456789abcdef" not in (tmp_path / "f/stderr.txt").read_text()
 
 
-def test_a_home_that_cannot_be_used_is_answered_by_every_call(tmp_path: Path) -> None:
+def test_an_unusable_home_is_answered_by_every_call(tmp_path: Path) -> None:
     """A full or foreign disk must not look like a crash."""
     (tmp_path / "file").write_text("not a folder")
     with open_child(tmp_path / "f", environment={"FLOWPORT_HOME": str(tmp_path / "file" / "home")}) as child:
@@ -207,32 +209,32 @@ def test_a_home_that_cannot_be_used_is_answered_by_every_call(tmp_path: Path) ->
     assert "Set FLOWPORT_HOME to a folder that you may write to." in facts["message"]
 
 
-def test_flags_win_over_the_environment(tmp_path: Path) -> None:
-    """What is on the command line is the person's last word."""
+def test_flags_override_the_environment(tmp_path: Path) -> None:
+    """The command line is the user's most specific setting."""
     with open_child(tmp_path / "f", "--max-tools", "0", environment={"FLOWPORT_MAX_TOOLS": "5"}) as child:
         child.greet()
 
         assert len(child.ask("tools/list")["tools"]) == 7
 
 
-def test_every_built_variable_of_ours_has_a_flag_and_keys_have_none() -> None:
-    """Flags are seen by everybody on the machine, so no secret may be one."""
+def test_every_variable_has_a_flag_and_keys_have_none() -> None:
+    """Every user of the machine can see flags, so no secret may be one."""
     flags = {option for one in command.params for option in one.opts}
 
     built = {build_flag(item.name) for item in get_variables() if item.parse and item.name.startswith("FLOWPORT_")}
     assert flags == built | {"--config", "--http"}
 
 
-def test_the_help_says_where_the_configuration_lies() -> None:
-    """The folder differs from platform to platform."""
+def test_the_help_names_the_path_of_the_configuration() -> None:
+    """The folder differs between platforms."""
     wanted, text = str(get_default_config_path()), run_flowport("serve", "--help", environment={}).stdout
 
     # The help is broken into lines, at hyphens too.
     assert "".join(wanted.split()) in "".join(text.split())
 
 
-def test_a_start_that_fails_says_why(tmp_path: Path) -> None:
-    """A client shows what is on standard error, and an exit code alone tells nobody anything."""
+def test_a_failed_start_says_why(tmp_path: Path) -> None:
+    """A client shows standard error, and an exit code alone explains nothing."""
     with open_child(tmp_path / "f", prefix=["sh", "-c", 'ulimit -n 8; exec "$@"', "sh"]) as child:
         code = child.process.wait(timeout=60)
     first, _, trace = (tmp_path / "f/stderr.txt").read_text().partition("\n")
@@ -242,7 +244,7 @@ def test_a_start_that_fails_says_why(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-"])
 def test_a_start_without_a_pipe_to_the_client_says_so(tmp_path: Path, closed: str) -> None:
-    """In one line: there is nothing to trace."""
+    """In one line: a traceback would not help."""
     with open_child(tmp_path / "f", prefix=["sh", "-c", f'exec "$@" {closed}', "sh"]) as child:
         code = child.process.wait(timeout=60)
     (line,) = (tmp_path / "f/stderr.txt").read_text().splitlines()
@@ -250,20 +252,20 @@ def test_a_start_without_a_pipe_to_the_client_says_so(tmp_path: Path, closed: st
 
 
 @pytest.mark.parametrize("problem", [OSError(5, "Sad"), ExceptionGroup("", [ExceptionGroup("", [OSError(5, "Sad")])])])
-def test_what_ends_flowport_is_named_out_of_its_groups(problem: Exception) -> None:
-    """That something is wrong in a group of tasks is no reason."""
+def test_the_cause_of_the_end_is_named_without_its_exception_groups(problem: Exception) -> None:
+    """The message of an exception group does not name a cause."""
     assert str(_find_first(problem)) == "[Errno 5] Sad"
 
 
 def open_watch(process_id: int) -> int:
-    """Return a descriptor that tells when a process ends, whoever takes its number afterwards."""
+    """Return a descriptor that reports the end of a process, even if its number is used again."""
     if sys.platform != "linux":
         pytest.skip("only Linux lets a process be limited or watched from outside")
     return os.pidfd_open(process_id)
 
 
 def has_ended(watch: int) -> bool:
-    """Tell whether a process has ended, giving it a moment."""
+    """Return whether a process has ended, giving it a moment."""
     ready, _, _ = select.select([watch], [], [], 2.0)
     os.close(watch)
     return bool(ready)

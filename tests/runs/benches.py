@@ -1,4 +1,4 @@
-"""A runner and those who bring it runs, on a real store, a scripted provider and a clock that never waits."""
+"""The runs service and callers that submit to it, on a real store, a scripted provider and a clock that never waits."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -34,7 +34,7 @@ from tests.support.scripted import ACCOUNT, Answer, FaultyStore, ScriptedAccount
 
 @dataclass
 class Bench:
-    """A runner with what it works on."""
+    """A runs service with its parts."""
 
     runner: Runner
     recovery: Recovery
@@ -45,14 +45,14 @@ class Bench:
     process: ProcessLock
     preparer: CallPreparer
     catalogs: dict[str, Catalog]
-    """What calls are restored with."""
+    """The catalogue from which calls are rebuilt."""
 
     async def submit(self) -> Run:
         """Submit the call of the samples."""
         return (await self.runner.submit(CALL, RunRequest("local"))).run
 
     async def finish(self, run: Run) -> Run:
-        """Wait until the list of live runs has let go of a run and return it as the store has it."""
+        """Wait until a run has left the list of live runs, and return it from the store."""
         await self._watch(run, lambda entry: entry is None)
         return await read(self.store, run.id)
 
@@ -82,7 +82,7 @@ async def open_bench(
     is_automatic: bool = True,
     should_save: bool = True,
 ) -> AsyncIterator[Bench]:
-    """Run a runner whose clock never waits, or moves by hand alone."""
+    """Open a runs service whose clock never waits, or is moved only by the test."""
     clock, live_runs, threads = (
         FakeClock(is_automatic=is_automatic),
         LiveRuns(),
@@ -128,7 +128,7 @@ async def open_bench(
 
 
 class OneApp(Catalog):
-    """A catalogue that hands out what a test says, one after the other."""
+    """A catalogue that returns the given listings in turn."""
 
     def __init__(self, store: FaultyStore, clock: FakeClock, folder: Path, *found: Listing | Exception) -> None:
         super().__init__(ScriptedAccount(in_turn(), clock), store, clock, folder / "cache.json")
@@ -136,7 +136,7 @@ class OneApp(Catalog):
         self.waited: list[float] = []
 
     async def wait_until_attempted(self, seconds: float) -> None:
-        """Note that somebody waits."""
+        """Record that a caller waits."""
         self.waited.append(seconds)
 
     async def fetch_listing(self, wanted: str) -> Listing:

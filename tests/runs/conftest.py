@@ -12,7 +12,7 @@ from tests.support.scripted import FaultyStore
 
 @pytest.fixture
 def clock() -> FakeClock:
-    """Give a test a clock that never lets anybody wait."""
+    """Give a test a clock that never makes a task wait."""
     return FakeClock()
 
 

@@ -1,4 +1,4 @@
-"""A follower with its watch on a scripted account, by a clock that never waits."""
+"""A poller on a scripted account, with a clock that never waits."""
 
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ RUNNING = replace(
 
 @dataclass
 class Watch:
-    """A follower with what it works on."""
+    """A poller with its parts."""
 
     follower: RunPoller
     account: ScriptedAccount
@@ -34,29 +34,29 @@ class Watch:
     tasks: anyio.abc.TaskGroup
     over: dict[str, Run] = field(default_factory=dict)
     began_at: float = 0.0
-    """When the latest run began to be followed."""
+    """When polling of the latest run began."""
     asked_at: list[float] = field(default_factory=list)
-    """When each look was made, since then."""
+    """The times of the polls since then."""
     asked: anyio.Event = field(default_factory=anyio.Event)
     accepted: set[str] = field(default_factory=set)
-    """The runs that the store has already."""
+    """The runs that the store already has."""
     ended: defaultdict[str, anyio.Event] = field(default_factory=lambda: defaultdict(anyio.Event))
 
     async def finish(self, *names: str) -> None:
-        """Wait until these runs are over; the clock only moves while everybody waits."""
+        """Wait until these runs are over; the clock moves only while every task waits."""
         with anyio.fail_after(60):
             for name in names:
                 await self.ended[name].wait()
 
     async def let_pass(self, *names: str) -> None:
-        """Let time pass until these runs are over; a store that is slow to write must not find that it stands still."""
+        """Let time pass until these runs are over; a slow write of the store must not see a stopped clock."""
         with anyio.fail_after(60):
             while not set(names) <= set(self.over):
                 self.clock.advance(10)
                 await wait_until_blocked()
 
     async def accept(self, *names: str) -> None:
-        """Put runs in the store before anybody watches: while it writes, the clock would jump from rest to rest."""
+        """Put runs in the store before polling starts: during a write the clock would jump from sleep to sleep."""
         for name in names:
             await self.store.accept(replace(RUNNING, id=name, provider_run_id=name))
         self.accepted.update(names)
@@ -70,7 +70,7 @@ class Watch:
         provider_run_id: str = "",
         batch_id: str = "",
     ) -> Run:
-        """Follow a run in the background; the provider knows it by the same name, unless another is given."""
+        """Poll a run in the background; the provider has it under the same name, unless another is given."""
         run = await self.put(name, urgency, age=age, provider_run_id=provider_run_id, batch_id=batch_id)
         self.tasks.start_soon(self._follow, run)
         return run
@@ -91,8 +91,8 @@ class Watch:
         self.over[run.id] = await self.follower.follow(run, self.account)
         self.ended[run.id].set()
 
-    def get_looked_at(self) -> list[str]:
-        """Return the names of the runs in the order of the looks."""
+    def get_polled(self) -> list[str]:
+        """Return the names of the runs in the order of the polls."""
         return [request.path.rpartition("/")[2].partition("?")[0] for request in self.account.asked]
 
 
@@ -106,10 +106,10 @@ async def open_watch(
     provider: Provider | None = None,
     per_day: int = 0,
 ) -> AsyncIterator[Watch]:
-    """Run a follower on a scripted account; what is not over at the end is given up."""
+    """Run a poller on a scripted account; runs that are live at the end are abandoned."""
     clock, live_runs = FakeClock(is_automatic=is_automatic), LiveRuns()
     account = ScriptedAccount(answer, clock, provider=provider, limit=limit, per_day=per_day)
-    # A turn that never comes is a failure, and not a test that never ends.
+    # A poll that never comes must fail, not hang.
     with anyio.fail_after(60):
         async with Supervisor() as supervisor:
             follower = RunPoller(
@@ -118,11 +118,11 @@ async def open_watch(
             async with anyio.create_task_group() as tasks:
                 watch = Watch(follower, account, live_runs, clock, store, tasks)
 
-                def note(request: ApiRequest) -> Reply:
-                    """Note when it came: the clock runs on while the store writes."""
+                def record_request(request: ApiRequest) -> Reply:
+                    """Record when the request came: the clock runs on while the store writes."""
                     watch.asked_at.append(clock.monotonic() - watch.began_at)
                     return answer(request)
 
-                account.answer = note
+                account.answer = record_request
                 yield watch
                 tasks.cancel_scope.cancel()

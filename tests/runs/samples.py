@@ -1,4 +1,4 @@
-"""A run and a call that the tests of this folder share, and what Magnific says of them."""
+"""A run and a call that the tests of this folder share, and Magnific's responses about them."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,7 +10,7 @@ from tests.support.fake_clock import FakeClock
 from tests.support.scripted import ACCOUNT, FaultyStore, build_answer
 
 NOW = 1_800_000_000.0
-"""Where the fake clock begins."""
+"""The initial time of the fake clock."""
 
 APP = App("magnific", "aB3", "Sketch", is_own=False, price_credits=5.0, inputs=(), read_at=NOW)
 
@@ -46,7 +46,7 @@ CALL = PreparedCall(
 )
 
 TAKEN = build_answer({"status": "running", "workflow_run_identifier": "remote-1"}, 202)
-"""The start request's answer when all is well."""
+"""The response to a successful start request."""
 
 BUSY = build_answer(None, 429, retry_after="7")
 
@@ -55,18 +55,18 @@ RUNNING = replace(
 )
 
 
-def build_look(status: str, *, images: int = 0, message: str | None = None) -> ApiAnswer:
-    """Return Magnific's answer to a look at a run."""
+def build_status(status: str, *, images: int = 0, message: str | None = None) -> ApiAnswer:
+    """Return Magnific's response to a poll."""
     items = [{"id": f"c{n}", "url": f"https://cdn.example/{n}.png?token=exp_{int(NOW) + 3600}"} for n in range(images)]
     data: dict[str, Any] = {"status": status, "error_message": message, "result": {"images": items} if items else None}
     return build_answer({"data": data})
 
 
-DONE = build_look("completed")
+DONE = build_status("completed")
 
 
 async def read(store: FaultyStore, run_id: str = RUN.id) -> Run:
-    """Return the run as the store has it."""
+    """Return the run from the store."""
     return await store.get_run(run_id, account_id=None, owner="local")
 
 

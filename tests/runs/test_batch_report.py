@@ -1,4 +1,4 @@
-"""The table of a batch as a file; that it is written whole, or its trouble told, is tried in `tests/interaction/batches/test_tables.py`."""
+"""The table of a batch as a file; `tests/interaction/batches/test_tables.py` tests that it is saved completely."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ from tests.actions.test_batch_views import build_output, build_row, build_unbegu
 
 
 def test_the_saved_table_has_a_line_for_each_row() -> None:
-    """Inputs under their names, and ours apart where a stranger's input is called like a column of ours."""
+    """Inputs have their own names; our columns are renamed where an input of the app has the same name."""
     rows = [
         build_row(1, outputs=(build_output(1), build_output(2, text="hello")), spent_credits=2.5),
         build_unbegun(2, is_dropped=True),
@@ -37,8 +37,10 @@ def test_the_saved_table_has_a_line_for_each_row() -> None:
 
 
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Pago_Pago", "UTC"])
-async def test_the_table_lies_beside_its_pictures(zone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the clock on the wall, and by the day of the last picture (ep1cman/unifi-protect-backup#27)."""
+async def test_the_table_is_saved_beside_its_pictures(
+    zone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder is that of the last picture's local day (ep1cman/unifi-protect-backup#27)."""
     if sys.platform == "win32":
         pytest.skip("there the zone is not read from the environment")
     monkeypatch.setenv("TZ", zone)
@@ -61,8 +63,8 @@ def read_back(data: bytes) -> Table:
     return restore_table(parse_table(data, argument="csv"), lambda column: column in {"motif", "state"})
 
 
-def test_a_batchs_own_table_is_read_as_the_rows_that_made_it() -> None:
-    """Our columns are passed over, whatever a person took out or put elsewhere (solidusio-contrib/solidus_importer#54)."""
+def test_a_saved_table_is_read_as_its_input_rows() -> None:
+    """Our columns are ignored, even if a user removed or moved some (solidusio-contrib/solidus_importer#54)."""
     row = build_row(1, outputs=(build_output(1),))
     data = build_table([replace(row, row=replace(row.row, display_json=json.dumps({"motif": "cup", "state": "=1"})))])
     assert [dict(one.cells) for one in read_back(data).rows] == [{"motif": "cup", "state": "=1"}]
@@ -73,8 +75,8 @@ def test_a_batchs_own_table_is_read_as_the_rows_that_made_it() -> None:
     assert read_back(b"run_id,motif\nrun_ab,cup\n").columns == ("motif",)
 
 
-def test_a_table_that_is_not_ours_stays_as_it_is() -> None:
-    """An unknown column is for the person to see, and an input may be called like a column of ours."""
+def test_another_table_is_unchanged() -> None:
+    """An unknown column is reported to the user, and an input may have the name of a column of ours."""
     for data in (
         b"motif,credits\ncup,5\n",
         b"motif,state\ncup,'=1\n",
@@ -85,7 +87,7 @@ def test_a_table_that_is_not_ours_stays_as_it_is() -> None:
     assert read_back(b"row,variation,motif,colour\n1,1,cup,red\n").columns == ("motif", "colour")
 
 
-def test_a_text_that_was_cut_is_refused() -> None:
+def test_a_truncated_text_is_refused() -> None:
     """Half a prompt would be paid for."""
     data = ("row,run_id,motif\n1,run_ab," + "x" * 299 + "\u2026\n").encode()
     with pytest.raises(ArgumentsInvalid, match="has a motif on line 2 that was cut when the table was saved"):
@@ -102,8 +104,8 @@ def test_a_text_that_was_cut_is_refused() -> None:
         (b"row,motif,run_id,credits\n1,cup,run_a,2\n2,,run_b,2\nSum,,,4\n", [{"motif": "cup"}, {}]),
     ],
 )
-def test_few_of_our_columns_are_enough_to_know_a_table(data: bytes, rows: list[dict[str, str]]) -> None:
-    """Even one, where nothing else is called so and holds that; and a sum below the last line is no row."""
+def test_few_of_our_columns_identify_a_table(data: bytes, rows: list[dict[str, str]]) -> None:
+    """One is enough if no input has its name and its content fits; a sum below the last line is not a row."""
     found = restore_table(
         parse_table(data, argument="csv"),
         lambda column: column == "motif" or (column == "state" and b"state (input)" in data),
@@ -111,14 +113,14 @@ def test_few_of_our_columns_are_enough_to_know_a_table(data: bytes, rows: list[d
     assert [dict(one.cells) for one in found.rows] == rows
 
 
-def test_one_column_that_may_be_anothers_is_not_passed_over() -> None:
-    """It may be an input under a wrong name, and would not be sent."""
+def test_one_ambiguous_column_is_not_ignored() -> None:
+    """It may be an input under a wrong name, which would not be sent."""
     for data in (b"text,motif\nhello,cup\n", b"credits,motif\n5,cup\n", b"state,motif\nBavaria,cup\n"):
         assert restore_table(parse_table(data, argument="csv"), lambda column: column == "motif").columns[0] != "motif"
 
 
 def test_a_table_keeps_values_typed_and_stays_small_enough() -> None:
-    """The number 3 is another value than the text "3" for an input that takes both; results give way to inputs."""
+    """The number 3 and the text "3" differ for an input that accepts both; results are dropped before inputs."""
     texts = ["lake " * 20_000] * 198
     rows = [build_row(n, outputs=(build_output(1, text="t" * 10_000),) * 12) for n in range(1, 201)]
     own = {
@@ -137,7 +139,7 @@ def test_a_table_keeps_values_typed_and_stays_small_enough() -> None:
         restore_table(parse_table(data, argument="csv"), lambda _: False)
 
 
-def test_what_was_erased_stands_in_no_table() -> None:
-    """Nor does what it shared with the other rows."""
+def test_erased_rows_are_not_in_the_table() -> None:
+    """Nor are the values that they shared with the other rows."""
     erased = build_unbegun(1, is_begun=True)
     assert b"secret" not in build_table([erased], BatchArguments('{"prompt": "secret"}', {1: "{}"}))

@@ -1,4 +1,4 @@
-"""Batches that are carried out, taken over and given up, by the runner's own hands."""
+"""Batches that are carried out, taken over and cancelled, directly through the runs service."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -24,7 +24,7 @@ from tests.support.scripted import wait_until
 
 FAILING = "always_fails"
 SLOW: dict[str, Any] = {"requests_per_minute": 12, "max_tools": 0}
-"""Some rows are sent, and the others wait for the next minute."""
+"""Some rows are sent; the others wait for the next minute of the rate limit."""
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ async def flowport(sandbox: SandboxClient, tmp_path: Path) -> AsyncIterator[Harn
 
 
 def build_rows(count: int) -> list[dict[str, Any]]:
-    """Return rows of which no two are alike."""
+    """Return rows that all differ."""
     return [{"note": f"row {n}"} for n in range(count)]
 
 
@@ -48,13 +48,13 @@ async def prepare(flowport: Harness, count: int) -> PreparedBatch:
     request = BatchRequest(tuple(InputRow(f"row {n}", row) for n, row in enumerate(build_rows(count))))
 
     async def report(_: int) -> None:
-        """Tell nobody."""
+        """Report nothing."""
 
     return await prepare_batch(workspace.preparer, home.account, listing, request, RunRequest("local"), report=report)
 
 
-class Troubled:
-    """The real store, some of whose operations fail or wait, as a test says."""
+class FaultyBatchStore:
+    """The real store with operations that fail or wait when a test says so."""
 
     def __init__(self, real: Any) -> None:
         self.real = real
@@ -63,11 +63,11 @@ class Troubled:
         self.called: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
-        """Put the trouble before the operation."""
+        """Wrap the operation."""
         found = getattr(self.real, name)
 
         async def perform(*args: Any, **options: Any) -> Any:
-            """Fail, wait or do it."""
+            """Fail, wait or perform it."""
             operation = type(args[1]).__name__ if name == "record" else name
             self.called.append(operation)
             if operation in self.held:
@@ -80,10 +80,10 @@ class Troubled:
 
 
 @pytest.fixture
-def troubled(flowport: Harness) -> Troubled:
-    """Give the batches of a Flowport a store that can be made to fail."""
+def faulty(flowport: Harness) -> FaultyBatchStore:
+    """Give the batches of a Flowport a store that can fail."""
     batches = flowport.assembly.workspace.batches
-    found = Troubled(batches._store)
+    found = FaultyBatchStore(batches._store)
     batches._store = batches._conductor._store = found
     return found
 
@@ -97,8 +97,8 @@ async def wait_for_end(flowport: Harness, batch_id: str) -> Run:
     return run
 
 
-async def test_the_next_flowport_goes_on_where_this_one_ended(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """Nobody asks for it. What was sent is not sent again, what was not is."""
+async def test_the_next_process_continues_a_batch(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """It continues without a request; sent rows are not sent again, unsent ones are."""
     async with open_harness(sandbox, tmp_path / "person", **SLOW) as first:
         batch_id = (await first.ask("run_batch", app=FAILING, rows=build_rows(80), wait=False))["run_id"]
         with anyio.fail_after(60):
@@ -107,83 +107,83 @@ async def test_the_next_flowport_goes_on_where_this_one_ended(sandbox: SandboxCl
     async with open_harness(sandbox, tmp_path / "person") as second:
         run = await wait_for_end(second, batch_id)
         batch_progress = await second.assembly.workspace.store.get_batch_progress(batch_id)
-        # What was just being sent at the end is of unknown fate, and was sent or not.
+        # A row whose start was in flight at the end is unknown, and was sent or not.
         assert await second.count("run") + batch_progress.unknown >= 80 >= await second.count("run")
     assert (run.state, batch_progress.failed + batch_progress.unknown) == (RunState.FAILED, 80)
     assert batch_progress.failed >= 70
 
 
-async def test_a_batch_that_cannot_be_recorded_is_refused(flowport: Harness, troubled: Troubled) -> None:
-    """Nothing is sent for what could be forgotten."""
-    troubled.failing["accept_batch"] = StoreError("the disk is full", "Make room.")
+async def test_a_batch_that_cannot_be_recorded_is_refused(flowport: Harness, faulty: FaultyBatchStore) -> None:
+    """Nothing is sent for a batch that could be lost."""
+    faulty.failing["accept_batch"] = StoreError("the disk is full", "Make room.")
     with pytest.raises(StoreError, match="the disk is full"):
         await flowport.assembly.workspace.batches.submit(await prepare(flowport, 2), RunRequest("local"))
     assert await flowport.count("run") == 0
 
 
-async def test_a_mistake_of_ours_is_an_answer(
-    flowport: Harness, troubled: Troubled, caplog: pytest.LogCaptureFixture
+async def test_an_internal_error_is_an_answer(
+    flowport: Harness, faulty: FaultyBatchStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A caller that waits for ever is worse than an error."""
-    troubled.failing["accept_batch"] = ZeroDivisionError("a bug")
+    """A caller that waits without end is worse off than with an error."""
+    faulty.failing["accept_batch"] = ZeroDivisionError("a bug")
     with pytest.raises(StoreError, match="Flowport made a mistake"):
         await flowport.assembly.workspace.batches.submit(await prepare(flowport, 2), RunRequest("local"))
     assert "a bug" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["get_batch_progress", "get_waiting_rows", "accept_rows", "finish_batch"])
-async def test_a_batch_waits_for_a_store_that_cannot_be_used(
-    flowport: Harness, troubled: Troubled, caplog: pytest.LogCaptureFixture, name: str
+async def test_a_batch_waits_for_an_unusable_store(
+    flowport: Harness, faulty: FaultyBatchStore, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    """It goes on by itself once the disk has room, and says once what is wrong."""
-    troubled.failing[name] = StoreError("the disk is full", "Make room.")
+    """It continues by itself once the disk has room, and logs the fault once."""
+    faulty.failing[name] = StoreError("the disk is full", "Make room.")
     workspace = flowport.assembly.workspace
     batch = (await workspace.batches.submit(await prepare(flowport, 3), RunRequest("local"))).run
-    await wait_until(lambda: troubled.called.count(name) >= 1)
+    await wait_until(lambda: faulty.called.count(name) >= 1)
     workspace.batches._wake(batch.id)
     with anyio.fail_after(60):
-        while troubled.called.count(name) < 2:
+        while faulty.called.count(name) < 2:
             workspace.batches._wake(batch.id)
             await anyio.lowlevel.checkpoint()
     assert caplog.text.count("cannot go on just now") == 1
     entry = workspace.runner.get_entry(batch.id)
     assert entry is not None
     assert "the disk is full" in entry.problem
-    troubled.failing.clear()
+    faulty.failing.clear()
     assert (await wait_for_end(flowport, batch.id)).state is RunState.FAILED
     assert await flowport.count("run") == 3
 
 
-async def test_a_batch_that_crashes_is_begun_anew_when_somebody_asks(
-    flowport: Harness, troubled: Troubled, caplog: pytest.LogCaptureFixture
+async def test_a_crashed_batch_restarts_on_request(
+    flowport: Harness, faulty: FaultyBatchStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its rows are in the store, so nothing is lost and nothing is paid twice."""
-    troubled.failing["get_batch_progress"] = ZeroDivisionError("a bug")
+    faulty.failing["get_batch_progress"] = ZeroDivisionError("a bug")
     batches = flowport.assembly.workspace.batches
     batch = (await batches.submit(await prepare(flowport, 3), RunRequest("local"))).run
     await wait_until(
-        lambda: troubled.called.count("get_batch_progress") == 1 and batches._runner.get_entry(batch.id) is None
+        lambda: faulty.called.count("get_batch_progress") == 1 and batches._runner.get_entry(batch.id) is None
     )
     assert "a bug" in caplog.text
-    troubled.failing.clear()
+    faulty.failing.clear()
     assert (await flowport.ask("get_run", run_id=batch.id))["failed"] == 3
     assert await flowport.count("run") == 3
 
 
-async def test_a_batch_that_was_erased_meanwhile_is_let_go(flowport: Harness, troubled: Troubled) -> None:
-    """Nobody asks for it any more."""
+async def test_an_erased_batch_is_abandoned(flowport: Harness, faulty: FaultyBatchStore) -> None:
+    """An erased batch is not requested any more."""
     batches, store = flowport.assembly.workspace.batches, flowport.assembly.workspace.store
-    troubled.held["get_batch_progress"] = anyio.Event()
+    faulty.held["get_batch_progress"] = anyio.Event()
     batch = (await batches.submit(await prepare(flowport, 2), RunRequest("local"))).run
     await store.finish_batch(batch.id, Finished(RunState.FAILED, 1.0), csv_path="", csv_problem="")
     await store.erase_run(batch.id, owner="local")
-    troubled.held.pop("get_batch_progress").set()
+    faulty.held.pop("get_batch_progress").set()
     await wait_until(lambda: batches._runner.get_entry(batch.id) is None)
     assert await flowport.count("run") == 0
 
 
 async def test_a_batch_that_is_over_is_not_ended_again(flowport: Harness) -> None:
-    """Who looked a moment earlier believes that nobody carries it out."""
+    """The second ending comes from a reader whose data is a moment old."""
     workspace = flowport.assembly.workspace
     batch = (await workspace.batches.submit(await prepare(flowport, 2), RunRequest("local"))).run
     over = await wait_for_end(flowport, batch.id)
@@ -195,8 +195,8 @@ async def test_a_batch_that_is_over_is_not_ended_again(flowport: Harness) -> Non
     assert len(list(flowport.outputs.glob("*/*.csv"))) == 1
 
 
-async def test_a_batch_is_left_to_the_living_and_taken_from_the_dead_once(flowport: Harness, tmp_path: Path) -> None:
-    """Of two who want it one gets it."""
+async def test_a_batch_of_a_dead_process_is_claimed_once(flowport: Harness, tmp_path: Path) -> None:
+    """A running process keeps its batch; of two claims on a dead one's batch, one succeeds."""
     workspace = flowport.assembly.workspace
     batches: Batches = workspace.batches
     batch = (await batches.submit(await prepare(flowport, 2), RunRequest("local"))).run
@@ -206,33 +206,35 @@ async def test_a_batch_is_left_to_the_living_and_taken_from_the_dead_once(flowpo
         theirs = other.assembly.workspace.recovery._process.process_id
         await workspace.recovery.resume(replace(batch, process_id=theirs))
         assert batches._runner.get_entry(batch.id) is None
-    # The store says that it is another's, so whoever claims it from the dead one comes too late.
+    # The store names another owner, so a claim from the dead process comes too late.
     await workspace.recovery.resume(replace(batch, process_id="0" * 16, lease=0))
     await workspace.recovery.resume(over)
     assert batches._runner.get_entry(batch.id) is None
 
 
-async def test_a_caller_that_leaves_before_the_store_has_its_batch(flowport: Harness, troubled: Troubled) -> None:
-    """Where that is wanted, nothing of it is begun: nobody knows its id."""
-    troubled.held["accept_batch"] = anyio.Event()
+async def test_a_caller_that_disconnects_before_its_batch_is_stored(
+    flowport: Harness, faulty: FaultyBatchStore
+) -> None:
+    """With the setting to stop, nothing of the batch is started, because no client has its id."""
+    faulty.held["accept_batch"] = anyio.Event()
     batches, prepared = flowport.assembly.workspace.batches, await prepare(flowport, 3)
     async with anyio.create_task_group() as tasks:
 
         async def call() -> None:
-            """Ask and leave."""
+            """Submit and disconnect."""
             await batches.submit(prepared, RunRequest("local", is_stopped_with_caller=True))
 
         tasks.start_soon(call)
-        await wait_until(lambda: "accept_batch" in troubled.called)
+        await wait_until(lambda: "accept_batch" in faulty.called)
         tasks.cancel_scope.cancel()
-    troubled.held.pop("accept_batch").set()
+    faulty.held.pop("accept_batch").set()
     with anyio.fail_after(60):
         while not (listed := (await flowport.ask("list_runs"))["runs"]) or listed[0]["state"] != "cancelled":
             await anyio.lowlevel.checkpoint()
     assert await flowport.count("run") == 0
 
 
-async def test_the_limits_are_those_of_the_call(flowport: Harness) -> None:
+async def test_the_limits_of_the_call_apply(flowport: Harness) -> None:
     """A batch is submitted on the same terms as a run."""
     batches = flowport.assembly.workspace.batches
     batches._acceptor.requests.spending_limits = SpendingLimits(max_credits_per_day=2.0)
@@ -240,40 +242,42 @@ async def test_the_limits_are_those_of_the_call(flowport: Harness) -> None:
         await batches.submit(await prepare(flowport, 3), RunRequest("local"))
 
 
-async def test_a_mistake_after_the_store_has_a_batch_loses_nothing(
-    flowport: Harness, troubled: Troubled, caplog: pytest.LogCaptureFixture
+async def test_an_internal_error_after_acceptance_loses_nothing(
+    flowport: Harness, faulty: FaultyBatchStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody carries it out for a moment; then it is found like one that a dead process has left."""
-    troubled.held["accept_batch"] = anyio.Event()
-    troubled.failing["drop_rows"] = ZeroDivisionError("a bug")
+    """The batch has no worker for a moment; then it is recovered like one of a dead process."""
+    faulty.held["accept_batch"] = anyio.Event()
+    faulty.failing["drop_rows"] = ZeroDivisionError("a bug")
     batches, prepared = flowport.assembly.workspace.batches, await prepare(flowport, 3)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(batches.submit, prepared, RunRequest("local", is_stopped_with_caller=True))
-        await wait_until(lambda: "accept_batch" in troubled.called)
+        await wait_until(lambda: "accept_batch" in faulty.called)
         tasks.cancel_scope.cancel()
-    troubled.held.pop("accept_batch").set()
+    faulty.held.pop("accept_batch").set()
     await wait_until(lambda: "a bug" in caplog.text)
     batch_id = (await flowport.ask("list_runs"))["runs"][0]["run_id"]
     assert (await flowport.ask("get_run", run_id=batch_id))["failed"] == 3
     assert await flowport.count("run") == 3
 
 
-async def test_a_table_is_saved_once_however_often_the_end_is_written(flowport: Harness, troubled: Troubled) -> None:
+async def test_a_table_is_saved_once_although_the_end_is_written_repeatedly(
+    flowport: Harness, faulty: FaultyBatchStore
+) -> None:
     """A full disk must not be filled further every second."""
-    troubled.failing["finish_batch"] = StoreError("the disk is full", "Make room.")
+    faulty.failing["finish_batch"] = StoreError("the disk is full", "Make room.")
     batches = flowport.assembly.workspace.batches
     batch = (await batches.submit(await prepare(flowport, 2), RunRequest("local"))).run
     with anyio.fail_after(60):
-        while troubled.called.count("finish_batch") < 3:
+        while faulty.called.count("finish_batch") < 3:
             batches._wake(batch.id)
             await anyio.lowlevel.checkpoint()
-    troubled.failing.clear()
+    faulty.failing.clear()
     await wait_for_end(flowport, batch.id)
     (path,) = flowport.outputs.glob("*/*.csv")
     assert (await flowport.assembly.workspace.store.get_batch_progress(batch.id)).csv_path == str(path)
 
 
-async def test_an_account_that_is_refused_is_not_asked_for_every_row(flowport: Harness) -> None:
+async def test_a_refused_account_is_not_used_for_every_row(flowport: Harness) -> None:
     """The next row would be refused like this one."""
     await flowport.sandbox.switch("faults", operation="run", fault="status", status=402, times=1000)
     batch = (await flowport.assembly.workspace.batches.submit(await prepare(flowport, 300), RunRequest("local"))).run
@@ -286,10 +290,8 @@ async def test_an_account_that_is_refused_is_not_asked_for_every_row(flowport: H
     assert batch_progress.failed == await flowport.count("run") < 300
 
 
-async def test_a_batch_that_was_taken_over_hears_that_its_account_is_refused(
-    sandbox: SandboxClient, tmp_path: Path
-) -> None:
-    """By the rows that another process had accepted as well."""
+async def test_a_claimed_batch_stops_when_its_account_is_refused(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """The refusal also counts for rows that another process had accepted."""
     async with open_harness(sandbox, tmp_path / "person", **SLOW) as first:
         rows = build_rows(64)
         batch_id = (await first.ask("run_batch", app=FAILING, rows=rows, wait=False))["run_id"]
@@ -308,7 +310,7 @@ async def test_a_batch_that_was_taken_over_hears_that_its_account_is_refused(
 
 @pytest.mark.parametrize("failures", [0, 1, 10, 500])
 async def test_few_rows_are_live_until_one_has_succeeded(flowport: Harness, failures: int) -> None:
-    """What is live when the failures are seen may be paid for; without a limit on failures nothing waits."""
+    """Live rows may be paid for when the failures are noticed; without a failure limit no row waits."""
     batch = replace(await prepare(flowport, 2), request=BatchRequest((), stop_after_failures=failures))
     accepted = (await flowport.assembly.workspace.batches.submit(batch, RunRequest("local"))).run
     await wait_for_end(flowport, accepted.id)
@@ -318,10 +320,10 @@ async def test_few_rows_are_live_until_one_has_succeeded(flowport: Harness, fail
     assert _count_places(replace(batch_progress, succeeded=1), 64) == 64
 
 
-async def test_each_row_is_cancelled_at_the_provider_by_itself(
+async def test_each_row_is_cancelled_at_the_provider(
     sandbox: SandboxClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One that cannot be cancelled is logged and holds up no other, and the caller does not wait for them."""
+    """A row that cannot be cancelled is logged and delays no other; the caller does not wait for them."""
     face = MagicaClient(sandbox)
     await face.switch(has_cancel=True)
     for _ in range(3):
@@ -355,8 +357,8 @@ async def test_each_row_is_cancelled_at_the_provider_by_itself(
     assert f"of {batch_id} was not cancelled: Magica " in caplog.text
 
 
-async def test_what_is_just_being_sent_is_cancelled_once_it_is_known(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """A start that is under way has no name yet by which it could be cancelled."""
+async def test_a_row_in_flight_is_cancelled_once_its_id_is_known(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """A start in flight has no provider id yet by which it could be cancelled."""
     face = MagicaClient(sandbox)
     await face.switch(has_cancel=True)
     await sandbox.switch("next_run", hold=True, pending_seconds=0)
@@ -368,7 +370,7 @@ async def test_what_is_just_being_sent_is_cancelled_once_it_is_known(sandbox: Sa
     )
     async with open_harness(sandbox, tmp_path / "person", providers=providers) as flowport:
         workspace = flowport.assembly.workspace
-        held = Troubled(workspace.store)
+        held = FaultyBatchStore(workspace.store)
         held.held["Started"] = anyio.Event()
         workspace.runner._starter._writer._store = held
         batch_id = (await flowport.ask("run_batch", app="text_to_picture", rows=[{"prompt": "x"}], wait=False))[
@@ -382,24 +384,24 @@ async def test_what_is_just_being_sent_is_cancelled_once_it_is_known(sandbox: Sa
     assert (over.state, (await face.count())["cancel"]) == (RunState.CANCELLED, 1)
 
 
-async def test_what_comes_back_untaken_after_the_wish_is_not_sent_again(
+async def test_a_refused_start_is_not_retried_after_a_cancellation(
     flowport: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It was being sent when the batch was cancelled."""
     batches, store = flowport.assembly.workspace.batches, flowport.assembly.workspace.store
-    real = Troubled(store)
+    real = FaultyBatchStore(store)
     flowport.assembly.workspace.runner._starter._store = real
     real.held["StartRequested"] = anyio.Event()
     batch = (await batches.submit(await prepare(flowport, 1), RunRequest("local"))).run
     await wait_until(lambda: "StartRequested" in real.called)
-    # As the store looks between the wish and the return of the row.
-    troubled = Troubled(store)
-    troubled.failing["get_live_rows"] = StoreError("the disk is full", "Make room.")
-    batches._store = troubled
+    # The state of the store between the cancellation and the return of the row.
+    faulty = FaultyBatchStore(store)
+    faulty.failing["get_live_rows"] = StoreError("the disk is full", "Make room.")
+    batches._store = faulty
     asked: set[str] = set()
     assert not await batches._ask_to_cancel(batch, STOPPED_BY_PERSON, asked)
     assert "cannot be cancelled just now" in caplog.text
-    troubled.failing.clear()
+    faulty.failing.clear()
     assert not await batches._ask_to_cancel(batch, STOPPED_BY_PERSON, asked)
     assert await batches._ask_to_cancel(batch, STOPPED_BY_PERSON, asked)
     real.held.pop("StartRequested").set()

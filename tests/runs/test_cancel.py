@@ -1,4 +1,4 @@
-"""Cancelling at the provider: for a person who asks, and for a caller that has gone."""
+"""Cancelling at the provider: on a user's request, and after a caller has disconnected."""
 
 import logging
 from dataclasses import replace
@@ -33,29 +33,29 @@ async def wait_for_run(store: FaultyStore) -> None:
     await store.accept(RUN, rules)
 
 
-async def test_a_provider_is_asked_once() -> None:
-    """By the run's id there."""
+async def test_the_provider_is_asked_once() -> None:
+    """The request has the provider's id of the run."""
     account = open_account(build_answer({}))
     assert await ask_to_cancel(RUNNING, account)
     assert [(one.operation, one.path) for one in account.asked] == [(Operation.CANCEL_RUN, "/v1/runs/r1/cancel")]
 
 
-async def test_who_cannot_cancel_or_has_no_name_of_the_run_is_not_asked() -> None:
-    """It is said instead."""
+async def test_a_provider_without_cancel_or_run_id_is_not_asked() -> None:
+    """The outcome says so instead."""
     magnific, magica = ScriptedAccount(in_turn(), FakeClock()), open_account()
     assert not await ask_to_cancel(RUNNING, magnific)
     assert not await ask_to_cancel(RUN, magica)
 
 
-async def test_a_refusal_is_told() -> None:
-    """Else somebody would think that it is cancelled."""
+async def test_a_refusal_is_reported() -> None:
+    """The user must not believe that the run is cancelled."""
     with pytest.raises(ProviderError):
         await ask_to_cancel(RUNNING, open_account(build_answer({}, 500)))
 
 
 @pytest.mark.parametrize("is_waited_for", [True, False])
-async def test_a_run_that_another_call_waits_for_goes_on(store: FaultyStore, *, is_waited_for: bool) -> None:
-    """The caller that has gone is not the only one."""
+async def test_a_run_that_another_call_waits_for_continues(store: FaultyStore, *, is_waited_for: bool) -> None:
+    """The disconnected caller is not the only one."""
     await wait_for_run(store)
     if not is_waited_for:
         await store.leave("call_1")
@@ -64,10 +64,8 @@ async def test_a_run_that_another_call_waits_for_goes_on(store: FaultyStore, *, 
     assert len(account.asked) == (0 if is_waited_for else 1)
 
 
-async def test_what_goes_wrong_behind_a_caller_that_has_gone_is_logged(
-    store: FaultyStore, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Nobody is there to be told."""
+async def test_a_failure_after_a_disconnect_is_logged(store: FaultyStore, caplog: pytest.LogCaptureFixture) -> None:
+    """There is no caller to receive the error."""
     with caplog.at_level(logging.WARNING):
         await cancel_unwanted(RUNNING, open_account(build_answer({}, 500)), store)
         store.failing.add("is_waited_for")
@@ -117,11 +115,11 @@ async def test_what_goes_wrong_behind_a_caller_that_has_gone_is_logged(
         ),
     ],
 )
-def test_what_came_of_the_wish_is_a_sentence(outcome: CancelOutcome, changes: dict[str, Any], opening: str) -> None:
-    """And it never says more than is known."""
+def test_each_cancel_outcome_is_a_sentence(outcome: CancelOutcome, changes: dict[str, Any], opening: str) -> None:
+    """It never says more than is known."""
     assert format_cancellation(outcome, replace(RUNNING, **changes), open_account()).startswith(opening)
 
 
-def test_a_run_of_a_key_that_is_gone_is_called_by_its_provider() -> None:
-    """Nobody here can cancel it."""
+def test_a_run_of_a_removed_key_is_named_by_its_provider() -> None:
+    """Without the key it cannot be cancelled."""
     assert format_cancellation(CancelOutcome.CANNOT, RUNNING, None).startswith("magnific cannot cancel a run")

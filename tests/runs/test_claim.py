@@ -1,4 +1,4 @@
-"""Runs of dead processes, taken over by one of the living."""
+"""Runs of dead processes, claimed by a running one."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,14 +22,14 @@ from flowport.runs.submit import RunRequest
 from flowport.store.process_lock import ProcessLock
 from tests.fakes.client import build_photo, write
 from tests.runs.benches import OneApp, open_bench
-from tests.runs.samples import APP, NOW, PROMPT, RUN, TAKEN, build_look, read
+from tests.runs.samples import APP, NOW, PROMPT, RUN, TAKEN, build_status, read
 from tests.support.fake_clock import wait_until_blocked
 from tests.support.raw_server import build_reply, serving
 from tests.support.scripted import ACCOUNT, FaultyStore, build_answer, build_breakage, in_turn, wait_until
 
 RUNNING = replace(RUN, state=RunState.RUNNING, provider_run_id="remote-1", started_at=NOW)
-TOLD = replace(RUN, reported_at=NOW, canonical_digest="d83b8a3c5a9e")
-DONE = build_look("completed")
+REPORTED = replace(RUN, reported_at=NOW, canonical_digest="d83b8a3c5a9e")
+DONE = build_status("completed")
 PNG = write(build_photo(8, 8))
 LISTING = Listing(replace(APP, inputs=(PROMPT,)), "sketch", {"in-1": "prompt"})
 EXPIRED = Output(1, OutputKind.IMAGE, "https://cdn.example/0.png?token=old", "c0", expires_at=NOW - 1)
@@ -42,19 +42,19 @@ def build_over(*outputs: Output, process_id: str = "p1", lease: int = 1) -> Run:
     )
 
 
-async def test_a_dead_processs_run_is_followed_to_its_end(store: FaultyStore, tmp_path: Path) -> None:
-    """It is paid for, and nobody else looks at it any more."""
+async def test_the_run_of_a_dead_process_is_polled_to_its_end(store: FaultyStore, tmp_path: Path) -> None:
+    """It is paid for, and no other process polls it any more."""
     await store.accept(RUNNING)
-    async with open_bench(store, tmp_path, in_turn(build_look("running"), DONE)) as bench:
+    async with open_bench(store, tmp_path, in_turn(build_status("running"), DONE)) as bench:
         await bench.recovery.take_over(RUNNING)
         over = await bench.finish(RUNNING)
         assert (over.state, over.process_id) == (RunState.SUCCEEDED, bench.process.process_id)
 
 
-async def test_of_many_who_want_a_run_one_gets_it(store: FaultyStore, tmp_path: Path) -> None:
+async def test_one_of_many_claims_succeeds(store: FaultyStore, tmp_path: Path) -> None:
     """The editor and the desktop client notice the death in the same second."""
     await store.accept(RUNNING)
-    last = build_look("running")
+    last = build_status("running")
     async with (
         open_bench(store, tmp_path, in_turn(last=last), is_automatic=False) as one,
         open_bench(store, tmp_path, in_turn(last=last), is_automatic=False) as two,
@@ -71,8 +71,8 @@ async def test_of_many_who_want_a_run_one_gets_it(store: FaultyStore, tmp_path: 
         assert [bench.live_runs.get(RUN.id) is not None for bench in (one, two)] == [holder is one, holder is two]
 
 
-async def test_a_run_that_another_follows_is_left_to_it(store: FaultyStore, tmp_path: Path) -> None:
-    """Two followers would ask twice as often and save every file twice."""
+async def test_a_run_that_another_process_polls_is_not_claimed(store: FaultyStore, tmp_path: Path) -> None:
+    """Two processes would poll twice as often and save every file twice."""
     other = ProcessLock(tmp_path / "home")
     run = replace(RUNNING, process_id=other.process_id)
     await store.accept(run)
@@ -85,8 +85,8 @@ async def test_a_run_that_another_follows_is_left_to_it(store: FaultyStore, tmp_
     assert await read(store) == run
 
 
-async def test_a_run_that_nobody_looks_at_is_taken_up_only_when_asked_for(store: FaultyStore, tmp_path: Path) -> None:
-    """The person said to stop following it; whoever asks for it again wants it followed, whose ever it was."""
+async def test_an_unpolled_run_is_resumed_only_on_request(store: FaultyStore, tmp_path: Path) -> None:
+    """A user stopped its polling; a new request for it resumes it, whichever process had it."""
     other = ProcessLock(tmp_path / "home")
     dead = replace(RUNNING, is_followed=False)
     living = replace(dead, id="run_two", process_id=other.process_id)
@@ -107,10 +107,10 @@ async def test_a_run_that_nobody_looks_at_is_taken_up_only_when_asked_for(store:
 
 
 @pytest.mark.parametrize(("reported_at", "states"), [(NOW, RunState.SUCCEEDED), (None, RunState.CANCELLED)])
-async def test_an_unsent_run_is_started_if_its_caller_was_told(
+async def test_an_unsent_run_is_started_if_its_id_was_reported(
     store: FaultyStore, tmp_path: Path, reported_at: float | None, states: RunState
 ) -> None:
-    """Told that it has its place, somebody waits for it; of the other nobody knows, so it is not paid for."""
+    """A caller that received the run's id waits for it; without a caller the run is not paid for."""
     async with open_bench(store, tmp_path, in_turn(TAKEN, DONE)) as bench:
         catalog = OneApp(store, bench.clock, tmp_path, LISTING, LISTING)
         call = await bench.preparer.prepare(bench.account, LISTING, {"prompt": "a lake"}, RunRequest("local"))
@@ -127,42 +127,42 @@ async def test_an_unsent_run_is_started_if_its_caller_was_told(
     assert over.reserved_credits == 0.0
 
 
-async def test_an_unsent_run_that_cannot_be_restored_is_cancelled_with_the_reason(
+async def test_an_unsent_run_that_cannot_be_rebuilt_is_cancelled_with_the_reason(
     store: FaultyStore, tmp_path: Path
 ) -> None:
-    """Whoever asks for it must learn that it will not come, and that it cost nothing."""
-    await store.accept(TOLD)
+    """The caller must learn that the run will not be started, and that it cost nothing."""
+    await store.accept(REPORTED)
     async with open_bench(store, tmp_path, in_turn()) as bench:
         bench.catalogs[ACCOUNT.id] = OneApp(store, bench.clock, tmp_path, LISTING)
-        await bench.recovery.take_over(TOLD)
-        over = await bench.finish(TOLD)
+        await bench.recovery.take_over(REPORTED)
+        over = await bench.finish(REPORTED)
     assert (over.state, over.failure, over.reserved_credits) == (RunState.CANCELLED, ENDED_UNRESTORED, 0.0)
 
 
 @pytest.mark.parametrize(
     ("now", "outcome"),
     [
-        (replace(TOLD, state=RunState.STARTING), RunState.UNKNOWN),
+        (replace(REPORTED, state=RunState.STARTING), RunState.UNKNOWN),
         (replace(RUNNING, reported_at=NOW), RunState.SUCCEEDED),
         (build_over(), RunState.SUCCEEDED),
     ],
     ids=["starting", "running", "over"],
 )
-async def test_what_counts_is_how_far_a_run_came_before_the_end(
+async def test_the_latest_state_of_a_run_decides(
     store: FaultyStore, tmp_path: Path, now: Run, outcome: RunState
 ) -> None:
     """The process may have sent the run after we read it as unsent; starting it then would pay twice."""
     await store.accept(now)
     async with open_bench(store, tmp_path, in_turn(DONE)) as bench:
-        await bench.recovery.take_over(TOLD)
+        await bench.recovery.take_over(REPORTED)
         if now.state is RunState.RUNNING:
             await bench.finish(now)
         assert bench.account.count(Operation.START_RUN) == 0
     assert (await read(store)).state is outcome
 
 
-async def test_our_own_run_on_its_way_to_the_board_is_not_settled(store: FaultyStore, tmp_path: Path) -> None:
-    """Between its record and its place on the list of live runs a moment passes, in which somebody may ask for it."""
+async def test_a_run_of_this_process_that_is_not_yet_live_is_not_settled(store: FaultyStore, tmp_path: Path) -> None:
+    """A request may come between the run's acceptance and its entry in the list of live runs."""
     async with open_bench(store, tmp_path, in_turn()) as bench:
         run = replace(RUN, process_id=bench.process.process_id)
         await store.accept(run)
@@ -171,7 +171,7 @@ async def test_our_own_run_on_its_way_to_the_board_is_not_settled(store: FaultyS
 
 
 async def test_outputs_that_a_dead_process_did_not_save_are_saved(store: FaultyStore, tmp_path: Path) -> None:
-    """It died while it downloaded."""
+    """It died during the download."""
     async with serving(build_reply(PNG)) as server, open_bench(store, tmp_path, in_turn()) as bench:
         bench.account.origins = frozenset({server.origin})
         run = build_over(Output(1, OutputKind.IMAGE, f"{server.origin}/0.png", expires_at=NOW + 9))
@@ -183,8 +183,8 @@ async def test_outputs_that_a_dead_process_did_not_save_are_saved(store: FaultyS
     assert len(server.heads) == 1
 
 
-async def test_outputs_that_another_took_over_meanwhile_are_left_to_it(store: FaultyStore, tmp_path: Path) -> None:
-    """What was read a moment ago names the dead process still."""
+async def test_outputs_that_another_process_claimed_are_not_saved(store: FaultyStore, tmp_path: Path) -> None:
+    """Our copy of the record, a moment old, still names the dead process."""
     output = Output(1, OutputKind.IMAGE, "https://cdn.invalid/0.png", expires_at=NOW + 9)
     await store.accept(build_over(output, process_id="p2", lease=2))
     async with open_bench(store, tmp_path, in_turn()) as bench:
@@ -192,14 +192,12 @@ async def test_outputs_that_another_took_over_meanwhile_are_left_to_it(store: Fa
         assert bench.live_runs.get(RUN.id) is None
 
 
-async def test_the_link_of_an_output_that_another_process_holds_is_renewed_for_who_asks(
-    store: FaultyStore, tmp_path: Path
-) -> None:
-    """Saving is the other's; a link that works is for everybody."""
+async def test_the_link_of_another_process_s_output_is_refreshed_on_request(store: FaultyStore, tmp_path: Path) -> None:
+    """The other process saves the file; a working link serves every caller."""
     other = ProcessLock(tmp_path / "home")
     run = build_over(EXPIRED, process_id=other.process_id)
     await store.accept(run)
-    async with open_bench(store, tmp_path, in_turn(build_look("completed", images=1))) as bench:
+    async with open_bench(store, tmp_path, in_turn(build_status("completed", images=1))) as bench:
         await bench.recovery.resume(run)
         assert bench.live_runs.get(run.id) is None
     other.release()
@@ -214,8 +212,8 @@ async def test_the_link_of_an_output_that_another_process_holds_is_renewed_for_w
     ],
     ids=["other-key", "without-id"],
 )
-async def test_a_link_that_nobody_can_ask_for_stays(store: FaultyStore, tmp_path: Path, run: Run) -> None:
-    """There is no key or no id to ask with."""
+async def test_a_link_that_cannot_be_requested_stays(store: FaultyStore, tmp_path: Path, run: Run) -> None:
+    """The key or the provider's id is missing."""
     await store.accept(run)
     async with open_bench(store, tmp_path, in_turn()) as bench:
         await bench.recovery.resume(run)
@@ -227,10 +225,10 @@ async def test_a_link_that_nobody_can_ask_for_stays(store: FaultyStore, tmp_path
     [(RUN, True), (RUNNING, False), (build_over(EXPIRED), False)],
     ids=["unsent", "running", "over"],
 )
-async def test_a_store_that_cannot_be_written_hides_nothing_that_can_be_known(
+async def test_a_read_only_store_hides_no_known_facts(
     *, store: FaultyStore, tmp_path: Path, run: Run, raises: bool
 ) -> None:
-    """Looking is free; only what would be paid or refused needs the record. What goes by itself waits."""
+    """Polls are free; only paid or refused operations need a write. Background work waits."""
     await store.accept(run)
     store.failing.add("claim")
     async with open_bench(store, tmp_path, in_turn(DONE)) as bench:
@@ -249,7 +247,7 @@ async def test_a_store_that_cannot_be_written_hides_nothing_that_can_be_known(
 async def test_a_run_of_another_key_is_shown_although_nothing_can_be_written(
     store: FaultyStore, tmp_path: Path
 ) -> None:
-    """A full disk is no reason to refuse the question."""
+    """A full disk is not a reason to refuse the request."""
     run = replace(RUNNING, account_id="magnific:api.example:f0")
     await store.accept(run)
     store.failing.add("AdoptionTried")
@@ -258,8 +256,10 @@ async def test_a_run_of_another_key_is_shown_although_nothing_can_be_written(
         assert bench.live_runs.get(run.id) is None
 
 
-async def test_a_run_that_cannot_be_read_again_is_taken_over_as_it_was(store: FaultyStore, tmp_path: Path) -> None:
-    """It is ours now, so nobody else would follow it."""
+async def test_a_claimed_run_that_cannot_be_read_again_is_used_as_read_before(
+    store: FaultyStore, tmp_path: Path
+) -> None:
+    """This process holds it now, so no other one would poll it."""
     await store.accept(RUNNING)
     async with open_bench(store, tmp_path, in_turn(DONE)) as bench:
         store.failing.add("get_run")
@@ -268,8 +268,8 @@ async def test_a_run_that_cannot_be_read_again_is_taken_over_as_it_was(store: Fa
         assert (await bench.finish(RUNNING)).state is RunState.SUCCEEDED
 
 
-async def test_a_starting_run_of_a_key_that_is_gone_is_unknown(store: FaultyStore, tmp_path: Path) -> None:
-    """Its reservation must not be held for ever because the key was changed."""
+async def test_a_starting_run_of_a_removed_key_is_unknown(store: FaultyStore, tmp_path: Path) -> None:
+    """Its reservation must not be held indefinitely because the key was changed."""
     run = replace(RUN, state=RunState.STARTING, account_id="magnific:api.example:f0")
     await store.accept(run)
     async with open_bench(store, tmp_path, in_turn()) as bench:
@@ -278,22 +278,20 @@ async def test_a_starting_run_of_a_key_that_is_gone_is_unknown(store: FaultyStor
     assert (over.state, over.failure, over.reserved_credits) == (RunState.UNKNOWN, ENDED_WHILE_STARTING, 0.0)
 
 
-async def test_a_run_of_a_changed_key_is_adopted_and_followed(store: FaultyStore, tmp_path: Path) -> None:
-    """The new key reads what the old one paid for."""
+async def test_a_run_of_a_changed_key_is_adopted_and_polled(store: FaultyStore, tmp_path: Path) -> None:
+    """The new key reads the runs that the old one paid for."""
     await store.accept(replace(RUNNING, account_id="magnific:api.example:f0"))
-    async with open_bench(store, tmp_path, in_turn(build_look("running"), DONE)) as bench:
+    async with open_bench(store, tmp_path, in_turn(build_status("running"), DONE)) as bench:
         await bench.recovery.scan_other_keys()
         over = await bench.finish(RUNNING)
     assert (over.state, over.account_id) == (RunState.SUCCEEDED, ACCOUNT.id)
 
 
 @pytest.mark.parametrize("shift", [-5 * 86400.0, 5 * 86400.0], ids=["past", "future"])
-async def test_a_wall_clock_that_was_set_does_not_stop_the_following(
-    store: FaultyStore, tmp_path: Path, shift: float
-) -> None:
+async def test_setting_the_wall_clock_does_not_stop_polling(store: FaultyStore, tmp_path: Path, shift: float) -> None:
     """The other process wrote its times by a clock that was wrong by days."""
     await store.accept(replace(RUNNING, accepted_at=NOW + shift, started_at=NOW + shift))
-    async with open_bench(store, tmp_path, in_turn(build_look("running"), DONE)) as bench:
+    async with open_bench(store, tmp_path, in_turn(build_status("running"), DONE)) as bench:
         await bench.recovery.scan()
         entry = bench.live_runs.get(RUN.id)
         assert entry is not None
@@ -301,8 +299,8 @@ async def test_a_wall_clock_that_was_set_does_not_stop_the_following(
         assert (await bench.finish(RUNNING)).state is RunState.SUCCEEDED
 
 
-async def test_a_download_that_is_tried_again_is_not_begun_twice(store: FaultyStore, tmp_path: Path) -> None:
-    """Two would save the file twice."""
+async def test_a_download_in_retry_is_not_started_twice(store: FaultyStore, tmp_path: Path) -> None:
+    """Two downloads would save the file twice."""
     async with (
         serving(build_reply(status=500)) as server,
         open_bench(store, tmp_path, in_turn(), is_automatic=False) as bench,
@@ -322,8 +320,8 @@ async def test_a_download_that_is_tried_again_is_not_begun_twice(store: FaultySt
         store.held.pop("get_run").set()
 
 
-async def test_a_lost_network_leaves_the_run_where_it_was(store: FaultyStore, tmp_path: Path) -> None:
-    """An output that cannot be asked for just now is not gone."""
+async def test_a_lost_network_leaves_the_run_unchanged(store: FaultyStore, tmp_path: Path) -> None:
+    """An output that cannot be requested now is not gone."""
     run = build_over(EXPIRED)
     await store.accept(run)
     lost = build_breakage(Breakage.NO_CONNECTION, Operation.READ_RUN)
@@ -334,10 +332,10 @@ async def test_a_lost_network_leaves_the_run_where_it_was(store: FaultyStore, tm
     assert output.url == EXPIRED.url
 
 
-async def test_a_reply_that_comes_after_another_process_gave_the_run_up_is_followed(
+async def test_a_late_start_response_is_polled_although_another_process_settled_the_run(
     store: FaultyStore, tmp_path: Path
 ) -> None:
-    """That process saw no reply and does not poll the run; its result was paid for."""
+    """That process saw no response and does not poll the run; its result was paid for."""
     async with open_bench(store, tmp_path, in_turn(TAKEN, DONE)) as bench:
         go = anyio.Event()
         bench.account.before_answer = go.wait
@@ -351,8 +349,8 @@ async def test_a_reply_that_comes_after_another_process_gave_the_run_up_is_follo
     assert bench.account.count(Operation.START_RUN) == 1
 
 
-async def test_a_run_that_another_process_claims_is_left_to_it(store: FaultyStore, tmp_path: Path) -> None:
-    """Two followers would poll twice as often and save every file twice."""
+async def test_a_run_claimed_by_another_process_is_left_to_it(store: FaultyStore, tmp_path: Path) -> None:
+    """Two processes would poll twice as often and save every file twice."""
     async with open_bench(store, tmp_path, in_turn(TAKEN, DONE), is_automatic=False) as bench:
         run = await bench.submit()
         await bench.reach_pause(run, RunState.RUNNING)
@@ -367,7 +365,7 @@ async def test_a_claimed_run_that_another_process_polls_is_no_longer_polled_here
 ) -> None:
     """A change that the new holder recorded first shows it."""
     answer = in_turn(
-        build_answer({"status": "queued", "workflow_run_identifier": "remote-1"}, 202), build_look("running")
+        build_answer({"status": "queued", "workflow_run_identifier": "remote-1"}, 202), build_status("running")
     )
     async with open_bench(store, tmp_path, answer, is_automatic=False) as bench:
         run = await bench.submit()

@@ -1,4 +1,4 @@
-"""Tables as people and spreadsheets write them, hostile ones among them."""
+"""Tables as people and spreadsheets write them, hostile ones included."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ from flowport.runs.batch.csv_tables import (
     restore_cell,
 )
 
-# What a cell may hold: anything that is text, but no NUL, which is the mark of another encoding.
+# The content of a cell: any text except NUL, which would indicate another encoding.
 CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
 NAMES = st.lists(
     st.text(st.characters(codec="utf-8", categories=("L", "N")), min_size=1, max_size=10),
@@ -41,14 +41,14 @@ def draw_tables(draw: st.DrawFn) -> tuple[list[str], list[list[str]]]:
 @given(
     table=draw_tables(), delimiter=st.sampled_from(",;\t"), end=st.sampled_from(["\n", "\r\n"]), is_marked=st.booleans()
 )
-def test_any_table_comes_back_as_it_was_written(
+def test_any_table_is_read_as_written(
     table: tuple[list[str], list[list[str]]], delimiter: str, end: str, is_marked: bool
 ) -> None:
-    """Whatever stands in its cells: quotes, line breaks, formulas, other delimiters, letters of any script."""
+    """For any cell content: quotes, line breaks, formulas, other delimiters, letters of any script."""
     names, rows = table
     text = io.StringIO(newline="")
     csv.writer(text, delimiter=delimiter, lineterminator=end, quoting=csv.QUOTE_ALL).writerows([names, *rows])
-    # Without a delimiter in the header nobody can tell which one it is; then there is one column, and none is needed.
+    # Without a delimiter in the header it cannot be detected; then there is one column, and none is needed.
     data = text.getvalue().encode("utf-8-sig" if is_marked else "utf-8")
     found = parse_table(data, argument="csv")
     assert found.columns == tuple(names)
@@ -58,7 +58,7 @@ def test_any_table_comes_back_as_it_was_written(
 
 
 @given(table=draw_tables())
-def test_what_is_written_comes_back_but_for_formulas(table: tuple[list[str], list[list[str]]]) -> None:
+def test_a_written_table_is_read_back_except_for_formulas(table: tuple[list[str], list[list[str]]]) -> None:
     """The saved table of a batch can be the rows of the next one."""
     names, rows = table
     found = parse_table(format_table(names, rows), argument="csv")
@@ -89,8 +89,8 @@ def test_what_is_written_comes_back_but_for_formulas(table: tuple[list[str], lis
         ("", ""),
     ],
 )
-def test_no_cell_begins_as_a_formula(cell: str, written: str) -> None:
-    """A prompt is a stranger's text, and a spreadsheet would carry it out."""
+def test_no_cell_begins_like_a_formula(cell: str, written: str) -> None:
+    """A prompt is untrusted text, and a spreadsheet would execute it."""
     assert neutralise(cell) == written
     assert next(csv.reader(io.StringIO(format_table(["x"], [[cell]]).decode("utf-8-sig"), newline=""))) == ["x"]
 
@@ -108,8 +108,8 @@ def test_no_cell_begins_as_a_formula(cell: str, written: str) -> None:
         (" a , b \n 1 ,2\n", ("a", "b"), [{"a": " 1 ", "b": "2"}]),
     ],
 )
-def test_spreadsheets_have_their_habits(text: str, columns: tuple[str, ...], rows: list[dict[str, str]]) -> None:
-    """Semicolons where the comma is decimal, a line that says so, empty rows and columns at the end."""
+def test_variants_of_spreadsheets_are_read(text: str, columns: tuple[str, ...], rows: list[dict[str, str]]) -> None:
+    """Semicolons where the comma is decimal, a line that names the separator, empty rows and columns at the end."""
     table = parse_table(text.encode(), argument="csv")
     assert (table.columns, [row.cells for row in table.rows]) == (columns, rows)
 
@@ -131,10 +131,10 @@ def test_spreadsheets_have_their_habits(text: str, columns: tuple[str, ...], row
         ('a 5",b\n1,the "red" cup\n', ('a 5"', "b"), [{'a 5"': "1", "b": 'the "red" cup'}]),
     ],
 )
-def test_spaces_around_quotes_are_no_part_of_a_cell(
+def test_spaces_around_quotes_are_not_part_of_a_cell(
     text: str, columns: tuple[str, ...], rows: list[dict[str, str]]
 ) -> None:
-    """People put a space after each comma (python/cpython#117286); a space without quotes is data, and so is a quote inside a cell."""
+    """People put a space after each comma (python/cpython#117286); unquoted spaces and inner quotes are data."""
     table = parse_table(text.encode(), argument="csv")
     assert (table.columns, [row.cells for row in table.rows]) == (columns, rows)
 
@@ -147,14 +147,14 @@ def test_spaces_around_quotes_are_no_part_of_a_cell(
         ("#a,b\n1,2\n", ("#a", "b")),
     ],
 )
-def test_remarks_before_the_names_are_passed_over(text: str, columns: tuple[str, ...]) -> None:
-    """A row of names may begin with the same mark."""
+def test_comments_before_the_header_are_ignored(text: str, columns: tuple[str, ...]) -> None:
+    """A header may begin with the same mark."""
     table = parse_table(text.encode(), argument="csv")
     assert (table.columns, [list(row.cells.values()) for row in table.rows]) == (columns, [["1", "2"]])
 
 
-def test_a_title_before_the_names_is_named() -> None:
-    """Advice on commas and quotes would lead nowhere."""
+def test_a_title_before_the_header_is_reported() -> None:
+    """Advice on commas and quotes would not help."""
     with pytest.raises(ArgumentsInvalid) as caught:
         parse_table(b"Spring campaign\nmotif,strength\ncup,0.4\n", argument="csv")
     assert 'csv has the first row "Spring campaign" and 2 cells in each other row.' in str(caught.value)
@@ -162,13 +162,13 @@ def test_a_title_before_the_names_is_named() -> None:
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "-2+3", "a;=b", "a\n@SUM(A1)", "plain", "it's", "-0.5", "'quoted'"])
-def test_a_cell_that_was_made_harmless_is_read_back(cell: str) -> None:
+def test_an_escaped_formula_is_read_back(cell: str) -> None:
     """A saved table may be the rows of the next batch."""
     assert restore_cell(neutralise(cell)) == cell
 
 
-def test_a_row_knows_its_line() -> None:
-    """That is where a person looks for what is wrong."""
+def test_a_row_has_its_line_number() -> None:
+    """Users look for the fault in that line."""
     table = parse_table(b'sep=,\r\na,b\r\n1,"x\r\ny"\r\n\r\n2,3\r\n', argument="csv")
     assert [row.line for row in table.rows] == [4, 6]
 
@@ -207,23 +207,23 @@ def test_a_row_knows_its_line() -> None:
         (",".join(f"c{n}" for n in range(MAX_COLUMNS + 1)).encode(), f"csv has {MAX_COLUMNS + 1} columns."),
     ],
 )
-def test_what_is_no_table_is_refused_with_the_line(data: bytes, words: str) -> None:
-    """And never with the text of the file beyond the names of its columns."""
+def test_an_invalid_table_is_refused_with_the_line(data: bytes, words: str) -> None:
+    """The message has no text of the file except the names of its columns."""
     with pytest.raises(ArgumentsInvalid) as caught:
         parse_table(data, argument="csv")
     assert words in str(caught.value)
     assert "latin" not in str(caught.value)
 
 
-def test_of_many_overhanging_rows_a_few_are_told() -> None:
-    """A delimiter that was guessed wrong makes every row one."""
+def test_a_few_of_many_overlong_rows_are_reported() -> None:
+    """A wrongly detected delimiter makes every row too long."""
     with pytest.raises(ArgumentsInvalid) as caught:
         parse_table(b"a\n" + b"1,2\n" * 100, argument="csv")
     assert len(caught.value.problems) == 5
 
 
-def test_half_letters_can_be_written() -> None:
-    """A result is not lost over a character that no encoding has."""
+def test_lone_surrogates_can_be_written() -> None:
+    """A result must not be lost over a character that no encoding has."""
     assert format_table(["x"], [["a\ud800b"]]).decode("utf-8-sig") == "x\r\na?b\r\n"
 
 
@@ -241,8 +241,8 @@ VALUES = st.recursive(
 
 
 @given(value=VALUES, delimiter=st.sampled_from(",;\t"), is_changed=st.booleans())
-def test_a_value_comes_back_exactly_from_a_saved_table(value: JsonValue, delimiter: str, is_changed: bool) -> None:
-    """A text is never taken for a number, nor a number for a text, though the line ends of the file are changed."""
+def test_a_value_is_read_exactly_from_a_saved_table(value: JsonValue, delimiter: str, is_changed: bool) -> None:
+    """A text is never read as a number, nor a number as a text, even if the line ends of the file are changed."""
     cell = format_exact(value, is_free=True)
     text = format_table(["row", "given"], [["1", cell]]).decode("utf-8-sig")
     changed = io.StringIO(newline="")
@@ -259,13 +259,13 @@ def test_a_value_comes_back_exactly_from_a_saved_table(value: JsonValue, delimit
 
 
 @pytest.mark.parametrize("text", ["a cup", "3", "true", "0.4", "it's", 'a 5" cup', '"cup"', "=1", "/a/b c.png"])
-def test_a_usual_text_stands_in_its_cell_as_it_is(text: str) -> None:
-    """A person reads the table first."""
+def test_a_plain_text_is_written_unchanged(text: str) -> None:
+    """The table is read by people first."""
     assert format_exact(text) == text
 
 
-def test_a_column_without_a_name_and_without_text_is_passed_over() -> None:
-    """Spreadsheets keep the empty column that a person has put between two others."""
+def test_an_unnamed_empty_column_is_ignored() -> None:
+    """Spreadsheets keep an empty column between two others."""
     assert parse_table(b"a,,b,\n1,,2,\n", argument="csv").columns == ("a", "b")
     with pytest.raises(ArgumentsInvalid, match="has no name for column 2"):
         parse_table(b"a,,b\n1,x,2\n", argument="csv")
@@ -274,6 +274,6 @@ def test_a_column_without_a_name_and_without_text_is_passed_over() -> None:
 
 
 @pytest.mark.parametrize("first", ['"sep=;"', "sep=;,", '"sep=;",,'])
-def test_a_spreadsheets_word_that_was_saved_as_a_row_is_passed_over(first: str) -> None:
-    """It no longer tells what parts the cells."""
+def test_a_separator_line_saved_as_a_row_is_ignored(first: str) -> None:
+    """It no longer names the separator."""
     assert parse_table(f"{first}\na,b\n1,2\n".encode(), argument="csv").columns == ("a", "b")

@@ -1,4 +1,4 @@
-"""From an answer that was written to the record that it was."""
+"""From a written answer to its record."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -33,12 +33,12 @@ async def deliver(store: FaultyStore) -> AsyncIterator[tuple[Deliveries, Exchang
 
 
 async def is_waiting(store: FaultyStore) -> bool:
-    """Tell whether the call is still on record."""
+    """Return whether the call is still in the store."""
     return await store.is_waited_for(OVER.id)
 
 
-async def test_what_was_written_is_on_record_and_the_call_is_over(store: FaultyStore) -> None:
-    """In one change; until then the answer is no delivery, and its run is not called undelivered either."""
+async def test_a_written_answer_is_recorded_and_its_call_ends(store: FaultyStore) -> None:
+    """Both in one change; before it the run is neither delivered nor reported as undelivered."""
     async with deliver(store) as (deliveries, exchange):
         assert (await store.get_run(OVER.id, account_id=None, owner="local")).delivered_at is None
         assert deliveries.delivered.get(owner="local", connection="c") == ()
@@ -55,15 +55,15 @@ async def test_what_was_written_is_on_record_and_the_call_is_over(store: FaultyS
 
 
 async def test_the_last_delivery_of_a_process_is_recorded_too(store: FaultyStore) -> None:
-    """Clients leave right after the last answer."""
+    """Clients often disconnect right after the last answer."""
     async with deliver(store) as (_, exchange):
         exchange.note_written()
     assert (await store.get_run(OVER.id, account_id=None, owner="local")).delivered_at == NOW
 
 
 @pytest.mark.parametrize("is_early", [True, False])
-async def test_a_client_that_has_left_gets_nothing_and_waits_no_longer(store: FaultyStore, *, is_early: bool) -> None:
-    """Before the answer was made, or before it was written."""
+async def test_a_disconnected_client_gets_nothing_and_its_call_ends(store: FaultyStore, *, is_early: bool) -> None:
+    """Whether it disconnected before the answer was made, or before it was written."""
     async with deliver(store) as (deliveries, exchange):
         exchange.note_disconnected()
         if is_early:
@@ -79,7 +79,7 @@ async def test_a_client_that_has_left_gets_nothing_and_waits_no_longer(store: Fa
 async def test_a_delivery_that_cannot_be_recorded_happens_again(
     store: FaultyStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The client has the result; who calls again gets it once more and pays nothing."""
+    """The client has the result; an equal call gets it once more and pays nothing."""
     store.failing = {"record", "leave"}
     async with deliver(store) as (deliveries, exchange):
         exchange.note_written()

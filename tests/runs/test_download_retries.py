@@ -1,4 +1,4 @@
-"""Saving goes on behind the answer: from a real server that fails, by a clock that never waits."""
+"""Saving continues after the answer: from a real server that fails, with a clock that never waits."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 class WorkingFetcher(Fetcher):
-    """A fetcher while whose fetches are under way time stands still, however long they take."""
+    """A fetcher during whose fetches the clock stands still, however long they take."""
 
     async def fetch(self, url: str, sink: Sink[T], *, rules: FetchRules) -> T:
         """Fetch."""
@@ -42,19 +42,19 @@ class WorkingFetcher(Fetcher):
 
 @dataclass
 class Bug:
-    """A bug that some files meet when they are fetched."""
+    """A bug that occurs when some files are fetched."""
 
     path: str
     times: int
 
     def meet(self, url: str) -> None:
-        """Crash, as often as the bug does."""
+        """Crash, as often as the bug occurs."""
         if self.path in url and self.times:
             self.times -= 1
             raise RecursionError("our own bug")
 
 
-class ClumsyFetcher(WorkingFetcher):
+class CrashingFetcher(WorkingFetcher):
     """A fetcher with a bug."""
 
     bug = Bug("", 0)
@@ -67,7 +67,7 @@ class ClumsyFetcher(WorkingFetcher):
 
 @dataclass
 class Bench:
-    """A retrier with what it works on."""
+    """The download retries with their parts."""
 
     retrier: DownloadRetrier
     account: ScriptedAccount
@@ -76,16 +76,16 @@ class Bench:
     clock: FakeClock
     run: Run
     times: list[float]
-    """When each file was asked for, in seconds from the beginning."""
+    """When each file was requested, in seconds from the beginning."""
 
     async def save(self) -> DownloadTask:
-        """Try, and try again until it ends."""
+        """Download, and retry until it ends."""
         download_task = await self.retrier.try_first(self.run, self.account)
         await self.retrier.try_again(download_task)
         return download_task
 
     async def get_output(self) -> Output:
-        """Return the output as the store has it."""
+        """Return the output from the store."""
         return (await read(self.store)).outputs[0]
 
 
@@ -99,17 +99,17 @@ async def open_bench(
     is_automatic: bool = True,
     bug: Bug | None = None,
 ) -> AsyncIterator[Bench]:
-    """Serve a file's replies in turn, the last one for ever, and record a run that is over with that file."""
+    """Serve a file's responses in turn, repeating the last one, and record a finished run with that file."""
     threads = anyio.CapacityLimiter(4)
     clock = FakeClock(is_automatic=is_automatic, is_busy=lambda: threads.borrowed_tokens > 0)
     waiting, times = list(replies), list[float]()
 
     def reply(_: str) -> FileReply:
-        """Say the next reply."""
+        """Return the next response."""
         times.append(clock.monotonic())
         return waiting.pop(0) if len(waiting) > 1 else waiting[0]
 
-    account, fetcher = ScriptedAccount(answer or in_turn(), clock), ClumsyFetcher(file_threads=threads)
+    account, fetcher = ScriptedAccount(answer or in_turn(), clock), CrashingFetcher(file_threads=threads)
     fetcher.bug = bug or fetcher.bug
     async with serving(reply) as server:
         account.origins = frozenset({server.origin})
@@ -122,8 +122,8 @@ async def open_bench(
         await fetcher.aclose()
 
 
-def build_fresh_look(server: RawServer, *, seconds: int = 7200) -> Answer:
-    """Answer each look with another link, which expires so long after the beginning."""
+def build_fresh_status(server: RawServer, *, seconds: int = 7200) -> Answer:
+    """Answer each poll with another link, which expires a number of seconds after the beginning."""
     numbers = iter(range(1000))
 
     def answer(_: object) -> object:
@@ -131,11 +131,11 @@ def build_fresh_look(server: RawServer, *, seconds: int = 7200) -> Answer:
         url = f"{server.origin}/0.png?n={next(numbers)}&token=exp_{int(NOW) + seconds}"
         return build_answer({"data": {"status": "completed", "result": {"images": [{"id": "c0", "url": url}]}}})
 
-    return answer  # type: ignore[return-value]  # what it returns is an answer
+    return answer  # type: ignore[return-value]  # the draw returns an answer
 
 
 @pytest.mark.parametrize("failure", [DOWN, SHORT, FileReply(b"", Ending.RESET)], ids=["500", "short", "reset"])
-async def test_a_failed_download_is_tried_again_until_it_is_whole(
+async def test_a_failed_download_is_retried_until_it_is_complete(
     store: FaultyStore, tmp_path: Path, failure: FileReply
 ) -> None:
     """The result is paid for, and its link works for hours."""
@@ -147,15 +147,15 @@ async def test_a_failed_download_is_tried_again_until_it_is_whole(
     assert (kept.save_problem, download_task.missing) == ("", frozenset())
 
 
-async def test_pauses_grow_to_five_minutes(store: FaultyStore, tmp_path: Path) -> None:
-    """A server that is down must not be hammered; a laptop may be without a network for hours."""
+async def test_delays_grow_to_five_minutes(store: FaultyStore, tmp_path: Path) -> None:
+    """A server that is down must not be overloaded; a laptop may be offline for hours."""
     async with open_bench(store, tmp_path, *[DOWN] * 7, GOOD) as bench:
         await bench.save()
     assert bench.times == [0, 1, 4, 14, 44, 104, 404, 704]
 
 
 async def test_the_first_attempt_ends_with_the_link_and_the_reason(store: FaultyStore, tmp_path: Path) -> None:
-    """Whoever waits is answered then."""
+    """A waiting call is answered after the first attempt."""
     async with open_bench(store, tmp_path, DOWN, GOOD) as bench:
         download_task = await bench.retrier.try_first(bench.run, bench.account)
     (output,) = download_task.run.outputs
@@ -163,8 +163,8 @@ async def test_the_first_attempt_ends_with_the_link_and_the_reason(store: Faulty
     assert (download_task.missing, await bench.get_output()) == (frozenset({1}), output)
 
 
-async def test_a_full_disk_is_tried_again(store: FaultyStore, tmp_path: Path) -> None:
-    """People make room."""
+async def test_saving_to_a_full_disk_is_retried(store: FaultyStore, tmp_path: Path) -> None:
+    """People free space."""
     (tmp_path / "results").write_text("in the way")
     async with open_bench(store, tmp_path, GOOD) as bench:
         download_task = await bench.retrier.try_first(bench.run, bench.account)
@@ -174,8 +174,8 @@ async def test_a_full_disk_is_tried_again(store: FaultyStore, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("bad", [PAGE, EMPTY], ids=["page", "empty"])
-async def test_what_is_not_of_its_kind_is_tried_again(store: FaultyStore, tmp_path: Path, bad: FileReply) -> None:
-    """A server may have a bad moment and say that all is well."""
+async def test_a_file_of_another_kind_is_retried(store: FaultyStore, tmp_path: Path, bad: FileReply) -> None:
+    """A server may briefly return an error page with status 200."""
     async with open_bench(store, tmp_path, bad, DOWN, bad, GOOD) as bench:
         download_task = await bench.save()
         kept = await bench.get_output()
@@ -186,10 +186,10 @@ async def test_what_is_not_of_its_kind_is_tried_again(store: FaultyStore, tmp_pa
 @pytest.mark.parametrize(
     ("bad", "words"), [(PAGE, "what came is not an image"), (EMPTY, "nothing came")], ids=["page", "empty"]
 )
-async def test_what_is_never_of_its_kind_is_given_up(
+async def test_a_file_that_is_always_of_another_kind_is_abandoned(
     store: FaultyStore, tmp_path: Path, bad: FileReply, words: str
 ) -> None:
-    """The fifth time it is no bad moment any more."""
+    """After five attempts it is not a temporary fault."""
     async with open_bench(store, tmp_path, bad) as bench:
         download_task = await bench.save()
         kept = await bench.get_output()
@@ -197,16 +197,16 @@ async def test_what_is_never_of_its_kind_is_given_up(
     assert kept.save_problem == f"It was not saved: {words}."
 
 
-async def test_a_page_in_the_place_of_a_fresh_result_is_given_up_too(store: FaultyStore, tmp_path: Path) -> None:
-    """Both links count together."""
+async def test_a_page_behind_a_fresh_link_is_abandoned_too(store: FaultyStore, tmp_path: Path) -> None:
+    """The attempts of both links count together."""
     async with open_bench(store, tmp_path, PAGE, DEAD, PAGE) as bench:
-        bench.account.answer = build_fresh_look(bench.server)
+        bench.account.answer = build_fresh_status(bench.server)
         download_task = await bench.save()
     assert (bench.times, download_task.missing) == ([0, 1, 1, 4, 14, 44], frozenset())
 
 
-async def test_what_may_not_be_fetched_is_not_tried_again(store: FaultyStore, tmp_path: Path) -> None:
-    """Our own rules will say the same the next time."""
+async def test_a_forbidden_download_is_not_retried(store: FaultyStore, tmp_path: Path) -> None:
+    """Our own rules refuse it every time."""
     async with open_bench(store, tmp_path, GOOD) as bench:
         bench.account.origins = frozenset()
         download_task = await bench.save()
@@ -219,7 +219,7 @@ async def test_an_expired_link_is_replaced_by_a_fresh_one_at_once(
 ) -> None:
     """The provider keeps the file longer than the link."""
     async with open_bench(store, tmp_path, DEAD, GOOD, expires_at=expires_at) as bench:
-        bench.account.answer = build_fresh_look(bench.server)
+        bench.account.answer = build_fresh_status(bench.server)
         download_task = await bench.retrier.try_first(bench.run, bench.account)
         kept = await bench.get_output()
     assert (bench.times, download_task.missing, len(bench.account.asked)) == ([0, 0], frozenset(), 1)
@@ -227,16 +227,16 @@ async def test_an_expired_link_is_replaced_by_a_fresh_one_at_once(
     assert kept.saved_path
 
 
-async def test_a_link_that_should_have_expired_is_tried_all_the_same(store: FaultyStore, tmp_path: Path) -> None:
-    """A clock that is wrong by hours, here or there, must not cost a result."""
+async def test_a_link_that_should_have_expired_is_tried(store: FaultyStore, tmp_path: Path) -> None:
+    """A clock that is wrong by hours, here or at the provider, must not cost a result."""
     async with open_bench(store, tmp_path, GOOD, expires_at=NOW - 9 * HOUR) as bench:
         await bench.save()
     assert (await bench.get_output()).saved_path
     assert bench.account.asked == []
 
 
-async def test_what_the_provider_no_longer_has_is_gone(store: FaultyStore, tmp_path: Path) -> None:
-    """Trying for ever would tell nobody anything."""
+async def test_an_output_that_the_provider_deleted_is_gone(store: FaultyStore, tmp_path: Path) -> None:
+    """Further attempts would change nothing."""
     async with open_bench(store, tmp_path, DEAD, answer=in_turn(UNKNOWN), expires_at=NOW - 1) as bench:
         download_task = await bench.save()
         kept = await bench.get_output()
@@ -246,10 +246,10 @@ async def test_what_the_provider_no_longer_has_is_gone(store: FaultyStore, tmp_p
     )
 
 
-async def test_a_provider_that_is_down_is_asked_again_for_a_fresh_link(store: FaultyStore, tmp_path: Path) -> None:
-    """It has not said that anything is gone."""
+async def test_the_request_for_a_fresh_link_is_retried(store: FaultyStore, tmp_path: Path) -> None:
+    """A provider that is down has not said that the output is gone."""
     async with open_bench(store, tmp_path, DEAD, DEAD, GOOD, expires_at=NOW - 1) as bench:
-        fresh = build_fresh_look(bench.server)
+        fresh = build_fresh_status(bench.server)
         replies = in_turn(build_answer(None, 500))
         bench.account.answer = lambda request: replies(request) if len(bench.account.asked) == 1 else fresh(request)
         await bench.save()
@@ -258,16 +258,16 @@ async def test_a_provider_that_is_down_is_asked_again_for_a_fresh_link(store: Fa
 
 
 async def test_a_fresh_link_that_fails_is_tried_until_it_expires(store: FaultyStore, tmp_path: Path) -> None:
-    """The run is read again once, or a provider that draws links for ever would be asked for ever."""
+    """The run is polled again once, or a provider that always returns new links would be polled without end."""
     async with open_bench(store, tmp_path, DEAD, expires_at=NOW - 1) as bench:
-        bench.account.answer = build_fresh_look(bench.server, seconds=1000)
+        bench.account.answer = build_fresh_status(bench.server, seconds=1000)
         download_task = await bench.save()
     assert (download_task.missing, len(bench.account.asked)) == (frozenset(), 1)
     assert bench.times == [0, 0, 1, 4, 14, 44, 104, 404, 704, 1004]
 
 
-async def test_the_same_link_again_is_tried_while_its_time_lasts(store: FaultyStore, tmp_path: Path) -> None:
-    """A file may not be everywhere yet; whether there is another link is asked each time it is refused."""
+async def test_an_unchanged_link_is_tried_until_it_expires(store: FaultyStore, tmp_path: Path) -> None:
+    """A file may not be on every server yet; each refusal asks once more for another link."""
     async with open_bench(store, tmp_path, DEAD, DEAD, GOOD) as bench:
         url = bench.run.outputs[0].url
         look = build_answer({"data": {"status": "completed", "result": {"images": [{"id": "c0", "url": url}]}}})
@@ -277,8 +277,8 @@ async def test_the_same_link_again_is_tried_while_its_time_lasts(store: FaultySt
     assert bench.times == [0, 1, 4]
 
 
-async def test_a_run_that_was_erased_is_not_tried_again(store: FaultyStore, tmp_path: Path) -> None:
-    """The person wanted nothing of it to be left."""
+async def test_an_erased_run_is_not_retried(store: FaultyStore, tmp_path: Path) -> None:
+    """The user wanted all of it to be deleted."""
     async with open_bench(store, tmp_path, DOWN) as bench:
         download_task = await bench.retrier.try_first(bench.run, bench.account)
         await store.worker.write(lambda connection: connection.execute("DELETE FROM runs"))
@@ -286,8 +286,8 @@ async def test_a_run_that_was_erased_is_not_tried_again(store: FaultyStore, tmp_
     assert bench.times == [0]
 
 
-async def test_what_others_have_saved_meanwhile_is_not_fetched_again(store: FaultyStore, tmp_path: Path) -> None:
-    """The store knows better than what was read an hour ago."""
+async def test_an_output_that_another_process_saved_is_not_fetched_again(store: FaultyStore, tmp_path: Path) -> None:
+    """The store is more recent than what was read an hour ago."""
     async with open_bench(store, tmp_path, DOWN) as bench:
         download_task = await bench.retrier.try_first(bench.run, bench.account)
         await store.record(RUN.id, OutputSaved(replace(bench.run.outputs[0], saved_path="/a.png")))
@@ -296,7 +296,7 @@ async def test_what_others_have_saved_meanwhile_is_not_fetched_again(store: Faul
 
 
 @pytest.mark.parametrize("trouble", ["unreadable", "end not recorded"])
-async def test_trying_goes_on_without_the_store(store: FaultyStore, tmp_path: Path, trouble: str) -> None:
+async def test_retries_continue_without_the_store(store: FaultyStore, tmp_path: Path, trouble: str) -> None:
     """The file on the disk is what was paid for."""
     async with open_bench(store, tmp_path, DOWN, GOOD) as bench:
         if trouble == "unreadable":
@@ -307,19 +307,19 @@ async def test_trying_goes_on_without_the_store(store: FaultyStore, tmp_path: Pa
     assert download_task.run.outputs[0].saved_path
 
 
-async def test_beginning_anew_ends_the_pause(store: FaultyStore, tmp_path: Path) -> None:
-    """Somebody asks for the run: it is tried now and not in a quarter of an hour, and by one task alone."""
+async def test_a_restart_ends_the_delay(store: FaultyStore, tmp_path: Path) -> None:
+    """A request for the run retries at once instead of in a quarter of an hour, and with one task only."""
     async with open_bench(store, tmp_path, DOWN, is_automatic=False) as bench, anyio.create_task_group() as tasks:
         download_task = await bench.retrier.try_first(bench.run, bench.account)
         tasks.start_soon(bench.retrier.try_again, download_task)
         await wait_until(lambda: bench.clock.count_sleepers() == 1)
-        anew = [bench.retrier.restart(RUN.id), bench.retrier.restart(RUN.id)]
+        restarted = [bench.retrier.restart(RUN.id), bench.retrier.restart(RUN.id)]
         await wait_until(lambda: bench.clock.count_sleepers() == 0)
-    assert (anew, bench.times) == ([True, True], [0])
+    assert (restarted, bench.times) == ([True, True], [0])
 
 
-async def test_an_attempt_under_way_is_left_to_end(store: FaultyStore, tmp_path: Path) -> None:
-    """Two would save the file twice."""
+async def test_a_running_attempt_is_not_interrupted(store: FaultyStore, tmp_path: Path) -> None:
+    """Two attempts would save the file twice."""
     store.held["get_run"] = anyio.Event()
     async with open_bench(store, tmp_path, DOWN, GOOD, is_automatic=False) as bench:
         download_task = await bench.retrier.try_first(bench.run, bench.account)
@@ -334,8 +334,8 @@ async def test_an_attempt_under_way_is_left_to_end(store: FaultyStore, tmp_path:
         assert (await bench.get_output()).saved_path
 
 
-async def test_a_laptop_that_slept_tries_at_once_when_it_wakes(store: FaultyStore, tmp_path: Path) -> None:
-    """Ten hours may pass within one pause; whether the link still works its server decides."""
+async def test_a_laptop_retries_at_once_after_sleep(store: FaultyStore, tmp_path: Path) -> None:
+    """Ten hours may pass within one delay; the server decides whether the link still works."""
     async with open_bench(store, tmp_path, DOWN, GOOD, is_automatic=False) as bench:
         download_task = await bench.retrier.try_first(bench.run, bench.account)
         async with anyio.create_task_group() as tasks:
@@ -347,8 +347,8 @@ async def test_a_laptop_that_slept_tries_at_once_when_it_wakes(store: FaultyStor
 
 
 @pytest.mark.parametrize("jump", [-90 * 24 * HOUR, 90 * 24 * HOUR], ids=["back", "forward"])
-async def test_a_wall_clock_that_is_set_costs_no_result(store: FaultyStore, tmp_path: Path, jump: float) -> None:
-    """By our clock every link has expired now, or will not for months; its server knows better."""
+async def test_setting_the_wall_clock_costs_no_result(store: FaultyStore, tmp_path: Path, jump: float) -> None:
+    """By our clock every link has expired, or expires in months; only its server can decide."""
     async with open_bench(store, tmp_path, DOWN, GOOD) as bench:
         download_task = await bench.retrier.try_first(bench.run, bench.account)
         bench.clock.set_wall(jump)
@@ -357,8 +357,8 @@ async def test_a_wall_clock_that_is_set_costs_no_result(store: FaultyStore, tmp_
     assert bench.account.asked == []
 
 
-async def test_a_bug_while_saving_is_tried_again(store: FaultyStore, tmp_path: Path) -> None:
-    """The result is paid for, and what met the bug may be a server's moment."""
+async def test_an_internal_error_while_saving_is_retried(store: FaultyStore, tmp_path: Path) -> None:
+    """The result is paid for, and the cause may be temporary."""
     async with open_bench(store, tmp_path, GOOD, bug=Bug("0.png", 2)) as bench:
         download_task = await bench.retrier.try_first(bench.run, bench.account)
         (problem,) = [output.save_problem for output in download_task.run.outputs]
@@ -369,7 +369,7 @@ async def test_a_bug_while_saving_is_tried_again(store: FaultyStore, tmp_path: P
     assert (kept.save_problem, download_task.missing, bench.times) == ("", frozenset(), [4])
 
 
-async def test_a_bug_that_stays_is_given_up(store: FaultyStore, tmp_path: Path) -> None:
+async def test_a_persistent_internal_error_is_abandoned(store: FaultyStore, tmp_path: Path) -> None:
     """The link and the reason remain."""
     async with open_bench(store, tmp_path, GOOD, bug=Bug("0.png", 1000)) as bench:
         download_task = await bench.save()
@@ -378,8 +378,8 @@ async def test_a_bug_that_stays_is_given_up(store: FaultyStore, tmp_path: Path) 
     assert kept.save_problem.startswith("It was not saved: Flowport made a mistake")
 
 
-async def test_a_bug_with_one_output_costs_no_other(store: FaultyStore, tmp_path: Path) -> None:
-    """Outputs of a run are fetched side by side, and each stands for itself."""
+async def test_an_internal_error_with_one_output_affects_no_other(store: FaultyStore, tmp_path: Path) -> None:
+    """Outputs of a run are fetched concurrently and independently."""
     async with open_bench(store, tmp_path, GOOD, bug=Bug("/1.png", 1000)) as bench:
         outputs = [replace(bench.run.outputs[0], n=n, url=f"{bench.server.origin}/{n}.png") for n in (1, 2, 3)]
         bench.run = replace(bench.run, outputs=tuple(outputs))

@@ -1,4 +1,4 @@
-"""Keeping a run's outputs, from a real server on this machine to real files."""
+"""Saving a run's outputs, from a real server on this machine to real files."""
 
 import base64
 import json
@@ -35,13 +35,13 @@ GONE = build_reply(b"<Error/>", status=403)
 
 
 def read_sample(name: str) -> bytes:
-    """Return a file as a usual program wrote it."""
+    """Return a file as a common program wrote it."""
     return (SAMPLES / name).read_bytes()
 
 
 @dataclass
 class Bench:
-    """A saver with what it works on."""
+    """The saving of outputs with its parts."""
 
     saver: OutputSaver
     account: ScriptedAccount
@@ -57,7 +57,7 @@ class Bench:
         return (await self.save_missing(run)).run
 
     async def save_missing(self, run: Run) -> Saved:
-        """Try to save what a run lacks."""
+        """Try to save the missing outputs of a run."""
         return await self.saver.save_all(run, self.account, only=self.saver.find_missing(run))
 
     def list_files(self) -> list[str]:
@@ -69,10 +69,10 @@ class Bench:
 async def open_bench(
     store: FaultyStore, folder: Path, answers: Mapping[str, Reply] | Reply, *, is_wanted: bool = True
 ) -> AsyncIterator[Bench]:
-    """Serve these answers by path and give a saver that may fetch them."""
+    """Serve these responses by path, and open a bench that may fetch them."""
 
     def answer(head: str) -> Reply:
-        """Find the answer for a request."""
+        """Return the response to a request."""
         return answers if isinstance(answers, Reply) else answers[head.split()[1]]
 
     clock, threads = FakeClock(), anyio.CapacityLimiter(4)
@@ -87,7 +87,7 @@ async def open_bench(
 
 
 async def save_data(store: FaultyStore, folder: Path, data: str) -> Output:
-    """Record a finished run whose answer held a file, try to save that and return it as it is on record."""
+    """Record a finished run with an inline file, try to save it, and return the run from the store."""
     async with open_bench(store, folder, GONE) as bench:
         run = replace(DONE, outputs=(Output(1, OutputKind.IMAGE, data),))
         await store.accept(run)
@@ -97,7 +97,7 @@ async def save_data(store: FaultyStore, folder: Path, data: str) -> Output:
 
 @pytest.fixture
 def blocked_folder(folder: Path) -> Path:
-    """Return a folder for results in whose place a file stands."""
+    """Return an output folder whose path is a file."""
     folder.write_text("in the way")
     return folder
 
@@ -108,13 +108,13 @@ def forget_file(run: Run) -> Run:
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """Return what a file holds."""
+    """Return the bytes of a file."""
     return Path(path).read_bytes()
 
 
 @contextmanager
 def limit_file_size(size_bytes: int) -> Iterator[None]:
-    """Let no file of this process grow beyond a size, as a disk that is almost full."""
+    """Limit the size of files of this process, like a disk that is almost full."""
     if sys.platform == "win32":
         pytest.skip("Windows has no such signals and limits")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -127,12 +127,12 @@ def limit_file_size(size_bytes: int) -> Iterator[None]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return a folder for results that does not exist yet."""
+    """Return an output folder that does not exist yet."""
     return tmp_path / "results"
 
 
-async def test_a_file_that_came_inside_the_answer_is_saved(store: FaultyStore, folder: Path) -> None:
-    """Then its data need not be kept twice (runpod-workers/worker-comfyui#232)."""
+async def test_an_inline_file_is_saved(store: FaultyStore, folder: Path) -> None:
+    """Its data need not be kept twice then (runpod-workers/worker-comfyui#232)."""
     data = base64.b64encode(JPEG).decode()
     saved = await save_data(store, folder, f"data:image/png;base64,{data}")
     assert (read_bytes(saved.saved_path), saved.url) == (JPEG, None)
@@ -140,17 +140,15 @@ async def test_a_file_that_came_inside_the_answer_is_saved(store: FaultyStore, f
 
 
 @pytest.mark.parametrize("data", ["data:image/png;base64,A", "data:,%3Chtml%3E", "data:image/png;base64,PGh0bWw+"])
-async def test_what_came_inside_the_answer_and_is_no_picture_is_kept_as_it_came(
-    store: FaultyStore, folder: Path, data: str
-) -> None:
-    """It is on record, and the answer says that it was not saved."""
+async def test_inline_data_that_is_not_a_picture_is_kept_unchanged(store: FaultyStore, folder: Path, data: str) -> None:
+    """It stays in the store, and the answer says that it was not saved."""
     kept = await save_data(store, folder, data)
     assert (kept.url, kept.saved_path) == (data, "")
     assert kept.save_problem.startswith("It was not saved: ")
 
 
-async def test_an_output_is_saved_with_a_record_beside_it(store: FaultyStore, folder: Path) -> None:
-    """The file, what we know of it, and what made it: months later nobody remembers the prompt."""
+async def test_an_output_is_saved_with_a_sidecar(store: FaultyStore, folder: Path) -> None:
+    """The file, its facts, and the inputs that made it: months later people have forgotten the prompt."""
     async with open_bench(store, folder, build_reply(PNG, "Content-Type: text/html")) as bench:
         saved = (await bench.save("/0.jpg")).outputs[0]
     path = Path(saved.saved_path)
@@ -178,7 +176,7 @@ async def test_an_output_is_saved_with_a_record_beside_it(store: FaultyStore, fo
     assert (await read(store)).outputs == (saved,)
 
 
-async def test_the_folder_is_that_of_the_day_on_which_the_run_was_accepted(store: FaultyStore, folder: Path) -> None:
+async def test_the_folder_is_named_by_the_day_of_acceptance(store: FaultyStore, folder: Path) -> None:
     """People look for last Friday's pictures."""
     async with open_bench(store, folder, build_reply(PNG)) as bench:
         saved = (await bench.save("/0.png")).outputs[0]
@@ -205,7 +203,7 @@ async def test_the_folder_is_that_of_the_day_on_which_the_run_was_accepted(store
         (OutputKind.IMAGE, build_dng(), "sketch-1-run_one.dng", "image/x-adobe-dng"),
     ],
 )
-async def test_the_bytes_decide_what_a_file_is(
+async def test_the_content_decides_the_kind_of_a_file(
     *, store: FaultyStore, folder: Path, kind: OutputKind, data: bytes, name: str, mime_type: str
 ) -> None:
     """Providers name links and types carelessly, and sound often comes in a container made for video."""
@@ -214,22 +212,22 @@ async def test_the_bytes_decide_what_a_file_is(
     assert (Path(saved.saved_path).name, saved.mime_type, saved.save_problem) == (name, mime_type, "")
 
 
-async def test_the_file_tells_its_extent_and_the_provider_what_it_does_not(store: FaultyStore, folder: Path) -> None:
-    """Providers often say nothing of it, and what lies there is what counts."""
+async def test_the_extent_is_read_from_the_file_or_else_from_the_provider(store: FaultyStore, folder: Path) -> None:
+    """Providers often omit it, and the saved file is what counts."""
     movie = mp4(movie_header(scale=10, ticks=25), track(640, 360))
     async with open_bench(store, folder, {"/0": build_reply(movie), "/1": build_reply(MP4)}) as bench:
-        told = [
+        outputs = [
             Output(n, OutputKind.VIDEO, f"{bench.server.origin}/{n - 1}", width=7, height=5, duration_seconds=9.0)
             for n in (1, 2)
         ]
-        run = replace(DONE, outputs=tuple(told))
+        run = replace(DONE, outputs=tuple(outputs))
         await store.accept(run)
         saved = (await bench.saver.save_all(run, bench.account, only={1, 2})).run.outputs
     assert [(one.width, one.height, one.duration_seconds) for one in saved] == [(640, 360, 2.5), (7, 5, 9.0)]
 
 
-async def test_a_drawing_that_came_as_an_image_is_kept(store: FaultyStore, folder: Path) -> None:
-    """It was paid for; that it carries programs is a reason not to show it, not one to lose it."""
+async def test_a_vector_image_is_kept(store: FaultyStore, folder: Path) -> None:
+    """It was paid for; that it can carry programs is a reason not to show it, not one to lose it."""
     drawing = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
     async with open_bench(store, folder, build_reply(drawing, "Content-Type: image/png")) as bench:
         saved = (await bench.save("/0.png")).outputs[0]
@@ -259,7 +257,7 @@ async def test_a_drawing_that_came_as_an_image_is_kept(store: FaultyStore, folde
         (OutputKind.IMAGE, b"\0\1\xff unknown", "/0.not-an-ending", (OutputKind.IMAGE, "bin", "")),
     ],
 )
-async def test_a_result_of_another_kind_than_was_said_is_kept(
+async def test_a_result_of_another_kind_than_announced_is_kept(
     *,
     store: FaultyStore,
     folder: Path,
@@ -268,7 +266,7 @@ async def test_a_result_of_another_kind_than_was_said_is_kept(
     path: str,
     expected: tuple[OutputKind, str, str],
 ) -> None:
-    """It was paid for (SillyTavern/SillyTavern#4194): named by its bytes, else by its link, where that can be right."""
+    """It was paid for (SillyTavern/SillyTavern#4194): named by its content, or by a plausible link."""
     async with open_bench(store, folder, build_reply(data)) as bench:
         saved = (await bench.save(path, kind=kind)).outputs[0]
     suffix = Path(saved.saved_path).suffix.removeprefix(".")
@@ -290,7 +288,7 @@ async def test_a_result_of_another_kind_than_was_said_is_kept(
 async def test_error_pages_and_programs_are_not_kept(
     *, store: FaultyStore, folder: Path, kind: OutputKind, data: bytes, wanted: str
 ) -> None:
-    """An error page under a picture's name would look like a lost result for ever."""
+    """An error page under a picture's name would look like a permanently lost result."""
     async with open_bench(store, folder, build_reply(data, "Content-Type: image/png")) as bench:
         saved = (await bench.save("/0.png", kind=kind)).outputs[0]
         left = bench.list_files()
@@ -308,10 +306,10 @@ async def test_error_pages_and_programs_are_not_kept(
         (Reply(b"", Ending.RESET), "the connection broke off"),
     ],
 )
-async def test_what_cannot_be_fetched_is_said_on_the_output(
+async def test_a_failed_download_is_reported_on_the_output(
     store: FaultyStore, folder: Path, reply: Reply, problem: str
 ) -> None:
-    """The run succeeded and was paid; the person must learn why the file is missing, and keep the link."""
+    """The run succeeded and was paid; the user must learn why the file is missing, and keep the link."""
     async with open_bench(store, folder, reply) as bench:
         run = await bench.save("/0.png")
         left = bench.list_files()
@@ -319,7 +317,7 @@ async def test_what_cannot_be_fetched_is_said_on_the_output(
     assert (run.outputs, left) == ((await read(store)).outputs, [])
 
 
-async def test_one_output_that_fails_leaves_the_others(store: FaultyStore, folder: Path) -> None:
+async def test_one_failed_output_leaves_the_others(store: FaultyStore, folder: Path) -> None:
     """Of six variations five are better than none."""
     replies = {f"/{n}": build_reply(PNG) for n in range(1, 7)} | {"/3": GONE}
     async with open_bench(store, folder, replies) as bench:
@@ -329,8 +327,8 @@ async def test_one_output_that_fails_leaves_the_others(store: FaultyStore, folde
     assert run.outputs == (await read(store)).outputs
 
 
-async def test_only_a_few_outputs_are_fetched_side_by_side(store: FaultyStore, folder: Path) -> None:
-    """A run with hundreds of outputs must not take every connection and thread."""
+async def test_only_a_few_outputs_are_fetched_concurrently(store: FaultyStore, folder: Path) -> None:
+    """A run with hundreds of outputs must not use every connection and thread."""
     stuck = build_reply(PNG, length=len(PNG) + 1)
     async with open_bench(store, folder, stuck) as bench, anyio.create_task_group() as tasks:
         tasks.start_soon(bench.save, *(f"/{n}" for n in range(12)))
@@ -340,8 +338,8 @@ async def test_only_a_few_outputs_are_fetched_side_by_side(store: FaultyStore, f
         tasks.cancel_scope.cancel()
 
 
-async def test_slow_files_of_one_run_hold_up_no_other(store: FaultyStore, folder: Path) -> None:
-    """Whoever waits for a quick run has nothing to do with a server that sends a byte now and then."""
+async def test_slow_files_of_one_run_delay_no_other(store: FaultyStore, folder: Path) -> None:
+    """A caller of a quick run must not wait for a server that sends a byte now and then."""
     stuck = build_reply(PNG, length=len(PNG) + 1)
     replies = {f"/slow/{n}": stuck for n in range(4 * MAX_FETCHES)} | {"/quick.png": build_reply(PNG)}
     async with open_bench(store, folder, replies) as bench, anyio.create_task_group() as tasks:
@@ -359,7 +357,7 @@ async def test_slow_files_of_one_run_hold_up_no_other(store: FaultyStore, folder
     assert run.outputs[0].saved_path
 
 
-async def test_the_rows_of_a_batch_share_their_places(store: FaultyStore, folder: Path) -> None:
+async def test_the_rows_of_a_batch_share_their_slots(store: FaultyStore, folder: Path) -> None:
     """Two thousand of them must not open eight thousand connections."""
     stuck = build_reply(PNG, length=len(PNG) + 1)
     async with open_bench(store, folder, stuck) as bench, anyio.create_task_group() as tasks:
@@ -374,8 +372,8 @@ async def test_the_rows_of_a_batch_share_their_places(store: FaultyStore, folder
         tasks.cancel_scope.cancel()
 
 
-async def test_a_folder_that_cannot_be_made_is_said(store: FaultyStore, blocked_folder: Path) -> None:
-    """A file stands where the folder should be; the links still work."""
+async def test_a_folder_that_cannot_be_created_is_reported(store: FaultyStore, blocked_folder: Path) -> None:
+    """A file exists where the folder should be; the links still work."""
     async with open_bench(store, blocked_folder, build_reply(PNG)) as bench:
         saved = (await bench.save("/0.png")).outputs[0]
     assert saved.save_problem == (
@@ -384,7 +382,7 @@ async def test_a_folder_that_cannot_be_made_is_said(store: FaultyStore, blocked_
 
 
 async def test_an_older_file_is_never_overwritten(store: FaultyStore, folder: Path) -> None:
-    """The person may have retouched it, and wants the result again."""
+    """The user may have retouched it, and may want the result again."""
     async with open_bench(store, folder, build_reply(PNG)) as bench:
         run = await bench.save("/0.png")
         Path(run.outputs[0].saved_path).write_bytes(b"retouched")
@@ -395,8 +393,8 @@ async def test_an_older_file_is_never_overwritten(store: FaultyStore, folder: Pa
     assert read_bytes(run.outputs[0].saved_path) == b"retouched"
 
 
-async def test_a_file_that_could_not_be_noted_is_taken_up(store: FaultyStore, folder: Path) -> None:
-    """A Flowport that is killed just after it published leaves the picture, sometimes without its record."""
+async def test_an_unrecorded_file_is_reused(store: FaultyStore, folder: Path) -> None:
+    """A process killed just after publishing leaves the picture, sometimes without its sidecar."""
     async with open_bench(store, folder, build_reply(PNG)) as bench:
         run = await bench.save("/0.png")
         Path(f"{run.outputs[0].saved_path}.json").unlink()
@@ -406,7 +404,7 @@ async def test_a_file_that_could_not_be_noted_is_taken_up(store: FaultyStore, fo
 
 
 async def test_text_outputs_need_no_saving(store: FaultyStore, folder: Path) -> None:
-    """They are whole as they are."""
+    """Their text is in the store."""
     text = Output(1, OutputKind.TEXT, None, text="hello")
     run = replace(DONE, outputs=(text,))
     async with open_bench(store, folder, build_reply(PNG)) as bench:
@@ -417,7 +415,7 @@ async def test_text_outputs_need_no_saving(store: FaultyStore, folder: Path) -> 
 
 @pytest.mark.parametrize("is_wanted", [True, False])
 async def test_saving_can_be_turned_off(store: FaultyStore, folder: Path, *, is_wanted: bool) -> None:
-    """Some people want links alone."""
+    """Some users want links only."""
     run = replace(DONE, outputs=(Output(1, OutputKind.IMAGE, "https://cdn.example/0.png"),))
     async with open_bench(store, folder, build_reply(PNG), is_wanted=is_wanted) as bench:
         assert bool(bench.saver.find_missing(run)) is is_wanted
@@ -433,10 +431,10 @@ async def test_other_origins_on_this_machine_are_not_fetched(store: FaultyStore,
 
 
 @pytest.mark.parametrize("is_recorded", [True, False], ids=["disk-full", "end-not-recorded"])
-async def test_a_saved_file_is_told_although_the_store_cannot_note_it(
+async def test_a_saved_file_is_reported_although_the_store_cannot_record_it(
     store: FaultyStore, folder: Path, caplog: pytest.LogCaptureFixture, *, is_recorded: bool
 ) -> None:
-    """The store may be full, or lack the outputs because it could not take the end of the run."""
+    """The disk may be full, or the outputs missing because the end of the run could not be stored."""
     outputs = (Output(1, OutputKind.IMAGE, None),)
     async with open_bench(store, folder, build_reply(PNG)) as bench:
         run = replace(DONE, outputs=(replace(outputs[0], url=f"{bench.server.origin}/0"),))
@@ -447,12 +445,12 @@ async def test_a_saved_file_is_told_although_the_store_cannot_note_it(
     assert "output 1 of run run_one is saved, " in caplog.text
 
 
-async def test_a_picture_whose_record_does_not_fit_on_the_disk_is_kept(
+async def test_a_picture_whose_sidecar_does_not_fit_on_the_disk_is_kept(
     store: FaultyStore, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The picture is what was paid for; the record about it is a courtesy."""
+    """The picture is what was paid for; its sidecar is optional."""
     run = replace(DONE, arguments_json=json.dumps({"prompt": "x" * 10_000}))
-    store.failing.add("OutputSaved")  # the limit is the whole process's, so the store must not write meanwhile
+    store.failing.add("OutputSaved")  # the limit applies to the whole process, so the store must not write meanwhile
     async with open_bench(store, folder, build_reply(PNG)) as bench:
         output = Output(1, OutputKind.IMAGE, f"{bench.server.origin}/0")
         with limit_file_size(len(PNG)):
@@ -463,8 +461,8 @@ async def test_a_picture_whose_record_does_not_fit_on_the_disk_is_kept(
     assert "output 1 of run run_one is saved without its record: File too large" in caplog.text
 
 
-async def test_a_cancelled_saving_leaves_nothing_half_written(store: FaultyStore, folder: Path) -> None:
-    """Flowport is stopped while a video comes in."""
+async def test_cancelled_saving_leaves_no_partial_file(store: FaultyStore, folder: Path) -> None:
+    """Flowport may be stopped during a video's download."""
     stuck = build_reply(MP4 + bytes(GROUP_BYTES), length=2 * GROUP_BYTES)
     async with open_bench(store, folder, stuck) as bench, anyio.create_task_group() as tasks:
         tasks.start_soon(bench.save, "/0.mp4")

@@ -12,32 +12,32 @@ from flowport.runs.steps import UNKNOWN_SECONDS
 from flowport.store.interface import Store
 
 
-class Shelf:
-    """A store that knows durations and counts who asks."""
+class DurationStore:
+    """A store that has durations and counts the reads."""
 
     def __init__(self, *durations: float, failing: int = 0) -> None:
         self.durations, self.failing, self.asked = durations, failing, 0
 
     async def get_durations(self, *, account_id: str, app_id: str, limit: int = 20) -> tuple[float, ...]:
-        """Return what it knows, or fail at first."""
+        """Return its durations, or fail at first."""
         self.asked += 1
         if self.asked <= self.failing:
             raise StoreError("the disk is full", "Make room.")
         return self.durations
 
 
-def build_book(shelf: Shelf) -> DurationBook:
-    """Return a book on a shelf."""
-    return DurationBook(cast("Store", shelf))
+def build_book(store: DurationStore) -> DurationBook:
+    """Return the estimates on a store."""
+    return DurationBook(cast("Store", store))
 
 
-async def test_the_store_is_asked_once_and_what_ends_here_is_added() -> None:
-    """Five hundred calls for one app are five hundred reads otherwise."""
-    shelf = Shelf(30.0, 20.0, 10.0)
-    book = build_book(shelf)
+async def test_the_store_is_read_once_and_later_ends_are_added() -> None:
+    """Five hundred calls for one app would otherwise be five hundred reads."""
+    store = DurationStore(30.0, 20.0, 10.0)
+    book = build_book(store)
     await book.load("a", "x")
     await book.load("a", "x")
-    assert (shelf.asked, book.get_usual("a", "x")) == (1, Usual(20.0, 30.0))
+    assert (store.asked, book.get_usual("a", "x")) == (1, Usual(20.0, 30.0))
     assert book.get_usual_seconds("a", "x") == 20.0
     for _ in range(7):
         book.note("a", "x", alive_seconds=90.0, over_seconds=110.0)
@@ -45,11 +45,11 @@ async def test_the_store_is_asked_once_and_what_ends_here_is_added() -> None:
     assert book.get_usual_seconds("a", "x") == 100.0
 
 
-async def test_a_long_batch_whose_rows_are_seen_seldom_does_not_make_its_app_seem_slow() -> None:
-    """Of a run that was found over at its first poll, the middle counts: the later the poll, the less it says."""
+async def test_rarely_polled_rows_do_not_make_their_app_look_slow() -> None:
+    """A run that was over at its first poll counts half its time: the later the poll, the less it says."""
     chance = random.Random(7)
     draws = [60.0 * math.exp(0.5 * chance.gauss(0.0, 1.0)) for _ in range(520)]
-    book = build_book(Shelf(*draws[:20]))
+    book = build_book(DurationStore(*draws[:20]))
     await book.load("a", "x")
     for draw in draws[20:]:
         looks = int(draw // 120.0)
@@ -57,19 +57,19 @@ async def test_a_long_batch_whose_rows_are_seen_seldom_does_not_make_its_app_see
     assert book.get_usual_seconds("a", "x") == pytest.approx(60.0, rel=0.1)
 
 
-async def test_too_few_runs_promise_nothing() -> None:
-    """Two runs are no habit."""
-    book = build_book(Shelf(30.0, 20.0))
+async def test_too_few_runs_give_no_estimate() -> None:
+    """Two runs are not enough evidence."""
+    book = build_book(DurationStore(30.0, 20.0))
     await book.load("a", "x")
     assert book.get_usual("a", "x") is None
     assert book.get_usual("a", "another") is None
 
 
 @pytest.mark.parametrize("failing", [1, 2])
-async def test_a_store_that_cannot_be_read_is_asked_again_the_next_time(failing: int) -> None:
-    """Until then an app takes what apps take, and nothing is learnt that would hide what the store knows."""
-    shelf = Shelf(30.0, 20.0, 10.0, failing=failing)
-    book = build_book(shelf)
+async def test_a_failed_read_is_repeated_next_time(failing: int) -> None:
+    """Until then the default estimate applies, and nothing is added that would hide the store's durations."""
+    store = DurationStore(30.0, 20.0, 10.0, failing=failing)
+    book = build_book(store)
     for _ in range(failing):
         await book.load("a", "x")
         book.note("a", "x", alive_seconds=1.0, over_seconds=2.0)

@@ -1,4 +1,4 @@
-"""Bringing the files of a run to its provider: once, in the form that it takes, and nothing else."""
+"""Sending the files of a run to its provider: once, in the form that it accepts, and nothing else."""
 
 import base64
 from collections.abc import AsyncIterator, Sequence
@@ -26,7 +26,7 @@ from flowport.store.process_lock import ProcessLock
 from flowport.store.records import ToUpload, UploadClaim
 from tests.fakes.client import build_photo, write
 from tests.media.containers import mp4, track
-from tests.runs.samples import CALL, NOW, RUN, build_look, get_instant, read
+from tests.runs.samples import CALL, NOW, RUN, build_status, get_instant, read
 from tests.support.fake_clock import FakeClock
 from tests.support.put_server import PutServer, open_put_server
 from tests.support.raw_server import build_reply, serving
@@ -58,7 +58,7 @@ LINK = "https://cdn.example/1.png?token=t"
 
 @dataclass
 class Bench:
-    """A preparer with what it works on."""
+    """The preparation of inputs with its parts."""
 
     preparer: InputPreparer
     account: ScriptedAccount
@@ -68,23 +68,23 @@ class Bench:
     process: ProcessLock
 
     async def deliver(self, *media: InputMedia, kind: InputKind = InputKind.IMAGE) -> PreparedInputs:
-        """Bring these files as one list."""
+        """Send these files as one list."""
         item = MediaInput("photos_key", "photos", kind, is_list=True, media=media)
         return await self.preparer.prepare(RUN, replace(CALL, media=(item,)), self.account)
 
-    async def bring(self, *media: InputMedia, kind: InputKind = InputKind.IMAGE) -> list[JsonValue]:
-        """Bring these files and return what the provider is given in their places."""
+    async def send(self, *media: InputMedia, kind: InputKind = InputKind.IMAGE) -> list[JsonValue]:
+        """Send these files and return the values that replace them in the start request."""
         brought = (await self.deliver(*media, kind=kind)).inputs["photos_key"]
         assert isinstance(brought, list)
         return brought
 
-    async def hold(self, data: bytes | Source, kind: InputKind = InputKind.MEDIA) -> FileMedia:
+    async def prepare_media(self, data: bytes | Source, kind: InputKind = InputKind.MEDIA) -> FileMedia:
         """Return a file as a call has it."""
         source = HeldSource(data) if isinstance(data, bytes) else data
         return examine(source, argument="photos", kind=kind, rules=await build_rules(self.account, ()))
 
     def count(self) -> tuple[int, int]:
-        """Return how often a place was asked for, and a file put."""
+        """Return the numbers of upload slots requested and files uploaded."""
         return self.account.count(Operation.REQUEST_UPLOAD), len(self.server.puts)
 
 
@@ -92,7 +92,7 @@ class Bench:
 async def open_bench(
     store: FaultyStore, folder: Path, *replies: Reply, provider: Magnific | None = None, is_automatic: bool = True
 ) -> AsyncIterator[Bench]:
-    """Give a preparer whose provider answers so, and then names a place."""
+    """Open a bench whose provider answers in turn, and then returns an upload slot."""
     clock, threads = FakeClock(is_automatic=is_automatic), anyio.CapacityLimiter(4)
     process, fetcher = ProcessLock(folder / "home"), Fetcher(file_threads=threads)
     async with open_put_server() as server:
@@ -108,14 +108,14 @@ async def open_bench(
 
 
 def encode(data: bytes) -> str:
-    """Return a file as it stands in a request."""
+    """Return a file as it is encoded in a request."""
     return base64.b64encode(data).decode()
 
 
-async def test_a_file_goes_up_and_its_address_goes_in(store: FaultyStore, tmp_path: Path) -> None:
-    """Once, however often it is named."""
+async def test_a_file_is_uploaded_and_its_url_is_sent(store: FaultyStore, tmp_path: Path) -> None:
+    """It is uploaded once, however often it is used."""
     async with open_bench(store, tmp_path) as bench:
-        media = await bench.hold(PNG)
+        media = await bench.prepare_media(PNG)
         delivered = await bench.deliver(media, UrlMedia(LINK), media, CreationMedia("uqzQLDr2Aw"))
         sha256 = media.fingerprint.sha256
 
@@ -126,28 +126,28 @@ async def test_a_file_goes_up_and_its_address_goes_in(store: FaultyStore, tmp_pa
         assert bench.account.priorities == [bench.account.priorities[0]]
 
 
-async def test_an_upload_is_made_again_when_it_would_not_live_long_enough(store: FaultyStore, tmp_path: Path) -> None:
-    """A day, less what a run may wait."""
+async def test_an_upload_that_expires_too_soon_is_repeated(store: FaultyStore, tmp_path: Path) -> None:
+    """The limit is a day, less the time for which a run may wait."""
     async with open_bench(store, tmp_path) as bench:
-        media = await bench.hold(PNG)
-        await bench.bring(media)
+        media = await bench.prepare_media(PNG)
+        await bench.send(media)
         bench.clock.advance(86400 - 1801)
-        await bench.bring(media)
+        await bench.send(media)
         assert bench.count() == (1, 1)
         bench.clock.advance(2)
-        await bench.bring(media)
+        await bench.send(media)
         assert bench.count() == (2, 2)
 
 
-async def test_another_process_that_uploads_the_file_is_waited_for(store: FaultyStore, tmp_path: Path) -> None:
-    """And when it dies meanwhile, this one does it."""
+async def test_an_upload_by_another_process_is_awaited(store: FaultyStore, tmp_path: Path) -> None:
+    """When that process dies, this one uploads the file."""
     async with open_bench(store, tmp_path, is_automatic=False) as bench:
-        media = await bench.hold(PNG)
+        media = await bench.prepare_media(PNG)
         other = ProcessLock(tmp_path / "home")
         claim = UploadClaim(bench.account.account.id, media.fingerprint.sha256, other.process_id, NOW)
         assert await store.claim_upload(claim) == ToUpload()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(bench.bring, media)
+            tasks.start_soon(bench.send, media)
             await wait_until(lambda: bench.clock.count_sleepers() == 1)
             assert bench.count() == (0, 0)
             other.release()
@@ -155,58 +155,54 @@ async def test_another_process_that_uploads_the_file_is_waited_for(store: Faulty
         assert bench.count() == (1, 1)
 
 
-async def test_another_process_that_never_ends_its_upload_does_not_hold_ours(
-    store: FaultyStore, tmp_path: Path
-) -> None:
-    """It may have been stopped in the middle; after ten minutes the file goes inside."""
+async def test_an_endless_upload_of_another_process_does_not_block_ours(store: FaultyStore, tmp_path: Path) -> None:
+    """It may be suspended; after ten minutes the file is sent inline."""
     async with open_bench(store, tmp_path) as bench:
-        media = await bench.hold(PNG)
+        media = await bench.prepare_media(PNG)
         other = ProcessLock(tmp_path / "home")
         sha256 = media.fingerprint.sha256
         claim = UploadClaim(bench.account.account.id, sha256, other.process_id, NOW)
         await store.claim_upload(claim)
-        assert await bench.bring(media) == [encode(PNG)]
+        assert await bench.send(media) == [encode(PNG)]
         assert get_instant(bench.clock) == 600.0
         other.release()
 
 
-async def test_an_upload_that_could_not_be_noted_leaves_no_claim(store: FaultyStore, tmp_path: Path) -> None:
-    """Others would wait for it as long as this process lives."""
+async def test_an_unrecorded_upload_leaves_no_claim(store: FaultyStore, tmp_path: Path) -> None:
+    """Other processes would wait for it as long as this process lives."""
     async with open_bench(store, tmp_path) as bench:
-        media = await bench.hold(PNG)
+        media = await bench.prepare_media(PNG)
         store.failing = {"note_upload"}
         with pytest.raises(StoreError):
-            await bench.bring(media)
+            await bench.send(media)
         store.failing = set()
         other = UploadClaim(bench.account.account.id, media.fingerprint.sha256, "p2", NOW)
         assert await store.claim_upload(other) == ToUpload()
 
 
-async def test_what_was_done_to_a_file_is_noted_with_the_run_and_with_the_upload(
-    store: FaultyStore, tmp_path: Path
-) -> None:
-    """A later run on the same upload is told too."""
+async def test_conversions_are_recorded_with_the_run_and_the_upload(store: FaultyStore, tmp_path: Path) -> None:
+    """A later run on the same upload reports them too."""
     await store.accept(RUN)
     async with open_bench(store, tmp_path) as bench:
-        first, again = [await bench.deliver(await bench.hold(TIFF)) for _ in range(2)]
+        first, again = [await bench.deliver(await bench.prepare_media(TIFF)) for _ in range(2)]
         assert first.notes == again.notes == "photos was converted from TIFF to PNG."
         assert (await read(store)).notes == first.notes
         assert bench.count() == (1, 1)
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 402, 403, 404, 405, 413, 415, 422, 500, 503])
-async def test_a_file_that_cannot_go_up_goes_inside(store: FaultyStore, tmp_path: Path, status: int) -> None:
-    """An endpoint that refuses is left alone for a day; one that stumbles is asked again."""
+async def test_a_file_that_cannot_be_uploaded_is_sent_inline(store: FaultyStore, tmp_path: Path, status: int) -> None:
+    """An endpoint that refuses is not used for a day; one with a temporary fault is asked again."""
     is_refusal = 400 <= status < 500
     async with open_bench(store, tmp_path, *[build_answer({"message": "no"}, status)] * 3) as bench:
-        assert await bench.bring(await bench.hold(PNG)) == [encode(PNG)]
+        assert await bench.send(await bench.prepare_media(PNG)) == [encode(PNG)]
         assert bench.count() == (1 if is_refusal else 3, 0)
-        await bench.bring(await bench.hold(TIFF))
+        await bench.send(await bench.prepare_media(TIFF))
         assert bench.count() == (1, 0) if is_refusal else (4, 1)
         if is_refusal:
             bench.account.answer = in_turn(last=build_answer(bench.server.build_place()))
             bench.clock.advance(CLOSED_SECONDS)
-            assert await bench.bring(await bench.hold(PNG)) == [ASSET]
+            assert await bench.send(await bench.prepare_media(PNG)) == [ASSET]
 
 
 @pytest.mark.parametrize(
@@ -218,157 +214,159 @@ async def test_a_file_that_cannot_go_up_goes_inside(store: FaultyStore, tmp_path
         build_answer(b"<html>"),
     ],
 )
-async def test_a_provider_that_stumbles_is_asked_again(store: FaultyStore, tmp_path: Path, reply: Reply) -> None:
-    """Nothing that costs anything was sent, so it may be sent again; a delay that it asks for is kept."""
+async def test_a_temporary_fault_of_the_provider_is_retried(store: FaultyStore, tmp_path: Path, reply: Reply) -> None:
+    """Nothing that costs credits was sent, so it may be repeated; a requested delay is respected."""
     async with open_bench(store, tmp_path, reply) as bench:
-        assert await bench.bring(await bench.hold(PNG)) == [ASSET]
+        assert await bench.send(await bench.prepare_media(PNG)) == [ASSET]
         assert bench.count() == (2, 1)
         assert get_instant(bench.clock) == (7.0 if getattr(reply, "status", 0) in {429, 503} else 2.0)
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
-async def test_a_place_that_stumbles_is_replaced_by_another(store: FaultyStore, tmp_path: Path, status: int) -> None:
-    """Three places are enough."""
+async def test_a_faulty_upload_slot_is_replaced(store: FaultyStore, tmp_path: Path, status: int) -> None:
+    """Three slots are enough."""
     async with open_bench(store, tmp_path) as bench:
         bench.server.statuses = [status, 500]
-        assert await bench.bring(await bench.hold(PNG)) == [ASSET]
+        assert await bench.send(await bench.prepare_media(PNG)) == [ASSET]
         assert bench.count() == (3, 3)
         bench.server.statuses = [status] * 3
-        assert (await bench.bring(await bench.hold(TIFF)))[0] != ASSET
+        assert (await bench.send(await bench.prepare_media(TIFF)))[0] != ASSET
 
 
 @pytest.mark.parametrize("status", [301, 307, 400, 401, 403, 404, 409, 411, 412, 413, 416, 422])
-async def test_a_place_that_refuses_the_file_is_asked_once(store: FaultyStore, tmp_path: Path, status: int) -> None:
-    """The same file would be refused again; the next file is tried, because the refusal says nothing of it."""
+async def test_an_upload_slot_that_refuses_the_file_is_used_once(
+    store: FaultyStore, tmp_path: Path, status: int
+) -> None:
+    """The same file would be refused again; the next file is tried, because the refusal says nothing about it."""
     async with open_bench(store, tmp_path) as bench:
         bench.server.statuses = [status]
-        assert await bench.bring(await bench.hold(VIDEO), kind=InputKind.VIDEO) == [encode(VIDEO)]
+        assert await bench.send(await bench.prepare_media(VIDEO), kind=InputKind.VIDEO) == [encode(VIDEO)]
         assert (bench.count(), get_instant(bench.clock)) == ((1, 1), 0.0)
-        assert await bench.bring(await bench.hold(VIDEO + bytes(8)), kind=InputKind.VIDEO) == [ASSET]
+        assert await bench.send(await bench.prepare_media(VIDEO + bytes(8)), kind=InputKind.VIDEO) == [ASSET]
 
 
-async def test_a_type_that_the_place_refuses_is_remembered(store: FaultyStore, tmp_path: Path) -> None:
-    """As one that the provider itself refuses."""
+async def test_a_type_that_the_upload_slot_refuses_is_remembered(store: FaultyStore, tmp_path: Path) -> None:
+    """It counts like a type that the provider itself refuses."""
     async with open_bench(store, tmp_path) as bench:
         bench.server.statuses = [415]
-        assert await bench.bring(await bench.hold(VIDEO), kind=InputKind.VIDEO) == [encode(VIDEO)]
-        assert await bench.bring(await bench.hold(VIDEO), kind=InputKind.VIDEO) == [encode(VIDEO)]
+        assert await bench.send(await bench.prepare_media(VIDEO), kind=InputKind.VIDEO) == [encode(VIDEO)]
+        assert await bench.send(await bench.prepare_media(VIDEO), kind=InputKind.VIDEO) == [encode(VIDEO)]
         assert bench.count() == (1, 1)
-        assert await bench.bring(await bench.hold(SOUND), kind=InputKind.AUDIO) == [ASSET]
+        assert await bench.send(await bench.prepare_media(SOUND), kind=InputKind.AUDIO) == [ASSET]
         bench.clock.advance(CLOSED_SECONDS)
-        assert await bench.bring(await bench.hold(VIDEO), kind=InputKind.VIDEO) == [ASSET]
+        assert await bench.send(await bench.prepare_media(VIDEO), kind=InputKind.VIDEO) == [ASSET]
 
 
-async def test_a_place_that_no_file_is_sent_to_is_asked_for_once(store: FaultyStore, tmp_path: Path) -> None:
-    """The provider would name the same one again."""
+async def test_an_unusable_upload_slot_is_requested_once(store: FaultyStore, tmp_path: Path) -> None:
+    """The provider would return the same one again."""
     async with open_bench(store, tmp_path) as bench:
         bench.account.origins = frozenset()
-        assert await bench.bring(await bench.hold(PNG)) == [encode(PNG)]
+        assert await bench.send(await bench.prepare_media(PNG)) == [encode(PNG)]
         assert (bench.count(), get_instant(bench.clock)) == ((1, 0), 0.0)
 
 
-async def test_a_large_file_that_cannot_go_up_fails_the_run_or_is_made_smaller(
+async def test_a_large_file_that_cannot_be_uploaded_fails_the_run_or_is_scaled_down(
     store: FaultyStore, tmp_path: Path
 ) -> None:
-    """A picture can be; a video cannot, and the sentence says why it did not go up."""
+    """A picture can be scaled down; a video cannot, and the message says why it was not uploaded."""
     provider = Magnific()
     inline = FileLimits(frozenset({"image/png", "image/jpeg"}), 1500)
     provider.capabilities = replace(provider.capabilities, inline=inline)
     async with open_bench(store, tmp_path, *[build_answer({}, 500)] * 6, provider=provider) as bench:
-        video = await bench.hold(VIDEO + bytes(2000))
+        video = await bench.prepare_media(VIDEO + bytes(2000))
         with pytest.raises(
             ArgumentsInvalid, match=r"more than 1.5 KB, which could not be uploaded \(Magnific could not"
         ):
-            await bench.bring(video, kind=InputKind.VIDEO)
-        noise = await bench.hold(write(build_photo(200, 200), "BMP"))
+            await bench.send(video, kind=InputKind.VIDEO)
+        noise = await bench.prepare_media(write(build_photo(200, 200), "BMP"))
         delivered = await bench.deliver(noise)
         assert "photos was converted from BMP to " in delivered.notes
 
 
 @pytest.mark.parametrize("data", [VIDEO, SOUND], ids=["film", "sound"])
-async def test_films_and_sounds_go_up(store: FaultyStore, tmp_path: Path, data: bytes) -> None:
-    """With their own type, which the place is asked for."""
+async def test_videos_and_sounds_are_uploaded(store: FaultyStore, tmp_path: Path, data: bytes) -> None:
+    """The upload slot is requested for their own type."""
     async with open_bench(store, tmp_path) as bench:
-        media = await bench.hold(data)
-        assert await bench.bring(media, kind=InputKind.MEDIA) == [ASSET]
+        media = await bench.prepare_media(data)
+        assert await bench.send(media, kind=InputKind.MEDIA) == [ASSET]
         (request,) = [one for one in bench.account.asked if one.operation is Operation.REQUEST_UPLOAD]
         assert request.body == {"files": [{"content_type": media.sniffed.mime_type}]}
         assert bench.server.puts[0].sha256 == media.fingerprint.sha256
 
 
-async def test_a_film_of_itunes_goes_up_as_the_mp4_that_it_is(store: FaultyStore, tmp_path: Path) -> None:
+async def test_an_itunes_video_is_uploaded_as_mp4(store: FaultyStore, tmp_path: Path) -> None:
     """Its type has a name of its own, which no provider lists."""
     async with open_bench(store, tmp_path) as bench:
-        media = await bench.hold(VIDEO.replace(b"isom", b"M4V ", 1))
+        media = await bench.prepare_media(VIDEO.replace(b"isom", b"M4V ", 1))
         assert media.sniffed.mime_type == "video/x-m4v"
-        assert await bench.bring(media, kind=InputKind.VIDEO) == [ASSET]
+        assert await bench.send(media, kind=InputKind.VIDEO) == [ASSET]
         (request,) = [one for one in bench.account.asked if one.operation is Operation.REQUEST_UPLOAD]
         assert request.body == {"files": [{"content_type": "video/mp4"}]}
 
 
-async def test_a_kind_that_is_not_uploaded_goes_inside(store: FaultyStore, tmp_path: Path) -> None:
-    """FLAC is no type of an upload."""
+async def test_a_type_without_upload_is_sent_inline(store: FaultyStore, tmp_path: Path) -> None:
+    """FLAC is not among the types for uploads."""
     async with open_bench(store, tmp_path) as bench:
         flac = b"fLaC" + bytes(100)
-        assert await bench.bring(await bench.hold(flac), kind=InputKind.AUDIO) == [encode(flac)]
+        assert await bench.send(await bench.prepare_media(flac), kind=InputKind.AUDIO) == [encode(flac)]
         assert bench.count() == (0, 0)
 
 
 @pytest.mark.parametrize("status", [400, 413, 415, 422])
-async def test_a_type_that_is_refused_is_remembered_and_others_go_up(
+async def test_a_refused_type_is_remembered_and_others_are_uploaded(
     store: FaultyStore, tmp_path: Path, status: int
 ) -> None:
-    """For a day; a small file goes inside, for a large one the sentence says why."""
+    """For a day; a small file is sent inline, for a large one the message says why."""
     async with open_bench(store, tmp_path, build_answer({"message": "no"}, status)) as bench:
-        assert await bench.bring(await bench.hold(VIDEO), kind=InputKind.VIDEO) == [encode(VIDEO)]
+        assert await bench.send(await bench.prepare_media(VIDEO), kind=InputKind.VIDEO) == [encode(VIDEO)]
         with pytest.raises(ArgumentsInvalid, match=r"more than 10 MB, which could not be uploaded .*earlier refusal"):
-            await bench.bring(await bench.hold(VIDEO + bytes(11_000_000)), kind=InputKind.VIDEO)
+            await bench.send(await bench.prepare_media(VIDEO + bytes(11_000_000)), kind=InputKind.VIDEO)
         assert bench.count() == (1, 0)
-        assert await bench.bring(await bench.hold(SOUND), kind=InputKind.AUDIO) == [ASSET]
-        assert await bench.bring(await bench.hold(PNG)) == [ASSET]
+        assert await bench.send(await bench.prepare_media(SOUND), kind=InputKind.AUDIO) == [ASSET]
+        assert await bench.send(await bench.prepare_media(PNG)) == [ASSET]
         bench.clock.advance(CLOSED_SECONDS)
-        assert await bench.bring(await bench.hold(VIDEO), kind=InputKind.VIDEO) == [ASSET]
+        assert await bench.send(await bench.prepare_media(VIDEO), kind=InputKind.VIDEO) == [ASSET]
 
 
-async def test_what_goes_inside_one_request_has_a_limit_together(store: FaultyStore, tmp_path: Path) -> None:
-    """It lies in memory as bytes and as base64."""
+async def test_the_inline_files_of_a_request_have_a_total_limit(store: FaultyStore, tmp_path: Path) -> None:
+    """They are in memory as bytes and as base64."""
     async with open_bench(store, tmp_path) as bench:
-        video = await bench.hold(b"fLaC" + bytes(9_000_000))
+        video = await bench.prepare_media(b"fLaC" + bytes(9_000_000))
         with pytest.raises(ArgumentsInvalid, match="photos brings the files of this call to more than 30 MB"):
-            await bench.bring(*[video] * 4, kind=InputKind.AUDIO)
+            await bench.send(*[video] * 4, kind=InputKind.AUDIO)
 
 
 async def test_a_file_that_changed_since_the_call_ends_the_run(store: FaultyStore, tmp_path: Path) -> None:
-    """And leaves no claim behind that would make others wait."""
+    """It leaves no claim behind that would make other processes wait."""
     path = tmp_path / "a.png"
     path.write_bytes(PNG)
     async with open_bench(store, tmp_path) as bench:
-        media = await bench.hold(DiskSource(path, (tmp_path,)))
+        media = await bench.prepare_media(DiskSource(path, (tmp_path,)))
         path.write_bytes(TIFF)
         with pytest.raises(ArgumentsInvalid, match="has changed since the call"):
-            await bench.bring(media)
+            await bench.send(media)
         path.write_bytes(PNG)
-        assert await bench.bring(media) == [ASSET]
+        assert await bench.send(media) == [ASSET]
 
 
 async def test_a_store_that_fails_ends_the_run_unsent(store: FaultyStore, tmp_path: Path) -> None:
-    """Nothing was started, and that is certain; a claim that cannot be given up is logged."""
+    """Nothing was started, and that is certain; a claim that cannot be released is logged."""
     async with open_bench(store, tmp_path) as bench:
-        media = await bench.hold(PNG)
+        media = await bench.prepare_media(PNG)
         store.failing = {"claim_upload"}
         with pytest.raises(StoreError):
-            await bench.bring(media)
+            await bench.send(media)
         store.failing = {"forget_upload"}
         await bench.preparer.forget(PreparedInputs({}, ("abc",)), bench.account)
 
 
 async def test_a_depth_that_cannot_be_converted_is_refused_before_the_run(store: FaultyStore, tmp_path: Path) -> None:
-    """Sixteen bits of grey are converted; numbers of 32 bits never become a run that fails."""
+    """Sixteen bits of grey are converted; a picture of 32-bit numbers is refused before its run could fail."""
     async with open_bench(store, tmp_path) as bench:
-        deep = await bench.hold(write(build_photo().convert("I").convert("I;16"), "TIFF"))
-        assert await bench.bring(deep) == [ASSET]
+        deep = await bench.prepare_media(write(build_photo().convert("I").convert("I;16"), "TIFF"))
+        assert await bench.send(deep) == [ASSET]
         with pytest.raises(ArgumentsInvalid, match="eight bits a colour"):
-            await bench.hold(write(build_photo().convert("F"), "TIFF"))
+            await bench.prepare_media(write(build_photo().convert("F"), "TIFF"))
 
 
 def build_output(**changes: Any) -> OutputMedia:
@@ -383,8 +381,8 @@ def of_another(media: OutputMedia) -> OutputMedia:
     return replace(media, run=replace(media.run, account_id="magnific:api.example:other"))
 
 
-async def test_a_result_goes_by_its_id_then_by_its_link_then_by_its_copy(store: FaultyStore, tmp_path: Path) -> None:
-    """The id is good for its own account alone, and a link for as long as it lives."""
+async def test_a_result_is_sent_by_id_then_by_link_then_by_copy(store: FaultyStore, tmp_path: Path) -> None:
+    """The id is valid for its own account only, and a link until it expires."""
     saved = tmp_path / "saved.png"
     saved.write_bytes(PNG)
     async with open_bench(store, tmp_path) as bench:
@@ -395,51 +393,51 @@ async def test_a_result_goes_by_its_id_then_by_its_link_then_by_its_copy(store: 
             (of_another(build_output()), LINK),
             (of_another(build_output(expires_at=None)), LINK),
         ]
-        assert await bench.bring(*[media for media, _ in rows]) == [given for _, given in rows]
+        assert await bench.send(*[media for media, _ in rows]) == [given for _, given in rows]
         assert bench.count() == (0, 0)
         for changes in ({"expires_at": NOW + 899}, {"url": "http://127.0.0.1:1/a.png"}, {"url": None}):
-            assert await bench.bring(of_another(build_output(saved_path=str(saved), **changes))) == [ASSET]
+            assert await bench.send(of_another(build_output(saved_path=str(saved), **changes))) == [ASSET]
         assert bench.count() == (1, 1)
 
 
-async def test_a_link_that_has_expired_is_renewed_by_reading_its_run_again(store: FaultyStore, tmp_path: Path) -> None:
-    """Where the provider gives another; else the saved copy goes up."""
+async def test_an_expired_link_is_refreshed_by_polling_its_run(store: FaultyStore, tmp_path: Path) -> None:
+    """If the provider returns no other link, the saved copy is uploaded."""
     saved = tmp_path / "saved.png"
     saved.write_bytes(PNG)
     old = build_output(provider_output_id="", expires_at=NOW, saved_path=str(saved))
     old = replace(old, run=replace(old.run, provider_run_id="remote-1"))
     await store.accept(old.run)
-    look = build_look("completed", images=1)
+    look = build_status("completed", images=1)
     async with open_bench(store, tmp_path, look) as bench:
-        (fresh,) = await bench.bring(old)
+        (fresh,) = await bench.send(old)
         assert (str(fresh).startswith("https://cdn.example/0.png?token=exp_"), bench.count()) == (True, (0, 0))
     other = replace(old, run=replace(old.run, id="run_other"))
     await store.accept(other.run)
     async with open_bench(store, tmp_path, build_answer({}, 500)) as bench:
-        assert await bench.bring(other) == [ASSET]
+        assert await bench.send(other) == [ASSET]
 
 
-async def test_a_result_that_came_inside_an_answer_goes_up(store: FaultyStore, tmp_path: Path) -> None:
+async def test_an_inline_result_is_uploaded(store: FaultyStore, tmp_path: Path) -> None:
     """It was not saved, and has no link that a provider could fetch."""
     data = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
     async with open_bench(store, tmp_path) as bench:
-        assert await bench.bring(build_output(provider_output_id="", url=data, saved_path="", expires_at=None)) == [
+        assert await bench.send(build_output(provider_output_id="", url=data, saved_path="", expires_at=None)) == [
             ASSET
         ]
         with pytest.raises(ArgumentsInvalid, match="broken or cut off"):
-            await bench.bring(build_output(provider_output_id="", url="data:image/png;base64,A", expires_at=None))
+            await bench.send(build_output(provider_output_id="", url="data:image/png;base64,A", expires_at=None))
 
 
-async def test_a_result_that_is_nowhere_any_more_ends_the_run(store: FaultyStore, tmp_path: Path) -> None:
-    """Its link has expired and its copy is gone, or never was."""
+async def test_a_lost_result_ends_the_run(store: FaultyStore, tmp_path: Path) -> None:
+    """Its link has expired and its copy is missing, or was never saved."""
     async with open_bench(store, tmp_path) as bench:
         for path, problem in (("", "whose link has expired and which was not saved"), ("/x/gone.png", "not exist")):
             with pytest.raises(ArgumentsInvalid, match=problem):
-                await bench.bring(of_another(build_output(expires_at=NOW, saved_path=path)))
+                await bench.send(of_another(build_output(expires_at=NOW, saved_path=path)))
 
 
-async def test_a_picture_at_an_address_is_fetched_when_it_must_be_converted(store: FaultyStore, tmp_path: Path) -> None:
-    """By the one fetcher, and then it is a file like any other."""
+async def test_a_picture_behind_a_url_is_fetched_for_conversion(store: FaultyStore, tmp_path: Path) -> None:
+    """It is fetched under the usual rules, and is then a file like any other."""
     async with open_bench(store, tmp_path) as bench, serving(lambda _: build_reply(TIFF)) as server:
         bench.account.origins |= {server.origin}
         delivered = await bench.deliver(UrlMedia(f"{server.origin}/scan.tif?token=t"))

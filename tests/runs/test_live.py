@@ -1,4 +1,4 @@
-"""What a process knows of its live runs."""
+"""What a process knows about its live runs."""
 
 from dataclasses import replace
 
@@ -11,14 +11,14 @@ from tests.runs.samples import RUN
 OVER = replace(RUN, state=RunState.SUCCEEDED)
 
 
-def test_a_run_that_is_here_already_keeps_its_entry(live_runs: LiveRuns) -> None:
-    """Whoever waits for the entry must not be left with a page that nobody writes on."""
+def test_a_known_run_keeps_its_entry(live_runs: LiveRuns) -> None:
+    """A caller that waits on the entry must not be left with one that is no longer updated."""
     first = live_runs.put(RUN, noted_at=1.0)
     assert live_runs.put(OVER, noted_at=2.0) is first
     assert (first.run, first.noted_at) == (RUN, 1.0)
 
 
-def test_a_change_rings_the_bell_of_those_who_wait_and_hangs_up_a_new_one(live_runs: LiveRuns) -> None:
+def test_a_change_sets_the_event_and_replaces_it(live_runs: LiveRuns) -> None:
     """A handler waits for the next change, not for one that it has seen."""
     entry = live_runs.put(RUN, noted_at=0.0)
     bell = entry.changed
@@ -28,16 +28,16 @@ def test_a_change_rings_the_bell_of_those_who_wait_and_hangs_up_a_new_one(live_r
     assert (entry.run, entry.is_saving, entry.problem) == (OVER, True, "The network is down.")
 
 
-def test_an_update_without_a_word_on_saving_leaves_it_and_clears_the_problem(live_runs: LiveRuns) -> None:
-    """A look that succeeds again takes back what the failed one said."""
+def test_an_update_without_a_saving_state_keeps_it_and_clears_the_problem(live_runs: LiveRuns) -> None:
+    """A successful poll clears the message of the failed one."""
     entry = live_runs.put(RUN, noted_at=0.0)
     live_runs.update(OVER, is_saving=True, problem="The network is down.")
     live_runs.update(OVER)
     assert (entry.is_saving, entry.problem) == (True, "")
 
 
-def test_what_a_row_meets_is_told_to_those_who_wait_for_its_batch(live_runs: LiveRuns) -> None:
-    """The next row would meet it too; why one cannot be sent is why its batch does not go on."""
+def test_the_problem_of_a_row_is_reported_for_its_batch(live_runs: LiveRuns) -> None:
+    """The next row would have the same problem, and it explains why the batch makes no progress."""
     row = replace(RUN, batch_id="batch_1")
     batch = live_runs.put(replace(RUN, id="batch_1", row_count=2), noted_at=0.0)
     bell = batch.changed
@@ -55,23 +55,23 @@ def test_what_a_row_meets_is_told_to_those_who_wait_for_its_batch(live_runs: Liv
     assert live_runs.get_row_problem("batch_1") == ""
 
 
-def test_a_run_that_is_not_here_is_neither_updated_nor_noted(live_runs: LiveRuns) -> None:
-    """The last words of a task whose run was let go of meanwhile are no news."""
+def test_an_unknown_run_is_not_updated(live_runs: LiveRuns) -> None:
+    """Late updates of a removed run's task are ignored."""
     live_runs.update(OVER)
     live_runs.note_unwritten(RUN.id)
     live_runs.remove(RUN.id)
     assert live_runs.get(RUN.id) is None
 
 
-def test_a_removed_run_is_gone_and_those_who_wait_are_told(live_runs: LiveRuns) -> None:
-    """They look into the store then."""
+def test_removing_a_run_wakes_its_waiters(live_runs: LiveRuns) -> None:
+    """They read the store then."""
     entry = live_runs.put(RUN, noted_at=0.0)
     live_runs.remove(RUN.id)
     assert (live_runs.get(RUN.id), entry.changed.is_set()) == (None, True)
 
 
 def test_a_run_whose_end_is_not_in_the_store_stays(live_runs: LiveRuns) -> None:
-    """The list of live runs is then the only record of it."""
+    """The list of live runs is then the only record of its end."""
     entry = live_runs.put(RUN, noted_at=0.0)
     live_runs.note_unwritten(RUN.id)
     live_runs.remove(RUN.id)
@@ -79,7 +79,7 @@ def test_a_run_whose_end_is_not_in_the_store_stays(live_runs: LiveRuns) -> None:
 
 
 def test_only_runs_that_are_not_over_are_live(live_runs: LiveRuns) -> None:
-    """The pace of looking depends on their number."""
+    """The poll interval depends on their number."""
     for n, state in enumerate(RunState):
         live_runs.put(replace(RUN, id=f"run_{n}", state=state), noted_at=0.0)
     assert len(live_runs._live) == 4

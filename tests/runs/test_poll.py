@@ -1,4 +1,4 @@
-"""Looking at a run until it is over: it is paid for, so no failure of a look gives it up."""
+"""Polling a run until it is over: it is paid for, so no failed poll abandons it."""
 
 import itertools
 import logging
@@ -18,7 +18,7 @@ from flowport.runs.poll import RunPoller
 from flowport.runs.steps import LOST_AFTER_SECONDS
 from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Pace
-from tests.runs.samples import NOW, RUN, build_look, get_instant, read
+from tests.runs.samples import NOW, RUN, build_status, get_instant, read
 from tests.support.fake_clock import FakeClock
 from tests.support.scripted import (
     Answer,
@@ -34,7 +34,7 @@ from tests.support.scripted import (
 RUNNING = replace(
     RUN, state=RunState.RUNNING, provider_run_id="remote-1", starting_at=NOW, started_at=NOW, running_at=NOW
 )
-DONE = build_look("completed")
+DONE = build_status("completed")
 GONE = build_answer({"message": "Not found"}, 404)
 OUTPUT = Output(
     n=1,
@@ -49,7 +49,7 @@ OUTPUT = Output(
 async def follow(
     store: FaultyStore, live_runs: LiveRuns, clock: FakeClock, answer: Answer, run: Run = RUNNING
 ) -> tuple[Run, ScriptedAccount]:
-    """Put a run at the provider and follow it; return it with the account that was asked."""
+    """Start a run at the provider and poll it; return it with its account."""
     await store.accept(run)
     live_runs.put(run, noted_at=0.0)
     account = ScriptedAccount(answer, clock)
@@ -65,7 +65,7 @@ async def follow_on(
     *,
     writer: PendingWrites | None = None,
 ) -> Run:
-    """Follow a run by a follower of its own."""
+    """Poll a run with another poller."""
     async with Supervisor() as supervisor:
         follower = RunPoller(
             store, live_runs, clock, Pace(), writer or PendingWrites(store, live_runs, clock), supervisor=supervisor
@@ -76,7 +76,7 @@ async def follow_on(
 @pytest.mark.parametrize(
     ("look", "changes"),
     [
-        (build_look("completed", images=1), {"state": RunState.SUCCEEDED, "outputs": (OUTPUT,)}),
+        (build_status("completed", images=1), {"state": RunState.SUCCEEDED, "outputs": (OUTPUT,)}),
         (
             DONE,
             {
@@ -85,7 +85,7 @@ async def follow_on(
             },
         ),
         (
-            build_look("completed_with_errors", images=1, message="Node 'b' failed"),
+            build_status("completed_with_errors", images=1, message="Node 'b' failed"),
             {
                 "state": RunState.PARTIAL,
                 "outputs": (OUTPUT,),
@@ -93,16 +93,16 @@ async def follow_on(
             },
         ),
         (
-            build_look("completed_with_errors", message="Node 'b' failed"),
+            build_status("completed_with_errors", message="Node 'b' failed"),
             {"state": RunState.FAILED, "failure": "The app failed. Magnific says: \"Node 'b' failed\""},
         ),
         (
-            build_look("failed"),
+            build_status("failed"),
             {"state": RunState.FAILED, "failure": "The app failed. Magnific does not say why."},
         ),
-        (build_look("cancelled"), {"state": RunState.CANCELLED, "failure": "The run was cancelled at the provider."}),
+        (build_status("cancelled"), {"state": RunState.CANCELLED, "failure": "The run was cancelled at the provider."}),
         (
-            build_look("cancelled", message="by its owner"),
+            build_status("cancelled", message="by its owner"),
             {
                 "state": RunState.CANCELLED,
                 "failure": 'The run was cancelled at the provider. Magnific says: "by its owner"',
@@ -110,10 +110,10 @@ async def follow_on(
         ),
     ],
 )
-async def test_each_end_is_written_down_whole(
+async def test_each_end_is_recorded_completely(
     store: FaultyStore, live_runs: LiveRuns, clock: FakeClock, look: Reply, changes: dict[str, Any]
 ) -> None:
-    """The outputs, the reason and what it cost: a restart must know all of it."""
+    """The outputs, the reason and the cost: a restart must know all of it."""
     over, account = await follow(store, live_runs, clock, in_turn(look))
     over_now = replace(RUNNING, finished_at=NOW + 2.5, spent_credits=5.0, reserved_credits=0.0)
     expected = replace(over_now, **changes)
@@ -138,26 +138,24 @@ async def test_each_end_is_written_down_whole(
         ),
     ],
 )
-async def test_what_cannot_be_read_of_a_result_is_counted_and_kept(
+async def test_unreadable_results_are_counted_and_kept(
     store: FaultyStore, live_runs: LiveRuns, clock: FakeClock, images: list[object], expected: str
 ) -> None:
-    """It was paid for, and a person who asks the provider about it needs its words; secrets are no part of them."""
+    """They were paid for, and a user needs the provider's text for its support; secrets are removed."""
     body = {"data": {"run_id": "remote-1", "status": "completed", "result": {"images": images}}}
     over, _ = await follow(store, live_runs, clock, in_turn(build_answer(body)))
     assert (over.state, over.failure.rstrip(".")) == (RunState.SUCCEEDED, expected.rstrip("."))
     assert (await read(store)).failure == over.failure
 
 
-async def test_a_run_is_looked_at_in_its_providers_pace(
-    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
-) -> None:
-    """Magnific asks for two or three seconds at first, then three to five."""
+async def test_a_run_is_polled_at_its_providers_pace(store: FaultyStore, live_runs: LiveRuns, clock: FakeClock) -> None:
+    """Magnific documents two or three seconds at first, then three to five."""
     times: list[float] = []
 
     def answer(request: ApiRequest) -> Reply:
-        """Note when it was asked."""
+        """Record when it was polled."""
         times.append(get_instant(clock))
-        return DONE if len(times) == 4 else build_look("running")
+        return DONE if len(times) == 4 else build_status("running")
 
     await follow(store, live_runs, clock, answer)
     assert times == [2.5, 6.5, 10.5, 14.5]
@@ -172,40 +170,38 @@ FAILURES: list[Reply] = [
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=[f"{n}-{type(reply).__name__}" for n, reply in enumerate(FAILURES)])
-async def test_no_failure_of_a_look_ends_a_run(
+async def test_no_failed_poll_ends_a_run(
     store: FaultyStore, live_runs: LiveRuns, clock: FakeClock, failure: Reply
 ) -> None:
-    """Whatever a proxy, a key or a provider does for ten looks, the run is paid for and goes on."""
+    """Whatever a proxy, a key or a provider does for ten polls, the run is paid for and continues."""
     over, account = await follow(store, live_runs, clock, in_turn(*[failure] * 10, DONE))
     assert (over.state, len(account.asked)) == (RunState.SUCCEEDED, 11)
 
 
-async def test_failed_looks_are_told_and_taken_back(store: FaultyStore, live_runs: LiveRuns, clock: FakeClock) -> None:
-    """Somebody who waits learns why nothing moves, and that it moves again."""
-    told: list[str] = []
+async def test_failed_polls_are_reported_and_cleared(store: FaultyStore, live_runs: LiveRuns, clock: FakeClock) -> None:
+    """A waiting caller learns why nothing happens, and that it continues."""
+    problems: list[str] = []
     lost = build_breakage(Breakage.NO_CONNECTION, Operation.READ_RUN)
-    replies = in_turn(lost, build_look("running"), DONE)
+    replies = in_turn(lost, build_status("running"), DONE)
 
     def answer(request: ApiRequest) -> Reply:
-        """Note what the list of live runs says before each look."""
+        """Record the message of the list of live runs before each poll."""
         entry = live_runs.get(RUN.id)
         assert entry is not None
-        told.append(entry.problem)
+        problems.append(entry.problem)
         return replies(request)
 
     await follow(store, live_runs, clock, answer)
-    assert told == ["", f"{lost.cause} Flowport looks again by itself.", ""]
+    assert problems == ["", f"{lost.cause} Flowport looks again by itself.", ""]
 
 
-async def test_failures_in_a_row_are_met_with_longer_pauses(
-    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
-) -> None:
-    """A provider that is down must not be hammered by every run, nor forgotten for more than a minute."""
+async def test_repeated_failures_lengthen_the_delays(store: FaultyStore, live_runs: LiveRuns, clock: FakeClock) -> None:
+    """A provider that is down must neither be overloaded by every run nor be ignored for more than a minute."""
     times: list[float] = []
     down = build_answer(None, 500)
 
     def answer(request: ApiRequest) -> Reply:
-        """Note when it was asked."""
+        """Record when it was polled."""
         times.append(get_instant(clock))
         return down if len(times) < 7 else DONE
 
@@ -223,19 +219,19 @@ async def test_a_run_that_the_provider_does_not_know_for_an_hour_has_failed(
     assert clock.now() - NOW >= LOST_AFTER_SECONDS
 
 
-async def test_a_provider_that_knows_a_run_again_has_not_lost_it(
+async def test_a_run_that_the_provider_finds_again_is_not_lost(
     store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
-    """A fresh run may not be readable yet, and a gateway that is down says of every run that it does not exist."""
-    answer = in_turn(*[GONE] * 40, build_answer(None, 500), *[GONE] * 40, build_look("running"), *[GONE] * 40, DONE)
+    """A new run may not be readable yet, and a faulty gateway reports every run as missing."""
+    answer = in_turn(*[GONE] * 40, build_answer(None, 500), *[GONE] * 40, build_status("running"), *[GONE] * 40, DONE)
     over, _ = await follow(store, live_runs, clock, answer)
     assert over.state is RunState.SUCCEEDED
 
 
-async def test_a_change_that_the_store_did_not_take_is_written_before_the_next(
+async def test_an_unwritten_change_is_written_before_the_next(
     store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
-    """A file that is busy for a moment must not cost the record of a run that is paid for."""
+    """A briefly busy file must not cost the record of a paid run."""
     starting = replace(RUNNING, state=RunState.STARTING, provider_run_id="", started_at=None)
     await store.accept(starting)
     live_runs.put(RUNNING, noted_at=0.0)
@@ -254,10 +250,10 @@ async def test_a_change_that_the_store_did_not_take_is_written_before_the_next(
     assert not entry.is_unwritten
 
 
-async def test_an_end_that_another_process_wrote_is_not_ours(
+async def test_an_end_recorded_by_another_process_is_not_handled_here(
     store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
-    """Two processes may look at one run; only one of them saves its outputs."""
+    """Two processes may poll one run; only one of them saves its outputs."""
     await store.accept(RUNNING)
     live_runs.put(RUNNING, noted_at=0.0)
     await store.claim(RUN.id, "p2", lease=RUNNING.lease)
@@ -267,17 +263,15 @@ async def test_an_end_that_another_process_wrote_is_not_ours(
     assert (followed.state, followed.process_id, followed.lease) == (RunState.SUCCEEDED, "p2", RUNNING.lease + 1)
 
 
-async def test_the_states_on_the_way_are_written_down(
-    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
-) -> None:
-    """Queued and running are different things to somebody who asks from another process."""
+async def test_intermediate_states_are_recorded(store: FaultyStore, live_runs: LiveRuns, clock: FakeClock) -> None:
+    """Queued and running mean different waits to a caller in another process."""
     states: list[RunState] = []
     account = ScriptedAccount(
-        in_turn(*(build_look(status) for status in ("pending", "pending", "running", "pending", "completed"))), clock
+        in_turn(*(build_status(status) for status in ("pending", "pending", "running", "pending", "completed"))), clock
     )
 
     async def look() -> None:
-        """Read the store while a look is under way."""
+        """Read the store during a poll."""
         states.append((await read(store)).state)
 
     account.before_answer = look
@@ -287,14 +281,14 @@ async def test_the_states_on_the_way_are_written_down(
     assert states == [RunState.RUNNING, RunState.QUEUED, RunState.QUEUED, RunState.RUNNING, RunState.QUEUED]
 
 
-async def test_a_status_that_nobody_documented_counts_as_running_and_is_logged_once(
+async def test_an_undocumented_status_counts_as_running_and_is_logged_once(
     store: FaultyStore, live_runs: LiveRuns, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A new word of the provider's must neither end runs nor fill the log."""
+    """A new status of the provider must neither end runs nor fill the log."""
     queued = replace(RUNNING, state=RunState.QUEUED)
     with caplog.at_level(logging.INFO, "flowport.runs.poll"):
         over, _ = await follow(
-            store, live_runs, clock, in_turn(*[build_look("warming_up")] * 3, build_look("completed")), queued
+            store, live_runs, clock, in_turn(*[build_status("warming_up")] * 3, build_status("completed")), queued
         )
     assert over.state is RunState.SUCCEEDED
     assert [record.getMessage() for record in caplog.records] == [
@@ -302,19 +296,19 @@ async def test_a_status_that_nobody_documented_counts_as_running_and_is_logged_o
     ]
 
 
-async def test_a_status_that_nobody_documented_is_told_until_a_known_one_comes(
+async def test_an_undocumented_status_is_reported_until_a_known_one_comes(
     store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
-    """Whoever waits learns why nothing ends, with the word."""
-    told: list[str] = []
+    """The message names the status, so that a waiting caller learns why the run does not end."""
+    problems: list[str] = []
 
     async def note() -> None:
-        """Read the list of live runs while a look is under way."""
+        """Read the list of live runs during a poll."""
         entry = live_runs.get(RUNNING.id)
-        told.append(entry.problem if entry else "")
+        problems.append(entry.problem if entry else "")
 
     account = ScriptedAccount(
-        in_turn(build_look("warming\u202e_up"), build_look("running"), build_look("completed")), clock
+        in_turn(build_status("warming\u202e_up"), build_status("running"), build_status("completed")), clock
     )
     account.before_answer = note
     await store.accept(RUNNING)
@@ -324,36 +318,34 @@ async def test_a_status_that_nobody_documented_is_told_until_a_known_one_comes(
         'Magnific calls the state of this run "warming_up", a word that Flowport does not know. Flowport '
         "treats it as running until results or an end come."
     )
-    assert told == [
+    assert problems == [
         "",
         unknown,
         "",
     ]
 
 
-async def test_an_unlisted_word_with_results_ends_a_run_and_keeps_them(
+async def test_an_undocumented_status_with_results_ends_a_run_and_keeps_them(
     store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
     """They were paid for."""
-    over, _ = await follow(store, live_runs, clock, in_turn(build_look("archived", images=2)))
+    over, _ = await follow(store, live_runs, clock, in_turn(build_status("archived", images=2)))
     assert (over.state, len(over.outputs), over.failure) == (RunState.SUCCEEDED, 2, "")
 
 
-async def test_a_look_that_cannot_be_written_down_is_shown_all_the_same(
-    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
-) -> None:
-    """A full disk must not stop the looking."""
+async def test_an_unrecorded_poll_is_shown(store: FaultyStore, live_runs: LiveRuns, clock: FakeClock) -> None:
+    """A full disk must not stop the polling."""
     store.failing.add("Polled")
-    over, _ = await follow(store, live_runs, clock, in_turn(build_look("pending"), DONE))
+    over, _ = await follow(store, live_runs, clock, in_turn(build_status("pending"), DONE))
     assert over.state is RunState.SUCCEEDED
 
 
-async def test_an_end_that_cannot_be_written_down_stays_on_the_board(
+async def test_an_unrecorded_end_stays_in_the_list_of_live_runs(
     store: FaultyStore, live_runs: LiveRuns, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The result is paid for; this process can still hand it out."""
+    """The result is paid for, and this process can still return it."""
     store.failing.add("Finished")
-    over, _ = await follow(store, live_runs, clock, in_turn(build_look("completed", images=1)))
+    over, _ = await follow(store, live_runs, clock, in_turn(build_status("completed", images=1)))
     live_runs.update(over)
     live_runs.remove(RUN.id)
     entry = live_runs.get(RUN.id)
@@ -363,13 +355,13 @@ async def test_an_end_that_cannot_be_written_down_stays_on_the_board(
     assert "run run_one (remote-1 at the provider) is succeeded, which is not recorded" in caplog.text
 
 
-async def test_no_look_is_made_after_somebody_stopped_following(
+async def test_no_poll_is_made_after_polling_was_stopped(
     store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
-    """The person does not want to hear of it any more; the run stays as it was."""
+    """The user wants no further updates; the run keeps its state."""
 
     def answer(request: ApiRequest) -> Reply:
-        """Stop following while the first look is under way."""
+        """Stop polling during the first poll."""
         live_runs.remove(RUN.id)
         return build_answer(None, 500)
 
@@ -377,40 +369,38 @@ async def test_no_look_is_made_after_somebody_stopped_following(
     assert (over, len(account.asked)) == (RUNNING, 1)
 
 
-async def test_a_follower_leaves_a_run_to_the_one_that_took_it_up_again(
+async def test_a_poller_leaves_a_run_to_the_one_that_resumed_it(
     store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
-    """Stopped and begun again within one pause: two followers would ask twice as often and save every file twice."""
+    """Stopped and resumed within one delay: two pollers would poll twice as often and save every file twice."""
 
     def answer(request: ApiRequest) -> Reply:
-        """Stop and begin again while the first look is under way."""
+        """Stop and resume during the first poll."""
         live_runs.remove(RUN.id)
         live_runs.put(RUNNING, noted_at=1.0)
-        return build_look("running")
+        return build_status("running")
 
     over, account = await follow(store, live_runs, clock, answer)
     assert (over, len(account.asked)) == (RUNNING, 1)
 
 
-async def test_an_unfollowed_run_is_left_in_the_pause(
+async def test_stopping_takes_effect_during_the_delay(
     store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
-    """The wish stands on the list of live runs even where the store could not take it."""
+    """The list of live runs has the request even where the store could not record it."""
     account = ScriptedAccount(in_turn(), clock)
     live_runs.put(replace(RUNNING, is_followed=False), noted_at=0.0)
     assert await follow_on(store, live_runs, clock, account) == RUNNING
 
 
-async def test_a_run_that_is_not_on_the_board_is_not_looked_at(
-    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
-) -> None:
-    """It was let go of while its start was under way."""
+async def test_a_run_that_is_not_live_is_not_polled(store: FaultyStore, live_runs: LiveRuns, clock: FakeClock) -> None:
+    """It was removed while its start was in flight."""
     account = ScriptedAccount(in_turn(), clock)
     assert await follow_on(store, live_runs, clock, account) == RUNNING
 
 
-async def test_a_laptop_that_slept_looks_once_and_goes_on(store: FaultyStore, live_runs: LiveRuns) -> None:
-    """Hours may pass within one pause; the result is still fetched at the next look."""
+async def test_a_laptop_polls_once_after_sleep_and_continues(store: FaultyStore, live_runs: LiveRuns) -> None:
+    """Hours may pass within one delay; the next poll still fetches the result."""
     clock = FakeClock(is_automatic=False)
     await store.accept(RUNNING)
     live_runs.put(RUNNING, noted_at=0.0)
@@ -423,14 +413,14 @@ async def test_a_laptop_that_slept_looks_once_and_goes_on(store: FaultyStore, li
 
 
 @pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
-async def test_a_wall_clock_that_is_set_changes_no_duration(
+async def test_setting_the_wall_clock_changes_no_duration(
     store: FaultyStore, live_runs: LiveRuns, clock: FakeClock, jump: float
 ) -> None:
     """A run of six seconds took six seconds, whatever day it is now."""
-    replies = in_turn(build_look("running"), DONE)
+    replies = in_turn(build_status("running"), DONE)
 
     def answer(request: ApiRequest) -> Reply:
-        """Set the clock while the look is under way."""
+        """Set the clock during the poll."""
         clock.set_wall(jump)
         return replies(request)
 
@@ -441,13 +431,13 @@ async def test_a_wall_clock_that_is_set_changes_no_duration(
     assert (over.state, entry.over_after_seconds) == (RunState.SUCCEEDED, 6.5)
 
 
-async def test_an_end_that_is_seen_while_somebody_stops_following_is_kept(
+async def test_an_end_received_while_polling_is_stopped_is_kept(
     store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
-    """The look was under way, and what it brought is paid for."""
+    """The poll was in flight, and its result is paid for."""
 
     def answer(request: ApiRequest) -> Reply:
-        """Stop following, and tell that the run is over."""
+        """Stop polling, and answer that the run is over."""
         live_runs.remove(RUN.id)
         return DONE
 

@@ -40,7 +40,7 @@ def live_runs(draw: st.DrawFn) -> PollState:
 
 
 def build_run(age: float, *, unseen: float | None = None, is_waited: bool = True) -> PollState:
-    """Return a run of an app that takes a minute; it started so long ago and was last seen so long ago."""
+    """Return a run of an app that takes a minute, by the seconds since its start and since its last poll."""
     seen = NOW - (age if unseen is None else unseen)
     return PollState(NOW - age, seen, seen, is_waited=is_waited, usual_seconds=60.0)
 

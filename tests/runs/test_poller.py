@@ -1,4 +1,4 @@
-"""The watch over an account: who gets the next request, decided when the request is there."""
+"""The poller of an account: which run gets the next request, decided when the request is granted."""
 
 import itertools
 from dataclasses import replace
@@ -16,7 +16,7 @@ from flowport.runs.poller import MAX_POLLS
 from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Pace
 from tests.runs.polls import RUNNING, open_watch
-from tests.runs.samples import build_look
+from tests.runs.samples import build_status
 from tests.support.fake_clock import FakeClock
 from tests.support.scripted import (
     FaultyStore,
@@ -28,7 +28,7 @@ from tests.support.scripted import (
     wait_until,
 )
 
-DONE, GOING = build_look("completed"), build_look("running")
+DONE, GOING = build_status("completed"), build_status("running")
 
 
 async def test_with_little_load_a_limit_changes_nothing(store: FaultyStore) -> None:
@@ -40,8 +40,8 @@ async def test_with_little_load_a_limit_changes_nothing(store: FaultyStore) -> N
         assert watch.account.priorities == [Priority.POLL] * 3
 
 
-async def test_a_request_goes_to_the_run_that_is_the_right_one_when_it_comes(store: FaultyStore) -> None:
-    """It was asked for on behalf of a row; meanwhile another row has become likelier to have ended."""
+async def test_a_granted_request_goes_to_the_run_that_is_due_then(store: FaultyStore) -> None:
+    """It was requested for one row; meanwhile another row is more likely to be over."""
     async with open_watch(store, in_turn(DONE, last=GOING), limit=1, is_automatic=False) as watch:
         await watch.account.limiter.take(Priority.START)
         await watch.follow("young", Urgency.BATCH)
@@ -49,11 +49,11 @@ async def test_a_request_goes_to_the_run_that_is_the_right_one_when_it_comes(sto
         watch.clock.advance(3)
         await watch.follow("old", Urgency.BATCH, age=300.0)
         await watch.let_pass("old")
-        assert watch.get_looked_at()[0] == "old"
+        assert watch.get_polled()[0] == "old"
 
 
-async def test_a_row_that_somebody_waits_for_goes_first(store: FaultyStore) -> None:
-    """The urgency is what it is now, not what it was when the run was asked for."""
+async def test_an_awaited_row_is_polled_first(store: FaultyStore) -> None:
+    """The present urgency counts, not the one of the submission."""
     async with open_watch(store, in_turn(last=DONE), limit=50) as watch:
         await watch.follow("row", Urgency.BATCH)
         entry = watch.live_runs.get("row")
@@ -65,8 +65,8 @@ async def test_a_row_that_somebody_waits_for_goes_first(store: FaultyStore) -> N
         assert watch.account.priorities == [Priority.POLL, Priority.POLL_ROW]
 
 
-async def test_a_run_that_was_just_asked_for_counts_as_waited_for_and_later_does_not(store: FaultyStore) -> None:
-    """Its caller's patience has an end; then those that others wait for go first."""
+async def test_a_recently_requested_run_counts_as_awaited_for_a_while(store: FaultyStore) -> None:
+    """Its caller stops waiting at some time; then runs with waiting callers go first."""
     async with open_watch(store, in_turn(last=DONE), limit=50) as watch:
         await watch.follow("fresh", age=40.0)
         await watch.finish("fresh")
@@ -75,15 +75,15 @@ async def test_a_run_that_was_just_asked_for_counts_as_waited_for_and_later_does
         assert watch.account.priorities == [Priority.POLL, Priority.POLL_ROW]
 
 
-async def test_a_slow_answer_holds_up_nobody_else(store: FaultyStore) -> None:
-    """One hung connection among many runs."""
+async def test_a_slow_response_delays_no_other_run(store: FaultyStore) -> None:
+    """One connection of many may hang."""
     async with open_watch(store, in_turn(last=DONE)) as watch:
         held, slow = anyio.Event(), list[str]()
 
         async def hang() -> None:
-            """Let the first answer take for ever."""
+            """Delay the first response without end."""
             if not slow:
-                slow.append(watch.get_looked_at()[0])
+                slow.append(watch.get_polled()[0])
                 watch.asked.set()
                 await held.wait()
 
@@ -99,13 +99,13 @@ async def test_a_slow_answer_holds_up_nobody_else(store: FaultyStore) -> None:
         await watch.finish(*names)
 
 
-async def test_no_more_looks_than_so_many_are_under_way(store: FaultyStore) -> None:
-    """A provider that answers nobody must not be asked by hundreds at once."""
+async def test_the_number_of_concurrent_polls_is_limited(store: FaultyStore) -> None:
+    """A provider that does not respond must not get hundreds of concurrent requests."""
     async with open_watch(store, in_turn(last=DONE)) as watch:
         held = anyio.Event()
 
         async def hang() -> None:
-            """Let nobody have an answer until as many as may be have asked."""
+            """Delay all responses until the limit of requests is reached."""
             if len(watch.account.asked) == MAX_POLLS:
                 watch.asked.set()
             await held.wait()
@@ -122,8 +122,8 @@ async def test_no_more_looks_than_so_many_are_under_way(store: FaultyStore) -> N
         await watch.finish(*names)
 
 
-async def test_no_way_to_the_provider_is_a_look_that_failed(store: FaultyStore) -> None:
-    """The built-in sandbox may not be there yet; the run is looked at again."""
+async def test_an_unreachable_provider_is_a_failed_poll(store: FaultyStore) -> None:
+    """The built-in sandbox may not be running yet; the run is polled again."""
     async with open_watch(store, in_turn(last=DONE)) as watch:
         lost, take = build_breakage(Breakage.NO_CONNECTION, Operation.READ_RUN), watch.account.wait_for_turn
         failing = iter([True, True])
@@ -141,10 +141,10 @@ async def test_no_way_to_the_provider_is_a_look_that_failed(store: FaultyStore) 
 
 
 @pytest.mark.parametrize("limit", [0, 50])
-async def test_a_bug_in_the_watch_ends_the_following_of_every_run_and_of_none_that_comes_later(
+async def test_an_internal_error_of_the_poller_ends_the_polling_of_its_present_runs_only(
     store: FaultyStore, limit: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever waits must hear of it; a run that nobody watches would wait for ever."""
+    """Waiting callers must receive the error, because a run without a poller would never end."""
     clock, live_runs = FakeClock(), LiveRuns()
     account = ScriptedAccount(in_turn(last=DONE), clock, limit=limit)
     take, failing = account.wait_for_turn, iter([True])
@@ -168,8 +168,8 @@ async def test_a_bug_in_the_watch_ends_the_following_of_every_run_and_of_none_th
     assert "ZeroDivisionError" in caplog.text
 
 
-async def test_runs_that_are_left_alone_while_they_wait_cost_no_request(store: FaultyStore) -> None:
-    """The person does not want to hear of it any more; the request goes to another run."""
+async def test_stopped_runs_cost_no_request(store: FaultyStore) -> None:
+    """The user wants no further updates; the request goes to another run."""
     async with open_watch(store, in_turn(last=DONE), limit=1, is_automatic=False) as watch:
         await watch.account.limiter.take(Priority.START)
         for name in ("unwanted", "wanted"):
@@ -179,11 +179,11 @@ async def test_runs_that_are_left_alone_while_they_wait_cost_no_request(store: F
         await wait_until(lambda: watch.account.priorities != [])
         watch.live_runs.remove("unwanted")
         await watch.let_pass("unwanted", "wanted")
-        assert watch.get_looked_at() == ["wanted"]
+        assert watch.get_polled() == ["wanted"]
 
 
-async def test_a_request_that_nobody_needs_any_more_looks_at_nothing(store: FaultyStore) -> None:
-    """Its only run was let go of while it stood in line."""
+async def test_a_request_without_a_run_polls_nothing(store: FaultyStore) -> None:
+    """Its only run was removed while the request was queued."""
     async with open_watch(store, in_turn(), limit=1, is_automatic=False) as watch:
         await watch.account.limiter.take(Priority.START)
         await watch.follow("a")
@@ -195,7 +195,7 @@ async def test_a_request_that_nobody_needs_any_more_looks_at_nothing(store: Faul
         assert watch.account.asked == []
 
 
-async def test_a_row_whose_batch_a_call_waits_for_is_read_again_within_ten_seconds(store: FaultyStore) -> None:
+async def test_a_row_of_an_awaited_batch_is_polled_again_within_ten_seconds(store: FaultyStore) -> None:
     """The caller of a batch waits for its rows."""
     async with open_watch(store, in_turn(*[build_answer(None, 500)] * 6, DONE)) as watch:
         batch = replace(RUNNING, id="batch_a", row_count=1)
@@ -206,14 +206,14 @@ async def test_a_row_whose_batch_a_call_waits_for_is_read_again_within_ten_secon
     assert pauses == [2, 4, 8, 10, 10, 10]
 
 
-async def test_somebody_who_begins_to_wait_for_a_failing_run_does_not_wait_out_its_pause(store: FaultyStore) -> None:
-    """A minute is for runs that nobody waits for; the caller has less than that in all."""
+async def test_a_new_waiter_shortens_the_delay_of_a_failing_run(store: FaultyStore) -> None:
+    """A minute is for runs without waiting callers; a caller waits less than that in all."""
     failing = [build_answer(None, 500)] * 7
     replies = in_turn(*failing, DONE)
     async with open_watch(store, in_turn(last=DONE)) as watch:
 
         def answer(request: ApiRequest) -> Reply:
-            """Have somebody wait once the pauses are long."""
+            """Begin to wait once the delays are long."""
             watch.asked_at.append(watch.clock.monotonic())
             entry = watch.live_runs.get("left")
             assert entry is not None

@@ -1,4 +1,4 @@
-"""What a call costs at the moment at which it is made."""
+"""The price of a call at the moment of the call."""
 
 import json
 
@@ -19,30 +19,30 @@ CALL = PreparedCall(APP, "Product shot", "product_shot", "magica:x:y", {}, json.
 
 
 def open_account(answer: Answer) -> OpenAccount:
-    """Return an account of Magica that answers from a script."""
+    """Return an account of Magica with scripted responses."""
     return ScriptedAccount(answer, FakeClock(), provider=Magica())
 
 
-async def test_a_price_of_this_moment_takes_the_place_of_the_listed_one() -> None:
-    """A node was changed since."""
+async def test_a_current_price_replaces_the_listed_one() -> None:
+    """A node was changed after the listing."""
     account = open_account(in_turn(build_answer(examples.GRAPH), build_answer(examples.ESTIMATE)))
     assert (await price_call(CALL, account)).app.price_credits == 0.06152
 
 
-async def test_a_price_that_cannot_be_had_is_unknown() -> None:
+async def test_an_unavailable_price_is_unknown() -> None:
     """The listed one may be far below it."""
     account = open_account(in_turn(build_answer({}, 500)))
     assert (await price_call(CALL, account)).app.price_credits is None
 
 
-async def test_a_provider_that_tells_its_prices_by_itself_is_not_asked() -> None:
+async def test_a_provider_with_listed_prices_is_not_asked() -> None:
     """Nothing is sent."""
     account = ScriptedAccount(in_turn(), FakeClock())
     assert await price_call(CALL, account) is CALL
 
 
-async def test_nobody_waits_for_a_price_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The person waits meanwhile."""
+async def test_the_wait_for_a_price_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user waits meanwhile."""
     monkeypatch.setattr(pricing, "PRICING_SECONDS", 0.05)
     account = ScriptedAccount(in_turn(), FakeClock(), provider=Magica())
     account.before_answer = anyio.sleep_forever

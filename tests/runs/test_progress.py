@@ -1,4 +1,4 @@
-"""What the progress of a batch says; the waiting itself is tried from the outside in `test_batches`."""
+"""The progress messages of a batch; `test_batches` tests the waiting itself."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -55,14 +55,14 @@ from tests.support.harness import open_harness
         ),
     ],
 )
-def test_progress_is_a_line_that_means_something(changes: dict[str, Any], usual: float | None, message: str) -> None:
-    """By the rows that are over, else by the app's earlier runs."""
+def test_progress_is_a_readable_line(changes: dict[str, Any], usual: float | None, message: str) -> None:
+    """The estimate comes from the rows that are over, else from the app's earlier runs."""
     view = BatchView(BATCH, replace(TALLY, **changes), 120.0)
     assert format_batch_progress(view, usual, 1120.0) == message
 
 
-def test_a_batch_takes_at_least_what_its_requests_take() -> None:
-    """Two thousand starts at fifty a minute are forty minutes, however quick the app is."""
+def test_a_batch_takes_at_least_the_time_of_its_requests() -> None:
+    """Two thousand starts at fifty a minute take forty minutes, however quick the app is."""
     fresh = replace(TALLY, rows=2000, waiting=1936, live=64, succeeded=0, failed=0, unknown=0, partial=0)
     assert estimate_left_seconds(fresh, 30.0, 1000.0) == 300.0
     assert estimate_left_seconds(fresh, 30.0, 1000.0, requests_per_minute=50) == 60.0 * 3936 / 50
@@ -70,15 +70,15 @@ def test_a_batch_takes_at_least_what_its_requests_take() -> None:
     assert estimate_left_seconds(unsent, 30.0, 1000.0, requests_per_minute=50) == 60.0 * 3980 / 50
 
 
-def test_trouble_is_told_with_the_progress() -> None:
-    """Else the person waits for what does not move; and a clock that was set back makes no time of less than nothing."""
+def test_problems_are_reported_with_the_progress() -> None:
+    """A waiting user sees why nothing happens; a clock that was set back gives no negative time."""
     view = BatchView(BATCH, TALLY, 120.0, problem="The disk is full.")
     assert format_batch_progress(view, None, 1120.0).endswith("credits so far (The disk is full.)")
     assert estimate_left_seconds(TALLY, None, 0.0) == 0.0
 
 
-async def test_why_rows_are_not_sent_is_told(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """A batch that stands still until tomorrow looks like one that hangs."""
+async def test_the_reason_for_unsent_rows_is_reported(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """A batch that waits until tomorrow looks like one that hangs."""
     limits: dict[str, Any] = {"requests_per_minute": 600, "requests_per_day": 8, "max_tools": 0}
     async with open_harness(sandbox, tmp_path / "person", **limits) as flowport:
         rows = [{"note": str(n)} for n in range(20)]
@@ -91,6 +91,6 @@ async def test_why_rows_are_not_sent_is_told(sandbox: SandboxClient, tmp_path: P
 
 
 @pytest.mark.parametrize(("failures", "words"), [(1, "At least 1 row failed, so"), (2, "At least 2 rows failed, so")])
-def test_why_no_more_is_begun_is_a_sentence(failures: int, words: str) -> None:
-    """It stands in the answer."""
+def test_the_reason_for_stopping_is_a_sentence(failures: int, words: str) -> None:
+    """It is part of the answer."""
     assert format_stopped(failures).startswith(words)

@@ -1,4 +1,4 @@
-"""Calls that are prepared again from the record of their run."""
+"""Calls that are rebuilt from the record of their run."""
 
 import base64
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ LOST = build_breakage(Breakage.NO_CONNECTION, Operation.DESCRIBE_APP)
 
 
 class Bench:
-    """A restorer with a folder that files may be read from."""
+    """The rebuilding of calls, with a folder that files may be read from."""
 
     def __init__(self, store: FaultyStore, folder: Path) -> None:
         self.store = store
@@ -51,7 +51,7 @@ class Bench:
         return run, call
 
     def estimate_prices(self) -> None:
-        """Have a provider that tells a price only when it is asked, another one each time."""
+        """Use a provider that estimates a price on request, another one each time."""
         self.account.provider = Magica()
 
     async def restore(
@@ -62,7 +62,7 @@ class Bench:
         is_cached: bool = True,
         is_listed: bool = True,
     ) -> PreparedCall | None:
-        """Restore the call of a run with a catalogue that finds this."""
+        """Rebuild the call of a run with a catalogue that returns this."""
         catalog = OneApp(self.store, self.clock, self.folder, *found)
         catalog._is_cached = is_cached
         catalog.current = replace(catalog.current, listed_at=1.0 if is_listed else None)
@@ -79,8 +79,8 @@ def bench(store: FaultyStore, tmp_path: Path) -> Bench:
 
 
 @pytest.mark.parametrize("is_cached", [True, False], ids=["cached", "first-start"])
-async def test_a_call_is_restored_as_it_was(bench: Bench, tmp_path: Path, *, is_cached: bool) -> None:
-    """The caller was told that the run has its place, so it keeps it."""
+async def test_a_call_is_rebuilt_unchanged(bench: Bench, tmp_path: Path, *, is_cached: bool) -> None:
+    """The caller has the run's id, so the run is started."""
     path = tmp_path / "cat.png"
     path.write_bytes(PNG)
     run, call = await bench.accept(prompt="a lake", photo=str(path))
@@ -98,14 +98,14 @@ URI = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
     [{"prompt": "long " * 100}, {"prompt": "two\nlines"}, {"prompt": "a", "photo": URI}],
     ids=["long", "lines", "inline"],
 )
-async def test_what_the_record_shortens_is_not_restored(bench: Bench, arguments: dict[str, str]) -> None:
+async def test_a_shortened_record_is_not_rebuilt(bench: Bench, arguments: dict[str, str]) -> None:
     """Half a prompt would be paid like a whole one."""
     run, _ = await bench.accept(**arguments)
     assert await bench.restore(run) is None
 
 
-async def test_a_file_that_has_changed_or_gone_is_not_sent(bench: Bench, tmp_path: Path) -> None:
-    """The person asked for a picture of that file as it was."""
+async def test_a_changed_or_missing_file_is_not_sent(bench: Bench, tmp_path: Path) -> None:
+    """The user requested a picture from the original file."""
     path = tmp_path / "cat.png"
     path.write_bytes(PNG)
     run, _ = await bench.accept(prompt="a lake", photo=str(path))
@@ -125,37 +125,37 @@ GONE = AppNotFound("sketch", ())
 
 
 @pytest.mark.parametrize("found", [CHANGED, DEARER, GONE], ids=["changed", "dearer", "gone"])
-async def test_an_app_that_has_changed_or_gone_is_not_started(bench: Bench, found: Listing | Exception) -> None:
+async def test_a_changed_or_missing_app_is_not_started(bench: Bench, found: Listing | Exception) -> None:
     """It may now cost more, or make something else."""
     run, _ = await bench.accept(prompt="a lake")
     assert await bench.restore(run, [found]) is None
 
 
-async def test_where_prices_are_estimates_another_one_changes_nothing(bench: Bench) -> None:
-    """The run was accepted at an estimate of its own, which the list does not have."""
+async def test_a_different_price_estimate_changes_nothing(bench: Bench) -> None:
+    """The run was accepted at its own estimate, which the list does not have."""
     bench.estimate_prices()
     run, _ = await bench.accept(prompt="a lake")
     assert await bench.restore(run, [DEARER]) is not None
 
 
-async def test_a_network_that_comes_back_is_waited_for(bench: Bench) -> None:
-    """A laptop that is opened again has none for some seconds."""
+async def test_a_short_network_outage_is_awaited(bench: Bench) -> None:
+    """A laptop that wakes up has no network for some seconds."""
     run, call = await bench.accept(prompt="a lake")
     restored = await bench.restore(run, [LOST, LOST, LISTING])
     assert restored is not None
     assert (restored.inputs, get_instant(bench.clock)) == (call.inputs, 25)
 
 
-async def test_a_network_that_stays_away_is_given_up_and_told(bench: Bench) -> None:
-    """Somebody waits for this run, and a new call costs nothing more."""
+async def test_a_long_network_outage_is_reported(bench: Bench) -> None:
+    """A caller waits for this run, and a new call costs no more."""
     run, _ = await bench.accept(prompt="a lake")
     with pytest.raises(ProviderUnreachable):
         await bench.restore(run, [LOST] * 5)
     assert get_instant(bench.clock) == 385.0
 
 
-async def test_a_row_waits_for_its_network_as_long_as_it_takes(bench: Bench) -> None:
-    """Nobody sits before it, and nothing of it has changed."""
+async def test_a_row_waits_for_the_network_without_limit(bench: Bench) -> None:
+    """No caller waits for it, and nothing of it has changed."""
     run, call = await bench.accept(prompt="a lake")
     restored = await bench.restore(replace(run, batch_id="batch_1"), [*[LOST] * 50, LISTING])
     assert restored is not None
@@ -170,23 +170,23 @@ async def test_a_row_waits_for_its_network_as_long_as_it_takes(bench: Bench) -> 
     ],
     ids=["day", "key"],
 )
-async def test_what_a_pause_does_not_mend_is_told_at_once(bench: Bench, error: Exception) -> None:
-    """When the day goes on is known, and a refused key is a person's to mend."""
+async def test_a_lasting_fault_is_reported_at_once(bench: Bench, error: Exception) -> None:
+    """The time of a quota's reset is known, and a refused key needs the user."""
     run, _ = await bench.accept(prompt="a lake")
     with pytest.raises(type(error)):
         await bench.restore(replace(run, batch_id="batch_1"), [error])
     assert get_instant(bench.clock) == 0.0
 
 
-async def test_an_app_is_not_gone_while_no_list_was_read(bench: Bench) -> None:
-    """The provider is down and the home has no catalogue of an earlier day: nobody knows what there is."""
+async def test_an_app_is_not_missing_while_no_list_was_read(bench: Bench) -> None:
+    """The provider is down and the home has no earlier catalogue, so the list of apps is unknown."""
     run, call = await bench.accept(prompt="a lake")
     restored = await bench.restore(run, [GONE, LISTING], is_listed=False)
     assert restored is not None
     assert (restored.inputs, get_instant(bench.clock)) == (call.inputs, 5.0)
 
 
-async def test_without_the_account_there_is_nothing_to_restore(bench: Bench) -> None:
-    """The sandbox of a moment ago, for one."""
+async def test_without_the_account_no_call_is_rebuilt(bench: Bench) -> None:
+    """For example, after the sandbox was replaced by a real key."""
     run, _ = await bench.accept(prompt="a lake")
     assert await bench.restore(replace(run, account_id="magnific:elsewhere:f2"), []) is None

@@ -1,4 +1,4 @@
-"""Which open calls decide whether a new call joins a run, and what remembering them costs."""
+"""Which open calls decide whether a new call joins a run, and the cost of remembering them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ from tests.support.fake_clock import FakeClock
 
 @dataclass
 class Bench:
-    """Requests whose rules are kept."""
+    """Requests whose rules are recorded."""
 
     clock: FakeClock = field(default_factory=FakeClock)
     rules: list[AttachRules] = field(default_factory=list)
@@ -46,7 +46,7 @@ def get_other(n: int) -> Run:
     [RUN, replace(RUN, raw_digest="other words"), replace(RUN, canonical_digest="another definition")],
     ids=["same", "same meaning", "same words"],
 )
-async def test_an_open_call_for_the_same_is_named(equal: Run) -> None:
+async def test_an_open_equal_call_is_named(equal: Run) -> None:
     """Its client waits for that run; a call beside it is meant as another run."""
     bench = Bench()
     first = await bench.ask()
@@ -55,8 +55,8 @@ async def test_an_open_call_for_the_same_is_named(equal: Run) -> None:
     assert bench.rules[-1].connected_call_ids == bench.rules[-1].beside_call_ids == {first.id}
 
 
-async def test_only_a_recent_call_over_the_same_connection_is_beside() -> None:
-    """Another client's call, or one of a minute ago, is a repetition."""
+async def test_only_a_recent_call_over_the_same_connection_is_concurrent() -> None:
+    """An equal call of another client, or of a minute ago, is a repetition."""
     bench = Bench()
     elsewhere, old = await bench.ask(connection="other"), await bench.ask()
     bench.clock.advance(SIDE_BY_SIDE_SECONDS)
@@ -74,8 +74,8 @@ CLOSINGS: list[Callable[[Exchange], None]] = [
 
 
 @pytest.mark.parametrize("close", CLOSINGS, ids=["written", "cancelled", "disconnected"])
-async def test_a_call_that_waits_no_longer_is_forgotten(close: Callable[[Exchange], None]) -> None:
-    """A server lives for weeks; and a client that has gone does not keep its run from the next."""
+async def test_a_call_that_stopped_waiting_is_forgotten(close: Callable[[Exchange], None]) -> None:
+    """A server lives for weeks; and a disconnected client must not keep its run from the next call."""
     bench = Bench()
     close((await bench.ask()).exchange)
     assert bench.requests._open == {}
@@ -83,8 +83,8 @@ async def test_a_call_that_waits_no_longer_is_forgotten(close: Callable[[Exchang
     assert bench.rules[-1].connected_call_ids == frozenset()
 
 
-async def test_a_client_that_has_gone_before_is_not_remembered() -> None:
-    """It disconnected while its call waited for a place."""
+async def test_a_client_that_disconnected_before_is_not_remembered() -> None:
+    """It disconnected while its call waited for a slot."""
     bench = Bench()
     request = RunRequest("local")
     request.exchange.note_disconnected()
@@ -93,15 +93,15 @@ async def test_a_client_that_has_gone_before_is_not_remembered() -> None:
 
 
 async def test_the_rules_of_a_call_do_not_grow_with_the_calls_in_flight() -> None:
-    """Five hundred different calls side by side cost five hundred times one call."""
+    """Five hundred concurrent calls cost five hundred times one call."""
     bench = Bench()
     for n in range(500):
         await bench.ask(get_other(n))
     assert sum(len(rules.connected_call_ids) + len(rules.beside_call_ids) for rules in bench.rules) == 0
 
 
-async def test_a_call_that_is_submitted_again_is_not_beside_itself() -> None:
-    """After the person has agreed to the price."""
+async def test_a_call_that_is_submitted_again_does_not_conflict_with_itself() -> None:
+    """It is submitted again after the user has confirmed the price."""
     bench = Bench()
     request = await bench.ask()
     await bench.requests.accept(bench._accept, RUN, request.agree_to_price(), NoLock(Path()))

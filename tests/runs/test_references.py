@@ -1,4 +1,4 @@
-"""Which earlier result an argument means, and whose it may be."""
+"""Which earlier result an argument means, and which owners may use it."""
 
 from dataclasses import replace
 from typing import Any
@@ -37,7 +37,7 @@ async def find(
     call: RunRequest = CALLER,
     seen: DeliveredRuns | None = None,
 ) -> OutputMedia | None:
-    """Find what an argument called photo means."""
+    """Find the result that an argument called photo means."""
     return await OutputFinder(store, seen or DeliveredRuns()).find(value, argument="photo", kind=kind, call=call)
 
 
@@ -67,7 +67,7 @@ async def refuse(store: FaultyStore, value: str, **options: Any) -> str:
 async def test_a_result_is_found_by_its_name(
     store: FaultyStore, value: str, kind: InputKind, output: Output | None
 ) -> None:
-    """Without a number it is the first one that fits."""
+    """Without a number it is the first output of the right kind."""
     await store.accept(MIXED)
     await store.accept(build_run("mixed2", replace(CLIP, url="https://cdn.example/other.mp4")))
     if output is None:
@@ -79,8 +79,8 @@ async def test_a_result_is_found_by_its_name(
 @pytest.mark.parametrize(
     "value", ["/tmp/a.png", "https://cdn.example/other.png", "https://[bad/", "image.png", "", "data:,x"]
 )
-async def test_everything_else_is_no_result(store: FaultyStore, value: str) -> None:
-    """It is looked at as a file."""
+async def test_other_values_are_not_results(store: FaultyStore, value: str) -> None:
+    """They are treated as files."""
     await store.accept(MIXED)
     assert await find(store, value) is None
 
@@ -103,26 +103,26 @@ async def test_everything_else_is_no_result(store: FaultyStore, value: str) -> N
         ("https://cdn.example/2.mp4?token=t", InputKind.IMAGE, "photo takes an image, and this result is a video"),
     ],
 )
-async def test_what_cannot_be_used_is_refused_before_anything_is_spent(
+async def test_an_unusable_result_is_refused_before_anything_is_spent(
     store: FaultyStore, value: str, kind: InputKind, problem: str
 ) -> None:
-    """Another owner's run is as little there as one that never was."""
+    """Another owner's run is reported like one that does not exist."""
     await store.accept(MIXED)
-    await store.accept(build_run("theirs", PICTURE, owner="somebody"))
+    await store.accept(build_run("theirs", PICTURE, owner="another owner"))
     await store.accept(build_run("going", state=RunState.RUNNING))
     await store.accept(build_run("failed", state=RunState.FAILED))
     await store.record("run_theirs", Delivered(NOW))
     assert (await refuse(store, value, kind=kind)).startswith(problem)
 
 
-async def test_another_owners_result_is_not_found_by_its_link_either(store: FaultyStore) -> None:
-    """It is then a link like any other, which tells nothing."""
-    await store.accept(build_run("theirs", PICTURE, owner="somebody"))
+async def test_the_link_of_another_owner_s_result_is_not_resolved(store: FaultyStore) -> None:
+    """It is then a link like any other, and reveals nothing."""
+    await store.accept(build_run("theirs", PICTURE, owner="another owner"))
     assert await find(store, PICTURE.url or "") is None
 
 
-async def test_last_is_what_was_delivered_last_over_this_connection(store: FaultyStore) -> None:
-    """Else what was delivered last to the owner; what was erased since, or made nothing, is passed over."""
+async def test_last_is_the_last_delivery_over_this_connection(store: FaultyStore) -> None:
+    """Otherwise the owner's last delivery; erased runs and runs without outputs are skipped."""
     seen = DeliveredRuns()
     for n, name in enumerate(("one", "two", "three")):
         await store.accept(build_run(name, PICTURE))
@@ -130,7 +130,7 @@ async def test_last_is_what_was_delivered_last_over_this_connection(store: Fault
     other = RunRequest("local", "other")
 
     async def get_last(call: RunRequest = CALLER) -> str:
-        """Return the run that last means."""
+        """Return the run that `last` means."""
         found = await find(store, "last", call=call, seen=seen)
         assert found is not None
         return found.run.id
@@ -143,14 +143,14 @@ async def test_last_is_what_was_delivered_last_over_this_connection(store: Fault
     assert await get_last() == "run_two"
     await store.accept(build_run("empty", state=RunState.FAILED))
     seen.note("run_empty", owner="local", connection="one")
-    seen.note("run_three", owner="somebody", connection="one")
+    seen.note("run_three", owner="another owner", connection="one")
     assert await get_last() == "run_two"
     await store.erase_run("run_two", owner="local")
     assert await get_last() == "run_three"
 
 
-def test_what_is_remembered_of_connections_is_bounded() -> None:
-    """Over HTTP they come and go for weeks."""
+def test_the_memory_of_connections_is_limited() -> None:
+    """Over HTTP clients connect and disconnect for weeks."""
     seen = DeliveredRuns()
     for n in range(MAX_DELIVERED + 5):
         seen.note(f"run_{n}", owner="local", connection="c0")

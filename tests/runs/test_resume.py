@@ -1,4 +1,4 @@
-"""Runs that nobody follows, what a dead process left, and what our own end leaves to the next."""
+"""Runs that are not polled, the runs of a dead process, and what the end of our own process leaves to the next."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +10,12 @@ import pytest
 from flowport.domain.models import ENDED_UNSENT, ENDED_WHILE_STARTING, Run, RunState
 from flowport.store.process_lock import ProcessLock
 from tests.runs.benches import open_bench
-from tests.runs.samples import BUSY, DONE, NOW, RUN, RUNNING, build_look, read
+from tests.runs.samples import BUSY, DONE, NOW, RUN, RUNNING, build_status, read
 from tests.support.scripted import FaultyStore, in_turn
 
 
-async def test_a_run_that_nobody_follows_is_taken_up_to_its_end(store: FaultyStore, tmp_path: Path) -> None:
-    """After a restart, or after somebody stopped looking, the result is still there to be had."""
+async def test_an_unpolled_run_is_resumed_to_its_end(store: FaultyStore, tmp_path: Path) -> None:
+    """After a restart, or after its polling was stopped, the result is still available."""
     left = replace(RUNNING, is_followed=False)
     await store.accept(left)
     async with open_bench(store, tmp_path, in_turn(DONE)) as bench:
@@ -26,8 +26,8 @@ async def test_a_run_that_nobody_follows_is_taken_up_to_its_end(store: FaultySto
     assert len(bench.account.asked) == 1
 
 
-async def test_a_run_is_taken_up_although_the_store_cannot_note_it(store: FaultyStore, tmp_path: Path) -> None:
-    """Looking is free and harms nothing, so a full disk is no reason not to."""
+async def test_a_run_is_resumed_although_the_store_cannot_record_it(store: FaultyStore, tmp_path: Path) -> None:
+    """Polling is free and harmless, so a full disk is not a reason to refuse."""
     await store.accept(RUNNING)
     store.failing.add("claim")
     async with open_bench(store, tmp_path, in_turn(DONE)) as bench:
@@ -47,8 +47,8 @@ async def test_a_run_is_taken_up_although_the_store_cannot_note_it(store: Faulty
     ],
     ids=["accepted", "starting", "without-id", "over", "unknown", "other-key"],
 )
-async def test_what_cannot_be_looked_at_is_not_taken_up(store: FaultyStore, tmp_path: Path, run: Run) -> None:
-    """There is no id to ask for, nothing left to learn, or no key to ask with."""
+async def test_a_run_that_cannot_be_polled_is_not_resumed(store: FaultyStore, tmp_path: Path, run: Run) -> None:
+    """Its id is missing, it has ended, or its key is missing."""
     async with open_bench(store, tmp_path, in_turn()) as bench:
         await bench.recovery.resume(run)
         assert bench.live_runs.get(run.id) is None
@@ -62,20 +62,20 @@ ORPHANS = [
 
 
 @pytest.mark.parametrize(("state", "remote", "settled", "failure", "spent"), ORPHANS)
-async def test_what_a_dead_process_left_is_settled(
+async def test_the_runs_of_a_dead_process_are_settled(
     *, store: FaultyStore, tmp_path: Path, state: RunState, remote: str, settled: RunState, failure: str, spent: float
 ) -> None:
-    """Nothing will ever start such a run, so nobody must be told to wait for it; what may be paid for says so."""
+    """Such a run is never started, so no caller must wait for it; one that may be paid for says so."""
     await store.accept(replace(RUN, state=state, provider_run_id=remote))
-    async with open_bench(store, tmp_path, in_turn(last=build_look("running"))) as bench:
+    async with open_bench(store, tmp_path, in_turn(last=build_status("running"))) as bench:
         await bench.recovery.scan()
         kept = await read(store)
 
     assert (kept.state, kept.failure, kept.spent_credits) == (settled, failure, spent)
 
 
-async def test_what_a_living_process_is_doing_is_left_to_it(store: FaultyStore, tmp_path: Path) -> None:
-    """Two clients each start a Flowport, and each has runs of its own."""
+async def test_the_runs_of_a_running_process_are_left_to_it(store: FaultyStore, tmp_path: Path) -> None:
+    """Two clients each start a Flowport, and each has its own runs."""
     other = ProcessLock(tmp_path / "home")
     await store.accept(replace(RUN, process_id=other.process_id))
     async with open_bench(store, tmp_path, in_turn()) as bench:
@@ -93,10 +93,10 @@ async def test_what_a_living_process_is_doing_is_left_to_it(store: FaultyStore, 
         (RunState.STARTING, RunState.UNKNOWN, ENDED_WHILE_STARTING),
     ],
 )
-async def test_our_own_end_is_written_down(
+async def test_the_end_of_this_process_is_recorded(
     store: FaultyStore, tmp_path: Path, state: RunState, settled: RunState, failure: str
 ) -> None:
-    """The next process must know what is certain, and credits must not stay reserved for ever."""
+    """The next process must know what is certain, and credits must not stay reserved indefinitely."""
     async with open_bench(store, tmp_path, in_turn(BUSY), is_automatic=False) as bench:
         if state is RunState.STARTING:
             bench.account.before_answer = anyio.sleep_forever
@@ -110,12 +110,10 @@ async def test_our_own_end_is_written_down(
     assert (kept.state, kept.failure, kept.reserved_credits) == (settled, failure, 0.0)
 
 
-async def test_time_counts_from_the_acceptance_also_when_another_process_takes_a_run_up(
-    store: FaultyStore, tmp_path: Path
-) -> None:
+async def test_time_counts_from_the_acceptance_in_another_process_too(store: FaultyStore, tmp_path: Path) -> None:
     """Three seconds after a minute of waiting is a minute and three seconds."""
     await store.accept(replace(RUNNING, accepted_at=NOW - 60))
-    async with open_bench(store, tmp_path, in_turn(last=build_look("running")), is_automatic=False) as bench:
+    async with open_bench(store, tmp_path, in_turn(last=build_status("running")), is_automatic=False) as bench:
         await bench.recovery.resume(await read(store))
         entry = bench.live_runs.get(RUN.id)
 

@@ -1,4 +1,4 @@
-"""The watch over a home, by a clock that never waits."""
+"""The periodic scan of a home, with a clock that never waits."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +12,7 @@ from flowport.domain.models import Output, OutputKind, RunState
 from flowport.runs.recovery import ADOPT_SECONDS, WATCH_SECONDS
 from flowport.store.process_lock import ProcessLock
 from tests.runs.benches import Bench, open_bench
-from tests.runs.samples import NOW, RUN, build_look, read
+from tests.runs.samples import NOW, RUN, build_status, read
 from tests.support.scripted import ACCOUNT, FaultyStore, build_answer, in_turn, wait_until
 
 RUNNING = replace(RUN, state=RunState.RUNNING, provider_run_id="remote-1", started_at=NOW)
@@ -21,24 +21,24 @@ STRANDED = replace(RUNNING, account_id="magnific:api.example:f0")
 
 @asynccontextmanager
 async def open_watch(store: FaultyStore, folder: Path, *, is_adopting: bool = False) -> AsyncIterator[Bench]:
-    """Keep watch in the background, by a clock that is moved by hand; every run goes on for ever."""
-    answer = in_turn(last=build_answer(None, 500) if is_adopting else build_look("running"))
+    """Scan in the background, by a clock that the test moves; every run stays live."""
+    answer = in_turn(last=build_answer(None, 500) if is_adopting else build_status("running"))
     async with open_bench(store, folder, answer, is_automatic=False) as bench, anyio.create_task_group() as tasks:
         tasks.start_soon(bench.recovery.keep_adopting if is_adopting else bench.recovery.keep_watch)
         yield bench
         tasks.cancel_scope.cancel()
 
 
-async def test_what_is_there_at_the_start_is_taken_over_at_once(store: FaultyStore, tmp_path: Path) -> None:
-    """The person restarts the client and waits."""
+async def test_existing_runs_are_claimed_at_the_start(store: FaultyStore, tmp_path: Path) -> None:
+    """The user restarts the client and waits."""
     await store.accept(RUNNING)
     async with open_watch(store, tmp_path) as bench:
         await wait_until(lambda: bench.live_runs.get(RUN.id) is not None)
         assert bench.clock.now() == NOW
 
 
-async def test_a_death_is_noticed_within_ten_seconds(store: FaultyStore, tmp_path: Path) -> None:
-    """Somebody may be waiting for that run in another client."""
+async def test_a_dead_process_is_noticed_within_ten_seconds(store: FaultyStore, tmp_path: Path) -> None:
+    """A caller may be waiting for its run in another client."""
     other = ProcessLock(tmp_path / "home")
     await store.accept(replace(RUNNING, process_id=other.process_id))
     async with open_watch(store, tmp_path) as bench:
@@ -50,10 +50,10 @@ async def test_a_death_is_noticed_within_ten_seconds(store: FaultyStore, tmp_pat
         assert bench.clock.now() - NOW < 10
 
 
-async def test_trouble_with_the_store_is_told_once_and_outlived(
+async def test_a_fault_of_the_store_is_logged_once_and_survived(
     store: FaultyStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A disk that is full for hours must not fill the log, nor end the watch."""
+    """A disk that is full for hours must neither fill the log nor end the scan."""
     await store.accept(RUNNING)
     store.failing.add("claim")
     async with open_watch(store, tmp_path) as bench:
@@ -69,10 +69,10 @@ async def test_trouble_with_the_store_is_told_once_and_outlived(
 
 
 @pytest.mark.parametrize("should_save", [True, False])
-async def test_unsaved_outputs_are_looked_for_where_saving_is_wanted(
+async def test_unsaved_outputs_are_searched_if_saving_is_on(
     store: FaultyStore, tmp_path: Path, *, should_save: bool
 ) -> None:
-    """Some people want links alone."""
+    """Some users want links only."""
     output = Output(1, OutputKind.IMAGE, "https://cdn.invalid/0.png", expires_at=NOW + 9)
     await store.accept(replace(RUNNING, state=RunState.SUCCEEDED, finished_at=NOW, outputs=(output,)))
     async with open_bench(store, tmp_path, in_turn(), is_automatic=False, should_save=should_save) as bench:
@@ -83,11 +83,11 @@ async def test_unsaved_outputs_are_looked_for_where_saving_is_wanted(
 async def test_runs_of_another_key_are_tried_again_while_the_provider_is_down(
     store: FaultyStore, tmp_path: Path
 ) -> None:
-    """Trouble is no verdict; a minute later the network may be there."""
+    """A failed request decides nothing; a minute later the network may work."""
     await store.accept(STRANDED)
     async with open_watch(store, tmp_path, is_adopting=True) as bench:
         await wait_until(lambda: bench.clock.count_sleepers() == 1)
-        bench.account.answer = in_turn(last=build_look("running"))
+        bench.account.answer = in_turn(last=build_status("running"))
         bench.clock.advance(ADOPT_SECONDS)
         await wait_until(lambda: bench.live_runs.get(RUN.id) is not None)
     assert (await read(store)).account_id == ACCOUNT.id

@@ -1,4 +1,4 @@
-"""The runner as handlers see it, from the call to the end of its run and to the answer that is seen."""
+"""The runs service as handlers use it, from the call to the end of its run and to the delivered answer."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +13,14 @@ from flowport.domain.models import Run, RunState, Urgency
 from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.runs.submit import RunRequest
 from tests.runs.benches import open_bench
-from tests.runs.samples import BUSY, CALL, DONE, NOW, RUN, RUNNING, TAKEN, build_look
+from tests.runs.samples import BUSY, CALL, DONE, NOW, RUN, RUNNING, TAKEN, build_status
 from tests.support.fake_clock import wait_until_blocked
 from tests.support.scripted import FaultyStore, Reply, build_answer, build_breakage, in_turn, wait_until
 
 
 async def test_a_run_goes_from_the_call_to_its_end(store: FaultyStore, tmp_path: Path) -> None:
     """The plain case, as the store has it at the beginning and at the end."""
-    async with open_bench(store, tmp_path, in_turn(TAKEN, build_look("running"), DONE)) as bench:
+    async with open_bench(store, tmp_path, in_turn(TAKEN, build_status("running"), DONE)) as bench:
         run = await bench.submit()
         over = await bench.finish(run)
 
@@ -42,16 +42,16 @@ async def test_a_run_goes_from_the_call_to_its_end(store: FaultyStore, tmp_path:
 
 
 async def test_a_run_without_a_price_reserves_nothing(store: FaultyStore, tmp_path: Path) -> None:
-    """What the provider does not say cannot be held back."""
+    """An unknown price cannot be reserved."""
     call = replace(CALL, app=replace(CALL.app, price_credits=None))
     async with open_bench(store, tmp_path, in_turn(TAKEN, DONE)) as bench:
-        run = (await bench.runner.submit(call, RunRequest("somebody"))).run
-    assert (run.price_credits, run.reserved_credits, run.owner) == (None, 0.0, "somebody")
+        run = (await bench.runner.submit(call, RunRequest("another owner"))).run
+    assert (run.price_credits, run.reserved_credits, run.owner) == (None, 0.0, "another owner")
 
 
 @pytest.mark.parametrize("urgency", Urgency)
-async def test_the_board_knows_how_soon_a_run_is_wanted(store: FaultyStore, tmp_path: Path, urgency: Urgency) -> None:
-    """It decides which run gets the next request of the budget."""
+async def test_a_live_run_has_its_urgency(store: FaultyStore, tmp_path: Path, urgency: Urgency) -> None:
+    """The urgency decides which run gets the next request of the rate limit."""
     async with open_bench(store, tmp_path, in_turn(TAKEN, DONE)) as bench:
         run = (await bench.runner.submit(CALL, RunRequest("local", urgency=urgency))).run
         entry = bench.live_runs.get(run.id)
@@ -60,7 +60,7 @@ async def test_the_board_knows_how_soon_a_run_is_wanted(store: FaultyStore, tmp_
 
 
 async def test_submitting_returns_only_when_the_run_is_on_disk(store: FaultyStore, tmp_path: Path) -> None:
-    """An id that a crash would forget must not be told."""
+    """An id that a crash would lose must not be returned."""
     store.held["accept"] = anyio.Event()
     returned: list[Run] = []
     async with open_bench(store, tmp_path, in_turn(TAKEN, DONE)) as bench, anyio.create_task_group() as tasks:
@@ -78,13 +78,13 @@ async def test_submitting_returns_only_when_the_run_is_on_disk(store: FaultyStor
         assert (await bench.finish(returned[0])).state is RunState.SUCCEEDED
 
 
-async def test_a_place_that_cannot_be_reached_fails_the_run_unsent(store: FaultyStore, tmp_path: Path) -> None:
+async def test_an_unreachable_provider_fails_the_run_unsent(store: FaultyStore, tmp_path: Path) -> None:
     """The built-in sandbox may not start at all; that shows before anything is sent."""
     async with open_bench(store, tmp_path, in_turn()) as bench:
         lost = build_breakage(Breakage.NO_CONNECTION)
 
         async def refuse(priority: object, operation: object = None) -> NoReturn:
-            """Stand for an account whose place cannot be found."""
+            """Raise, like an account whose provider cannot be found."""
             raise lost
 
         bench.account.wait_for_turn = refuse  # type: ignore[method-assign]  # the one way in which it can fail here
@@ -93,8 +93,8 @@ async def test_a_place_that_cannot_be_reached_fails_the_run_unsent(store: Faulty
 
 
 async def test_outputs_are_saved_before_the_run_is_settled(store: FaultyStore, tmp_path: Path) -> None:
-    """An answer is given when the run is settled, and it names the files or why there are none."""
-    async with open_bench(store, tmp_path, in_turn(TAKEN, build_look("completed", images=1))) as bench:
+    """An answer is given when the run is settled; it names the files or why there are none."""
+    async with open_bench(store, tmp_path, in_turn(TAKEN, build_status("completed", images=1))) as bench:
         store.held["OutputSaved"] = anyio.Event()
         bench.account.origins = frozenset({"https://cdn.example"})
         run = await bench.submit()
@@ -109,7 +109,7 @@ async def test_outputs_are_saved_before_the_run_is_settled(store: FaultyStore, t
 
 async def test_fifty_runs_leave_nothing_behind(store: FaultyStore, tmp_path: Path) -> None:
     """A server lives for weeks in an editor."""
-    ends: list[Reply] = [DONE, build_look("failed"), build_answer(None, 500), build_answer(None, 422), BUSY]
+    ends: list[Reply] = [DONE, build_status("failed"), build_answer(None, 500), build_answer(None, 422), BUSY]
     taken = iter(range(1_000))
 
     def answer(request: ApiRequest) -> Reply:

@@ -1,4 +1,4 @@
-"""Exactly one start request for one intended run, whatever goes wrong."""
+"""Exactly one start request for one intended run, whatever fails."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -30,7 +30,7 @@ from tests.support.scripted import (
 )
 
 Row: TypeAlias = tuple[Reply, int, dict[str, object], str]
-"""What comes back; then requests sent, how the run stands, and what the store keeps of the answer."""
+"""The response; then the requests sent, the run's state, and what the store keeps of the response."""
 
 GARBAGE = "garbage \u0000 of a proxy"
 NOT_TAKEN = (*range(300, 400), 400, 401, 402, 403, 404, 405, 413, 415, 422, 429)
@@ -39,7 +39,7 @@ UNDECIDED = (100, 200, 201, 202, 204, 299, 408, 409, 410, 418, 425, 428, 451, 49
 FAILED = {"state": RunState.FAILED, "reserved_credits": 0.0, "spent_credits": 0.0}
 UNKNOWN = {"state": RunState.UNKNOWN, "reserved_credits": 0.0, "spent_credits": 5.0}
 BUSY = build_answer({"message": "Too many requests"}, 429, retry_after="7")
-NOBODY = build_breakage(Breakage.NO_CONNECTION)
+NO_CONNECTION = build_breakage(Breakage.NO_CONNECTION)
 
 
 async def start(
@@ -55,7 +55,7 @@ async def start(
 async def _starting(
     store: FaultyStore, live_runs: LiveRuns, account: ScriptedAccount, clock: FakeClock
 ) -> AsyncIterator[list[Run]]:
-    """Start the run in the background; the block begins when it sleeps for the first time and ends with the start."""
+    """Start the run in the background; the block begins when it first sleeps and ends with the start."""
     returned: list[Run] = []
 
     async def work() -> None:
@@ -69,7 +69,7 @@ async def _starting(
 
 
 def build_rows() -> list[object]:
-    """Return every way in which a start request can end without a run id, with what must follow."""
+    """Return every way in which a start request can end without a run id, with the expected outcome."""
     broken: list[Row] = [
         (build_breakage(breakage), *((3, FAILED, "") if breakage in NEVER_CONNECTED else (1, UNKNOWN, "")))
         for breakage in Breakage
@@ -100,7 +100,7 @@ async def test_every_end_of_a_start_request_is_failed_or_unknown_and_never_paid_
     view: dict[str, object],
     kept: str,
 ) -> None:
-    """The promise itself: sent again only when it is certain that the provider took nothing."""
+    """The promise itself: a start is sent again only when it is certain that the provider did not accept it."""
     account = ScriptedAccount(in_turn(last=reply), clock)
     returned = await start(store, live_runs, account, clock)
     kept_run = await read(store)
@@ -112,7 +112,7 @@ async def test_every_end_of_a_start_request_is_failed_or_unknown_and_never_paid_
     assert kept_run == replace(returned, starting_at=kept_run.starting_at)
 
 
-async def test_a_run_that_was_taken_is_running_with_its_id(
+async def test_an_accepted_run_is_running_with_its_id(
     store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
     """The plain case, as the store has it afterwards."""
@@ -132,20 +132,20 @@ async def test_a_run_that_was_taken_is_running_with_its_id(
     ("urgency", "waiters", "priority"),
     [(Urgency.BATCH, 0, Priority.START_ROW), (Urgency.BATCH, 1, Priority.START), (Urgency.WAITED, 0, Priority.START)],
 )
-async def test_a_row_of_a_batch_is_started_after_what_somebody_waits_for(
+async def test_a_row_is_started_after_awaited_runs(
     *, store: FaultyStore, live_runs: LiveRuns, clock: FakeClock, urgency: Urgency, waiters: int, priority: Priority
 ) -> None:
-    """Two hundred rows must not make a person wait for minutes."""
+    """Two hundred rows must not make a user wait for minutes."""
     account = ScriptedAccount(in_turn(TAKEN), clock)
     live_runs.put(RUN, noted_at=0.0, urgency=urgency).waiters = waiters
     await start(store, live_runs, account, clock)
     assert account.priorities == [priority]
 
 
-async def fill_places(
+async def fill_slots(
     tasks: anyio.abc.TaskGroup, starter: RunStarter, live_runs: LiveRuns, account: ScriptedAccount
 ) -> None:
-    """Have as many rows as there are places wait for the account's budget."""
+    """Let as many rows as there are slots wait for the account's rate limit."""
     for n in range(MAX_STARTS):
         row = replace(RUN, id=f"row_{n}")
         live_runs.put(row, noted_at=0.0, urgency=Urgency.BATCH)
@@ -153,16 +153,16 @@ async def fill_places(
     await wait_until(lambda: len(account.priorities) == MAX_STARTS)
 
 
-async def test_rows_that_wait_for_the_budget_hold_no_place_of_a_start_that_somebody_waits_for(
+async def test_rows_that_wait_for_the_rate_limit_do_not_block_an_awaited_start(
     store: FaultyStore, live_runs: LiveRuns
 ) -> None:
-    """As many rows as there are places stand in line; the person's start is not behind them."""
+    """As many rows as there are slots are queued; the user's start is not behind them."""
     clock = FakeClock(is_automatic=False)
     account = ScriptedAccount(in_turn(TAKEN), clock, limit=1)
     await account.limiter.take(Priority.START)
     starter = RunStarter(store, live_runs, clock, PendingWrites(store, live_runs, clock))
     async with anyio.create_task_group() as tasks:
-        await fill_places(tasks, starter, live_runs, account)
+        await fill_slots(tasks, starter, live_runs, account)
         await store.accept(RUN)
         live_runs.put(RUN, noted_at=0.0)
         tasks.start_soon(starter.start, RUN, CALL, account)
@@ -173,17 +173,15 @@ async def test_rows_that_wait_for_the_budget_hold_no_place_of_a_start_that_someb
     assert (await read(store)).state is not RunState.ACCEPTED
 
 
-async def test_rows_of_one_provider_do_not_wait_for_the_budget_of_another(
-    store: FaultyStore, live_runs: LiveRuns
-) -> None:
-    """Two batches in one program are as fast as each by itself."""
+async def test_rows_of_one_provider_do_not_wait_for_another_one(store: FaultyStore, live_runs: LiveRuns) -> None:
+    """Two batches in one process are as fast as each alone."""
     clock = FakeClock(is_automatic=False)
     slow, other = (ScriptedAccount(in_turn(TAKEN), clock, limit=1) for _ in range(2))
     other.account = Account("another", "api.example", "key")
     await slow.limiter.take(Priority.START)
     starter = RunStarter(store, live_runs, clock, PendingWrites(store, live_runs, clock))
     async with anyio.create_task_group() as tasks:
-        await fill_places(tasks, starter, live_runs, slow)
+        await fill_slots(tasks, starter, live_runs, slow)
         await store.accept(RUN)
         live_runs.put(RUN, noted_at=0.0, urgency=Urgency.BATCH)
         tasks.start_soon(starter.start, RUN, CALL, other)
@@ -195,11 +193,11 @@ async def test_rows_of_one_provider_do_not_wait_for_the_budget_of_another(
 async def test_starting_is_on_disk_before_the_request_leaves(
     store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
-    """A crash while the request is under way must find out that it may have arrived."""
+    """After a crash during the request, the store must show that it may have arrived."""
     found: list[tuple[RunState, float | None]] = []
 
     async def look() -> None:
-        """Read the store while the request is under way."""
+        """Read the store during the request."""
         run = await read(store)
         found.append((run.state, run.starting_at))
 
@@ -209,10 +207,10 @@ async def test_starting_is_on_disk_before_the_request_leaves(
     assert found == [(RunState.STARTING, NOW)]
 
 
-async def test_the_provider_id_is_on_disk_before_the_board_tells_it(
+async def test_the_provider_id_is_on_disk_before_it_is_shown(
     store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
-    """Nobody may hear of a running run that a crash would forget."""
+    """A running run must not be shown that a crash would lose."""
     account = ScriptedAccount(in_turn(TAKEN), clock)
     returned = await start(store, live_runs, account, clock)
     entry = live_runs.get(RUN.id)
@@ -224,40 +222,38 @@ async def test_the_provider_id_is_on_disk_before_the_board_tells_it(
 
 @pytest.mark.parametrize(
     ("replies", "delays"),
-    [((NOBODY, NOBODY, TAKEN), 2.0), ((BUSY, TAKEN), 7.0), ((build_answer(None, 429), TAKEN), 15.0)],
+    [((NO_CONNECTION, NO_CONNECTION, TAKEN), 2.0), ((BUSY, TAKEN), 7.0), ((build_answer(None, 429), TAKEN), 15.0)],
     ids=["not-connected", "busy", "busy-without-delay"],
 )
-async def test_what_was_certainly_not_taken_is_sent_again_after_its_delay(
+async def test_a_start_that_was_certainly_not_accepted_is_retried_after_its_delay(
     store: FaultyStore, live_runs: LiveRuns, clock: FakeClock, replies: tuple[Reply, ...], delays: float
 ) -> None:
-    """A busy minute or a lost network for a second must not cost the person a call."""
+    """A busy minute or a network loss of a second must not cost the user a call."""
     account = ScriptedAccount(in_turn(*replies), clock)
     returned = await start(store, live_runs, account, clock)
     assert (returned.state, get_instant(clock)) == (RunState.RUNNING, delays)
 
 
-async def test_connections_and_refusals_are_counted_apart(
+async def test_connection_failures_and_refusals_are_counted_separately(
     store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
     """Three refusals and two lost connections are each within their own limit."""
-    account = ScriptedAccount(in_turn(NOBODY, BUSY, NOBODY, BUSY, BUSY, TAKEN), clock)
+    account = ScriptedAccount(in_turn(NO_CONNECTION, BUSY, NO_CONNECTION, BUSY, BUSY, TAKEN), clock)
     returned = await start(store, live_runs, account, clock)
     assert (returned.state, len(account.asked)) == (RunState.RUNNING, 6)
 
 
-async def test_after_a_retry_the_first_undecided_answer_ends_it(
+async def test_an_ambiguous_response_ends_the_retries(
     store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
-    """That an earlier request was refused says nothing about this one."""
+    """The refusal of an earlier request says nothing about this one."""
     account = ScriptedAccount(in_turn(BUSY, build_breakage(Breakage.NO_ANSWER)), clock)
     returned = await start(store, live_runs, account, clock)
     assert (returned.state, len(account.asked)) == (RunState.UNKNOWN, 2)
 
 
-async def test_a_refused_run_waits_as_accepted_on_disk_and_on_the_board(
-    store: FaultyStore, live_runs: LiveRuns
-) -> None:
-    """A crash during the wait must not make an unknown run of one that was certainly not taken."""
+async def test_a_refused_run_waits_as_accepted_on_disk_and_in_memory(store: FaultyStore, live_runs: LiveRuns) -> None:
+    """A crash during the wait must not turn a run that was certainly not accepted into an unknown one."""
     clock = FakeClock(is_automatic=False)
     account = ScriptedAccount(in_turn(BUSY, TAKEN), clock)
     entry = live_runs.put(RUN, noted_at=0.0)
@@ -274,10 +270,8 @@ async def test_a_refused_run_waits_as_accepted_on_disk_and_on_the_board(
     assert (await read(store)).state is RunState.RUNNING
 
 
-async def test_a_run_that_is_cancelled_while_it_waits_is_not_sent_again(
-    store: FaultyStore, live_runs: LiveRuns
-) -> None:
-    """The person said no; nothing may be charged."""
+async def test_a_run_cancelled_during_the_wait_is_not_sent_again(store: FaultyStore, live_runs: LiveRuns) -> None:
+    """The user cancelled it; nothing may be charged."""
     clock = FakeClock(is_automatic=False)
     account = ScriptedAccount(in_turn(BUSY), clock)
     async with _starting(store, live_runs, account, clock) as returned:
@@ -290,7 +284,7 @@ async def test_a_run_that_is_cancelled_while_it_waits_is_not_sent_again(
 async def test_a_run_that_another_process_starts_is_not_started_here(
     store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
-    """Of two that ask for the same change the store lets one through."""
+    """Of two processes that request the same change the store admits one."""
     await store.accept(RUN)
     await store.record(RUN.id, StartRequested(NOW))
     account = ScriptedAccount(in_turn(), clock)
@@ -300,10 +294,10 @@ async def test_a_run_that_another_process_starts_is_not_started_here(
     assert (returned.state, account.asked) == (RunState.STARTING, [])
 
 
-async def test_nothing_is_sent_when_starting_cannot_be_written(
+async def test_nothing_is_sent_when_starting_cannot_be_recorded(
     store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
-    """Without the record a crash would let the run be paid again."""
+    """Without the record a crash would let the run be paid twice."""
     account = ScriptedAccount(in_turn(), clock)
     store.failing.add("StartRequested")
     with pytest.raises(StoreError):
@@ -311,11 +305,11 @@ async def test_nothing_is_sent_when_starting_cannot_be_written(
     assert (account.asked, await read(store)) == ([], RUN)
 
 
-@pytest.mark.parametrize("reply", [BUSY, NOBODY], ids=["busy", "nobody there"])
-async def test_a_start_that_cannot_be_taken_back_on_disk_is_not_sent_again(
+@pytest.mark.parametrize("reply", [BUSY, NO_CONNECTION], ids=["busy", "no connection"])
+async def test_a_start_that_cannot_be_reverted_on_disk_is_not_sent_again(
     store: FaultyStore, live_runs: LiveRuns, clock: FakeClock, reply: ApiAnswer | ProviderUnreachable
 ) -> None:
-    """Only a run that is accepted on disk may be sent, whatever we remember."""
+    """Only a run that is accepted on disk may be sent, whatever is in memory."""
     account = ScriptedAccount(in_turn(reply), clock)
     store.failing.add("NotTaken")
     returned = await start(store, live_runs, account, clock)
@@ -328,10 +322,8 @@ async def test_a_start_that_cannot_be_taken_back_on_disk_is_not_sent_again(
     )
 
 
-async def test_a_run_that_nobody_wants_any_more_is_not_sent_after_a_refusal(
-    store: FaultyStore, live_runs: LiveRuns
-) -> None:
-    """While it was starting it could not be cancelled; after a refusal it costs nothing to leave it."""
+async def test_an_abandoned_run_is_not_sent_after_a_refusal(store: FaultyStore, live_runs: LiveRuns) -> None:
+    """While it was starting it could not be cancelled; after a refusal it costs nothing to stop it."""
     clock = FakeClock(is_automatic=False)
     account = ScriptedAccount(in_turn(BUSY), clock)
     async with _starting(store, live_runs, account, clock):
@@ -348,7 +340,7 @@ async def test_a_run_that_nobody_wants_any_more_is_not_sent_after_a_refusal(
         (build_answer(None, 422), "Finished", RunState.FAILED),
     ],
 )
-async def test_what_cannot_be_written_after_the_request_stays_on_the_board_and_in_the_log(
+async def test_an_unrecorded_outcome_stays_in_memory_and_in_the_log(
     *,
     store: FaultyStore,
     live_runs: LiveRuns,
@@ -358,7 +350,7 @@ async def test_what_cannot_be_written_after_the_request_stays_on_the_board_and_i
     operation: str,
     state: RunState,
 ) -> None:
-    """The money may be gone by now, so what is known must outlive a full disk, and nothing is sent again."""
+    """The credits may be spent, so the known facts must survive a full disk, and nothing is sent again."""
     account = ScriptedAccount(in_turn(reply), clock)
     store.failing.add(operation)
     with caplog.at_level(logging.ERROR):
@@ -372,20 +364,20 @@ async def test_what_cannot_be_written_after_the_request_stays_on_the_board_and_i
     assert (returned.provider_run_id or "without an id") in caplog.text
 
 
-async def test_a_long_undecided_answer_is_kept_in_part(
+async def test_a_long_ambiguous_response_is_stored_in_part(
     store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
-    """A person needs the beginning of an error page, and the store must not swallow megabytes."""
+    """A user needs the beginning of an error page, and the store must not hold megabytes."""
     account = ScriptedAccount(in_turn(build_answer(b"<html>" + b"x" * 1_000_000, 502)), clock)
     await start(store, live_runs, account, clock)
     answer = (await read(store)).start_response
     assert (answer[:7], len(answer)) == ("<html>x", 2000)
 
 
-async def test_an_unknown_run_without_a_price_counts_as_nothing(
+async def test_an_unknown_run_without_a_price_counts_as_zero(
     store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
-    """What was never reserved cannot be spent; the sentence still says that it may have been charged."""
+    """Nothing was reserved, so nothing is counted as spent; the message says that it may have been charged."""
     run = replace(RUN, price_credits=None, reserved_credits=0.0)
     returned = await start(store, live_runs, ScriptedAccount(in_turn(build_answer(None, 500)), clock), clock, run)
     assert (returned.state, returned.spent_credits) == (RunState.UNKNOWN, 0.0)
@@ -395,11 +387,11 @@ async def test_an_unknown_run_without_a_price_counts_as_nothing(
     )
 
 
-@pytest.mark.parametrize(("status", "doubted"), [(422, [CALL.app]), (400, []), (500, [])])
-async def test_only_a_refusal_of_the_inputs_puts_the_definition_in_doubt(
-    *, store: FaultyStore, live_runs: LiveRuns, clock: FakeClock, status: int, doubted: list[App]
+@pytest.mark.parametrize(("status", "stale"), [(422, [CALL.app]), (400, []), (500, [])])
+async def test_only_a_refusal_of_the_inputs_marks_the_definition_as_stale(
+    *, store: FaultyStore, live_runs: LiveRuns, clock: FakeClock, status: int, stale: list[App]
 ) -> None:
-    """They passed our own check, so what we know of the app may be out of date."""
+    """The inputs passed our own check, so the cached definition may be out of date."""
     found: list[App] = []
     account = ScriptedAccount(in_turn(build_answer(None, status)), clock)
     await store.accept(RUN)
@@ -409,12 +401,12 @@ async def test_only_a_refusal_of_the_inputs_puts_the_definition_in_doubt(
 
     failed = await starter.start(RUN, CALL, account)
 
-    assert found == doubted
-    assert (MAY_HAVE_CHANGED in failed.failure) == bool(doubted)
+    assert found == stale
+    assert (MAY_HAVE_CHANGED in failed.failure) == bool(stale)
 
 
 def test_an_unknown_start_in_the_built_in_sandbox_names_no_website() -> None:
-    """It has none, and asks for no money."""
+    """It has no website, and charges no money."""
     error = ProviderUnreachable("The sandbox", Operation.START_RUN, Breakage.BROKEN_OFF)
     sentence = format_unknown(error, is_sandbox=True)
     assert ("website" in sentence, "charged" in sentence, "new_run: true" in sentence) == (False, False, True)

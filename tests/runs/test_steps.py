@@ -1,4 +1,4 @@
-"""What a run needs next, by literals, and that any process executes it from the record alone."""
+"""The next step of a run, by examples, and its execution by any process from the record alone."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,7 @@ from flowport.domain.models import ENDED_UNSENT, ENDED_WHILE_STARTING, FINAL_STA
 from flowport.runs.steps import Conduct, Done, Download, Drop, MarkUnknown, Poll, Start, Step, next_step
 from flowport.runs.submit import RunRequest
 from tests.runs.benches import OneApp, open_bench
-from tests.runs.samples import APP, DONE, NOW, PROMPT, RUN, RUNNING, TAKEN, build_look, read
+from tests.runs.samples import APP, DONE, NOW, PROMPT, RUN, RUNNING, TAKEN, build_status, read
 from tests.support.scripted import ACCOUNT, FaultyStore, in_turn
 
 S = RunState
@@ -57,7 +57,7 @@ STEPS: list[tuple[str, Run, float, Step]] = [
 
 @pytest.mark.parametrize(("run", "now", "step"), [row[1:] for row in STEPS], ids=[row[0] for row in STEPS])
 def test_the_next_step_follows_from_the_record(run: Run, now: float, step: Step) -> None:
-    """Nothing else is known to the process that claims a run."""
+    """The process that claims a run has nothing else."""
     assert next_step(run, now) == step
 
 
@@ -69,8 +69,8 @@ def test_each_state_has_a_step(state: RunState) -> None:
 
 
 @pytest.mark.parametrize("state", FINAL_STATES)
-def test_nothing_is_downloaded_where_only_links_are_wanted(state: RunState) -> None:
-    """It is a setting."""
+def test_nothing_is_downloaded_if_saving_is_off(state: RunState) -> None:
+    """The setting is applied to the step."""
     assert next_step(build_over(state, LINKED), NOW, should_save=False) == Done()
 
 
@@ -88,7 +88,7 @@ async def test_a_process_that_never_saw_the_call_executes_the_step(
 ) -> None:
     """A worker elsewhere has only the record."""
     await store.accept(left)
-    async with open_bench(store, tmp_path, in_turn(build_look("failed"))) as bench:
+    async with open_bench(store, tmp_path, in_turn(build_status("failed"))) as bench:
         await store.claim(left.id, bench.process.process_id, lease=2)
         held = await read(store)
         assert await bench.runner.advance(held) is None
@@ -100,14 +100,14 @@ async def test_a_process_that_never_saw_the_call_executes_the_step(
 async def test_one_step_names_the_run_for_the_next(store: FaultyStore, tmp_path: Path) -> None:
     """A run that has ended with pictures is returned, so that a job for its download can follow."""
     await store.accept(RUNNING)
-    async with open_bench(store, tmp_path, in_turn(build_look("completed", images=1))) as bench:
+    async with open_bench(store, tmp_path, in_turn(build_status("completed", images=1))) as bench:
         after = await bench.runner.advance(RUNNING)
         assert after == await read(store)
         assert after is not None
         assert bench.runner.get_step(after) == Download()
 
 
-async def test_a_run_that_is_followed_is_not_followed_twice(store: FaultyStore, tmp_path: Path) -> None:
+async def test_a_run_that_is_polled_is_not_polled_twice(store: FaultyStore, tmp_path: Path) -> None:
     """Two tasks would poll twice as often."""
     await store.accept(RUNNING)
     async with open_bench(store, tmp_path, in_turn(DONE)) as bench:
@@ -118,8 +118,8 @@ async def test_a_run_that_is_followed_is_not_followed_twice(store: FaultyStore, 
 
 
 async def test_a_worker_prepares_the_call_again_from_the_record(store: FaultyStore, tmp_path: Path) -> None:
-    """The process that accepted the call, with its arguments in memory, has ended; each step is one call of `advance`."""
-    async with open_bench(store, tmp_path, in_turn(TAKEN, build_look("failed"))) as bench:
+    """The process with the arguments in memory has ended; each step is one call of `advance`."""
+    async with open_bench(store, tmp_path, in_turn(TAKEN, build_status("failed"))) as bench:
         call = await bench.preparer.prepare(bench.account, LISTING, {"prompt": "a lake"}, RunRequest("local"))
         left = replace(RUN, reported_at=NOW, canonical_digest=call.canonical_digest)
         await store.accept(left)

@@ -1,4 +1,4 @@
-"""What somebody who waits is told."""
+"""What a waiting caller receives."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -72,10 +72,8 @@ USUAL = Usual(60.0, 95.0)
         (build_entry(RunState.RUNNING, problem="No network."), 44, None, "running, 34 s (No network.)"),
     ],
 )
-def test_progress_is_a_line_that_a_person_understands(
-    entry: LiveRun, elapsed: float, usual: Usual | None, words: str
-) -> None:
-    """It is the only sign of life for five minutes, and promises nothing that is past."""
+def test_progress_is_a_readable_line(entry: LiveRun, elapsed: float, usual: Usual | None, words: str) -> None:
+    """It is the only sign of life for five minutes, and never announces a time that has passed."""
     assert format_progress(entry, float(elapsed), usual) == words
 
 
@@ -95,22 +93,22 @@ async def wait(workspace: Workspace, run: Run, report: Callable[[float, str], Aw
     return await workspace.waiter.wait_for_run(run, ScriptedCaller(workspace.clock.monotonic(), report))
 
 
-async def test_a_run_of_another_process_is_waited_for_in_the_store(workspace: Workspace) -> None:
-    """One follower is enough; whoever waits here sees its progress all the same, and its end."""
+async def test_a_run_of_another_process_is_awaited_through_the_store(workspace: Workspace) -> None:
+    """One poller is enough; a waiting caller here still sees the run's progress and end."""
     other = ProcessLock(workspace.settings.home)
     run = replace(RUNNING, process_id=other.process_id, account_id=workspace.catalogs[0].account.account.id)
     await workspace.store.accept(run)
-    told: list[str] = []
+    reports: list[str] = []
 
     async def report(_: float, message: str) -> None:
         """Keep the message, and let the other process finish the run."""
-        told.append(message)
+        reports.append(message)
         await workspace.store.record(run.id, Finished(RunState.SUCCEEDED, workspace.clock.now(), spent_credits=5.0))
 
     view = await wait(workspace, run, report)
     other.release()
     assert view.run.state is RunState.SUCCEEDED
-    assert [message.partition(",")[0] for message in told] == ["running"]
+    assert [message.partition(",")[0] for message in reports] == ["running"]
     assert workspace.runner.get_entry(run.id) is None
 
 
@@ -118,20 +116,20 @@ class PassingClock(FakeClock):
     """A clock by which every limited wait lasts to its limit."""
 
     def move_on_after(self, seconds: float) -> anyio.CancelScope:
-        """Let so much time pass at once."""
+        """Let the time pass at once."""
         self.advance(seconds)
         return anyio.move_on_after(0)
 
 
-async def test_the_wait_budget_goes_by_the_clock(tmp_path: Path) -> None:
-    """By any other, a call would wait for ever where the two do not run alike."""
+async def test_the_wait_budget_uses_the_clock(tmp_path: Path) -> None:
+    """With another clock a call would wait without end where the two run differently."""
     settings = replace(build_settings(tmp_path / "person", DOWN), wait_seconds=2.5)
-    told: list[float] = []
+    reports: list[float] = []
 
     async def report(elapsed: float, _: str) -> None:
-        """Keep when it was."""
-        told.append(elapsed)
-        assert len(told) < 9, "the wait does not end"
+        """Record the time."""
+        reports.append(elapsed)
+        assert len(reports) < 9, "the wait does not end"
 
     async with open_assembly(settings, clock=PassingClock(is_automatic=False)) as assembly:
         workspace, other = assembly.workspace, ProcessLock(settings.home)
@@ -139,25 +137,25 @@ async def test_the_wait_budget_goes_by_the_clock(tmp_path: Path) -> None:
         await workspace.store.accept(run)
         view = await wait(workspace, run, report)
         other.release()
-    assert (view.run.state, told) == (RunState.RUNNING, [0.0, 1.0, 2.0, 2.5])
+    assert (view.run.state, reports) == (RunState.RUNNING, [0.0, 1.0, 2.0, 2.5])
 
 
-async def test_a_holder_that_dies_meanwhile_is_replaced(workspace: Workspace) -> None:
-    """Whoever waits need not ask again."""
+async def test_a_holder_that_dies_is_replaced(workspace: Workspace) -> None:
+    """The waiting caller need not repeat its call."""
     other = ProcessLock(workspace.settings.home)
     run = replace(RUNNING, process_id=other.process_id, account_id=workspace.catalogs[0].account.account.id)
     await workspace.store.accept(run)
     with anyio.CancelScope() as scope:
 
         async def report(_: float, message: str) -> None:
-            """Let the other process die, and stop waiting when the run is followed here."""
+            """Let the other process die, and stop waiting when this one polls the run."""
             if workspace.runner.get_entry(run.id) is not None:
                 scope.cancel()
-            elif len(told) == 0:
+            elif len(reports) == 0:
                 other.release()
-            told.append(message)
+            reports.append(message)
 
-        told: list[str] = []
+        reports: list[str] = []
         await wait(workspace, run, report)
     assert scope.cancelled_caught
     assert (await workspace.store.get_run(run.id, account_id=None, owner=LOCAL_OWNER)).process_id != other.process_id
@@ -175,24 +173,24 @@ async def test_a_holder_that_dies_meanwhile_is_replaced(workspace: Workspace) ->
 async def test_a_run_that_the_present_key_cannot_read_says_so(
     workspace: Workspace, changes: dict[str, Any], problem: str
 ) -> None:
-    """Waiting for it is of no use, and the person knows where the old key is."""
+    """Waiting does not help, and the user knows where the old key is."""
     run = replace(RUNNING, account_id="magnific:elsewhere:old", **changes)
     await workspace.store.accept(run)
 
     async def report(_: float, message: str) -> None:
-        """Hear nothing."""
+        """Ignore the report."""
         raise AssertionError(message)
 
     assert (await wait(workspace, run, report)).problem == problem
 
 
-async def test_a_run_is_known_to_be_waited_for_while_a_call_waits(workspace: Workspace) -> None:
-    """It goes before those that nobody waits for, also when it is a row of a batch."""
+async def test_a_run_is_awaited_while_a_call_waits(workspace: Workspace) -> None:
+    """It has priority over runs without waiting callers, also as a row of a batch."""
     entry = workspace.runner._live_runs.put(RUNNING, noted_at=0.0, urgency=Urgency.BATCH)
     async with anyio.create_task_group() as tasks:
 
         async def report(_: float, __: str) -> None:
-            """Hear nothing."""
+            """Ignore the report."""
 
         tasks.start_soon(wait, workspace, RUNNING, report)
         await wait_until(lambda: entry.waiters == 1)
@@ -200,7 +198,7 @@ async def test_a_run_is_known_to_be_waited_for_while_a_call_waits(workspace: Wor
     assert entry.waiters == 0
 
 
-async def test_a_run_that_ended_here_took_what_the_monotonic_clock_says(workspace: Workspace) -> None:
+async def test_the_duration_of_a_run_is_monotonic(workspace: Workspace) -> None:
     """The wall clock was set by a day meanwhile."""
     run = build_run("run_abc", RunState.SUCCEEDED, accepted_at=0.0, finished_at=86_400.0)
     entry = workspace.runner._live_runs.put(run, noted_at=0.0)

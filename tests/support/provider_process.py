@@ -42,7 +42,7 @@ class ProviderProcess:
 def open_provider(
     folder: Path, *flags: str, speed: float = 0, requests_per_minute: int = 0
 ) -> Iterator[ProviderProcess]:
-    """Run a provider whose runs take no time, and which refuses no request, unless told otherwise."""
+    """Run a provider whose runs end at once, and which refuses no request, unless an option says otherwise."""
     limits = ("--speed", f"{speed:g}", "--requests-per-minute", f"{requests_per_minute}")
     with open_child(folder, *limits, *flags, command="fakes") as child:
         assert child.process.stdout is not None

@@ -1,6 +1,6 @@
-"""What is too slow for `make test`, or needs the network, npm or other programs.
+"""Tests that are too slow for `make test`, or need the network, npm or other programs.
 
-`make verify` runs it, a bare pytest does not.
+`make verify` runs them, a bare pytest does not.
 """
 
 from pathlib import Path
@@ -19,18 +19,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Tell cell by cell how many runs were started for one that was wanted."""
+    """Print for each cell how many runs were started for one that was wanted."""
     reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
     found = [value for report in reports for value in _get_cells(report)]
     columns = list(dict.fromkeys(column for _, column, _ in found))
     rows: dict[str, dict[str, str]] = {}
-    for row, column, told in found:
-        rows.setdefault(row, {})[column] = told
+    for row, column, text in found:
+        rows.setdefault(row, {})[column] = text
     if rows:
         terminalreporter.write_line("".join(f"{cell:<26}" for cell in ("", *columns)).rstrip())
     for row, cells in rows.items():
-        told = "".join(f"{cells.get(column, ''):<26}" for column in columns)
-        terminalreporter.write_line(f"{row:<26}{told}".rstrip())
+        text = "".join(f"{cells.get(column, ''):<26}" for column in columns)
+        terminalreporter.write_line(f"{row:<26}{text}".rstrip())
 
 
 def _get_cells(report: pytest.TestReport) -> list[tuple[str, str, str]]:

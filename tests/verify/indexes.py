@@ -1,4 +1,4 @@
-"""A package index on this machine: the locked releases, and beside each a newer one that nothing has asked for."""
+"""A package index on this machine: the locked releases, and a newer, unwanted one beside each."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ NEWER = "9999.0"
 
 
 def fill_index(simple: Path, files: Path) -> list[str]:
-    """List the files under their names, and a newer release of each name and of all that they require; return the names."""
+    """List the files under their names, with a newer release of each name and of its requirements; return the names."""
     required: set[str] = set()
     for file in files.iterdir():
         name: str = parse_wheel_filename(file.name)[0] if file.suffix == ".whl" else parse_sdist_filename(file.name)[0]
@@ -46,7 +46,7 @@ def list_required(wheel: Path) -> list[str]:
 
 
 def write_newer_wheel(folder: Path, name: str) -> None:
-    """Write a release that could be installed, with every extra that somebody may ask for, and is locked nowhere."""
+    """Write a release that could be installed, with every extra that may be requested, and is locked nowhere."""
     module = name.replace("-", "_")
     info = f"{module}-{NEWER}.dist-info"
     extras = "".join(f"Provides-Extra: {extra}\n" for extra in ("toml", "crypto", "socks"))
@@ -62,7 +62,7 @@ def write_newer_wheel(folder: Path, name: str) -> None:
 
 
 def digest(text: str) -> str:
-    """Return the hash of a file as a wheel's list of files writes it."""
+    """Return the hash of a file as written in a wheel's list of files."""
     return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
 
 
@@ -73,7 +73,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @contextmanager
 def serve(folder: Path) -> Iterator[str]:
-    """Serve a folder over HTTP on the loopback; give the address of its index."""
+    """Serve a folder over HTTP on the loopback; yield the URL of its index."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -85,7 +85,7 @@ def serve(folder: Path) -> Iterator[str]:
 
 
 def strip_extras(lock: str) -> str:
-    """Return a lock as tools write it that leave extras out."""
+    """Return a lock as written by tools that omit extras."""
     lines = []
     for line in lock.splitlines(keepends=True):
         pin, separator, rest = line.partition(" ")

@@ -1,6 +1,6 @@
-"""Other people's clients convert every tool, and take the answers of calls.
+"""Third-party clients convert every tool, and accept the answers of calls.
 
-The converters live in an environment of their own, locked in `converters/requirements.lock`, which is made once into
+The converters have an environment of their own, locked in `converters/requirements.lock`, which is created once in
 `.converters` and again when the lock changes.
 """
 
@@ -34,7 +34,7 @@ CONVERT_SECONDS = 300
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the interpreter of the converters' environment, which is made unless it is there."""
+    """Return the interpreter of the converters' environment, which is created if it is missing."""
     lock = CONVERTERS / "requirements.lock"
     digest = sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:16]
     folder = CACHE / digest
@@ -51,7 +51,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def install(step: str, *command: str, env: Mapping[str, str]) -> None:
-    """Run a step of making the environment; a failure says what to do."""
+    """Run a step of creating the environment; a failure names the remedy."""
     advice = "These tests install the clients from a package index: check that pip reaches one, and run them again."
     try:
         done = subprocess.run(command, env=env, check=False, capture_output=True, text=True, timeout=INSTALL_SECONDS)
@@ -86,7 +86,7 @@ def generate_tools() -> list[dict[str, Any]]:
 
 
 def build_odd_tools() -> list[dict[str, Any]]:
-    """Return tools of what converters have refused: each a line of some bug report."""
+    """Return tools that converters have refused: each comes from a bug report."""
     selects = (
         build_select(2, 3, 5, default=3),
         build_select(*[True, False], labels=("On", "Off")),
@@ -113,7 +113,7 @@ def _build(name: str, app: App) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def found(python: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Return what the converters refuse of the listed and the generated tools, and what came of calls."""
+    """Return what the converters refuse of the listed and the generated tools, and the results of calls."""
     folder = tmp_path_factory.mktemp("converters")
     generated = folder / "tools.json"
     generated.write_text(json.dumps([*generate_tools(), *build_odd_tools()]), encoding="utf-8")
@@ -133,31 +133,31 @@ def found(python: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
 
 
 def test_no_converter_refuses_a_tool(found: dict[str, Any], request: pytest.FixtureRequest) -> None:
-    """One that is refused is missing in that client, or takes the whole list with it."""
+    """A refused tool is missing in that client, or breaks its whole list."""
     lines = ["", f"{'converter':<24}{'listed':>8}{'refused':>9}{'generated':>11}{'refused':>9}"]
     for name, refused in found["listed"]["refused"].items():
         row = (found["listed"]["tools"], len(refused), found["generated"]["tools"])
         lines.append("{:<24}{:>8}{:>9}{:>11}{:>9}".format(name, *row, len(found["generated"]["refused"][name])))
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print("\n".join(lines))  # noqa: T201 - the table is for whoever runs it
+        print("\n".join(lines))  # noqa: T201 - the table is part of the report
 
     refused = {
         kind: {name: one for name, one in found[kind]["refused"].items() if one} for kind in ("listed", "generated")
     }
     assert refused == {"listed": {}, "generated": {}}
-    # The seven built-in tools and the sandbox's apps; the definitions that are asked for.
+    # The seven built-in tools and the sandbox's apps; the requested number of definitions.
     assert found["listed"]["tools"] >= 17
     assert found["generated"]["tools"] >= GENERATED
     assert len(found["listed"]["refused"]) == 6
 
 
-def test_every_client_takes_the_answer_of_a_call_without_links(found: dict[str, Any]) -> None:
+def test_every_client_accepts_the_answer_of_a_call_without_links(found: dict[str, Any]) -> None:
     """The run is paid for by then."""
     clients = ("anthropic", "langchain-mcp-adapters", "openai-agents", "pydantic-ai", "google-genai")
     assert found["calls"]["text"] == dict.fromkeys(clients, "")
 
 
 def test_the_clients_that_the_readme_names_still_need_it(found: dict[str, Any]) -> None:
-    """When one no longer does, the README is to say so."""
+    """When one no longer does, the README must say so."""
     assert "resource_link" in found["calls"]["resource"]["anthropic"]
     assert "links" in found["calls"]["resource"]["langchain-mcp-adapters"]

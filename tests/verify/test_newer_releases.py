@@ -1,4 +1,4 @@
-"""A fresh clone sets itself up years later, when each of its dependencies has newer releases."""
+"""A fresh clone installs itself years later, when each of its dependencies has newer releases."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ LOCKS = ("requirements.lock", "requirements-dev.lock")
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serve every release of both locks, and newer ones beside them; give the address."""
+    """Serve every release of both locks, and newer ones beside them; return the URL."""
     folder = tmp_path_factory.mktemp("index")
     env = build_environment(folder)
     run(sys.executable, "-m", "venv", "stock", cwd=folder, env=env)
@@ -35,7 +35,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def env(tmp_path: Path, index: str) -> Mapping[str, str]:
-    """Return an environment that inherits nothing but the search path, and knows that index alone."""
+    """Return an environment that inherits only the search path, and uses only that index."""
     home = tmp_path / "home"
     home.mkdir()
     return {
@@ -51,7 +51,7 @@ def env(tmp_path: Path, index: str) -> Mapping[str, str]:
 def test_the_pip_of_a_new_environment_installs_a_lock_beside_newer_releases(
     lock: str, env: Mapping[str, str], tmp_path: Path
 ) -> None:
-    """pip takes exactly the locked releases, and what it installed is complete."""
+    """pip installs exactly the locked releases, and the installation is complete."""
     run(sys.executable, "-m", "venv", "stock", cwd=tmp_path, env=env)
     pip = (tmp_path / "stock/bin/python", "-m", "pip")
 
@@ -62,7 +62,7 @@ def test_the_pip_of_a_new_environment_installs_a_lock_beside_newer_releases(
 
 
 def test_a_lock_without_extras_fails_at_such_an_index(env: Mapping[str, str], tmp_path: Path) -> None:
-    """The index above offers what breaks a lock that is not complete; else these tests would prove nothing."""
+    """The index above offers releases that break an incomplete lock; otherwise these tests would prove nothing."""
     lock = tmp_path / "stripped.lock"
     lock.write_text(strip_extras((ROOT / "requirements.lock").read_text(encoding="utf-8")), encoding="utf-8")
     run(sys.executable, "-m", "venv", "stock", cwd=tmp_path, env=env)

@@ -1,6 +1,6 @@
-"""One intended run is one start request, whatever the client does and when: over both transports and eras, with real processes.
+"""One intended run is one start request, whatever the client does and when: both transports and eras, real processes.
 
-The provider is a sandbox of its own process behind a gate, which holds a run at the moment that a cell is about.
+The provider is a sandbox in its own process behind a gate, which holds a run at the moment that a cell tests.
 """
 
 import itertools
@@ -25,17 +25,17 @@ TOOL = "photo_to_pencil_sketch"
 LIVE = {"accepted", "starting", "queued", "running"}
 RETRIES = 3
 SESSION_SECONDS = 120.0
-"""When a cell that hangs is ended from outside; its test then fails."""
+"""When a hanging cell is ended from outside; its test then fails."""
 
 
 class Transport(StrEnum):
-    """How the client speaks."""
+    """The client's transport."""
 
     STDIO = "stdio"
     HTTP = "http"
 
 
-class Deed(StrEnum):
+class Action(StrEnum):
     """What the client does before it sends the same call again."""
 
     DROP = "drop"
@@ -50,42 +50,42 @@ class Moment(StrEnum):
     BEFORE_POST = "before the POST"
     """The run is accepted; its picture is not uploaded yet."""
     BEFORE_ID = "before the id"
-    """The provider has taken the start request; nothing of its reply is here."""
+    """The provider has accepted the start request; its response has not arrived."""
     RUNNING = "while running"
     AFTER_ANSWER = "after the answer"
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One way to ask for one run."""
+    """One way to request one run."""
 
     transport: Transport
     era: str
-    deed: Deed
+    action: Action
     moment: Moment
 
     def __str__(self) -> str:
-        return f"{self.transport}-{self.era}-{self.deed}-{self.moment}".replace(" ", "_")
+        return f"{self.transport}-{self.era}-{self.action}-{self.moment}".replace(" ", "_")
 
     @property
     def may_be_unknown(self) -> bool:
-        """Whether the reply to the start request may be lost: on stdio Flowport ends with the connection."""
-        ends = self.transport is Transport.STDIO and self.deed in {Deed.DROP, Deed.RECONNECT}
+        """Whether the response to the start request may be lost: on stdio Flowport ends with the connection."""
+        ends = self.transport is Transport.STDIO and self.action in {Action.DROP, Action.RECONNECT}
         return ends and self.moment in {Moment.BEFORE_ID, Moment.RUNNING}
 
 
-CELLS = [Cell(*parts) for parts in itertools.product(Transport, ERAS, Deed, Moment)]
+CELLS = [Cell(*parts) for parts in itertools.product(Transport, ERAS, Action, Moment)]
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The provider and the way to it."""
+    """The provider and the proxy to it."""
 
     bench: Bench
     gate: Gate
     folder: Path
     url: str
-    """Where the Flowport of all cells over HTTP listens."""
+    """The URL of the Flowport of all HTTP cells."""
     environment: dict[str, str]
 
 
@@ -138,7 +138,7 @@ def test_one_intended_run_is_one_start_and_its_result_arrives(cell: Cell, world:
     verdict = "called unknown" if is_unknown else f"{len(delivered)} delivered"
     record_property(
         "one start",
-        (f"{cell.transport} {cell.era} {cell.deed}", cell.moment.value, f"{starts} started, {verdict}"),
+        (f"{cell.transport} {cell.era} {cell.action}", cell.moment.value, f"{starts} started, {verdict}"),
     )
     assert (starts, requests) == (1, 1), answers
     assert cell.may_be_unknown or not is_unknown
@@ -149,7 +149,7 @@ _STOPS = {Moment.BEFORE_POST: Stop.UPLOAD, Moment.BEFORE_ID: Stop.START_REPLY}
 
 
 def play(cell: Cell, world: World, caller: Caller, arguments: dict[str, str]) -> list[dict[str, Any]]:
-    """Call, do the deed at its moment, call again, and return what was answered."""
+    """Call, perform the action at its moment, call again, and return the answers."""
     if (stop := _STOPS.get(cell.moment)) is not None:
         world.gate.close(stop)
     elif cell.moment is Moment.RUNNING:
@@ -163,15 +163,15 @@ def play(cell: Cell, world: World, caller: Caller, arguments: dict[str, str]) ->
     else:
         world.gate.wait()
     again = _repeat(cell, caller, first, arguments)
-    if (cell.transport, cell.deed) == (Transport.HTTP, Deed.DROP):
-        # A client whose time is up comes again and again.
+    if (cell.transport, cell.action) == (Transport.HTTP, Action.DROP):
+        # A client that times out repeats its call several times.
         for _ in range(RETRIES):
             again = _repeat(cell, caller, again, arguments)
     if run_id:
         world.bench.switch(f"runs/{run_id}", release=True)
     world.gate.open()
     answers = [_read(caller, again)]
-    if cell.deed is Deed.SAME_ID:
+    if cell.action is Action.SAME_ID:
         answers.append(_read(caller, first))
     while answers[-1].get("state") in LIVE:
         answers.append(_read(caller, caller.call("get_run", {"run_id": answers[-1]["run_id"]})))
@@ -179,32 +179,32 @@ def play(cell: Cell, world: World, caller: Caller, arguments: dict[str, str]) ->
 
 
 def _repeat(cell: Cell, caller: Caller, call: Any, arguments: dict[str, str]) -> Any:
-    """Do the deed and send the same call at once."""
-    match cell.deed:
-        case Deed.DROP:
+    """Perform the action and send the same call at once."""
+    match cell.action:
+        case Action.DROP:
             caller.drop(call)
-        case Deed.CANCEL:
+        case Action.CANCEL:
             caller.cancel(call)
-        case Deed.RECONNECT:
+        case Action.RECONNECT:
             caller.reconnect(call)
-        case Deed.SAME_ID:
+        case Action.SAME_ID:
             return caller.call(TOOL, arguments, request_id=getattr(call, "id", call))
     return caller.call(TOOL, arguments)
 
 
 def _go_on_after_answer(cell: Cell, caller: Caller, first: Any, arguments: dict[str, str]) -> list[dict[str, Any]]:
-    """Read the answer, do the deed, and see that the result stays delivered; a cancelled request is repeated."""
+    """Read the answer, perform the action, and check that the result stays delivered; repeat a cancelled request."""
     answers = [_read(caller, first)]
-    if cell.deed in {Deed.CANCEL, Deed.SAME_ID} and (cell.transport, cell.era, cell.deed) != (
+    if cell.action in {Action.CANCEL, Action.SAME_ID} and (cell.transport, cell.era, cell.action) != (
         Transport.HTTP,
         ERAS[-1],
-        # Since 2026-07-28 a request over HTTP whose answer was sent cannot be cancelled any more.
-        Deed.CANCEL,
+        # Since 2026-07-28 a request over HTTP cannot be cancelled after its answer was sent.
+        Action.CANCEL,
     ):
         answers.append(_read(caller, _repeat(cell, caller, first, arguments)))
-    elif cell.deed is Deed.CANCEL:
+    elif cell.action is Action.CANCEL:
         caller.cancel(first)
-    elif cell.deed is Deed.DROP:
+    elif cell.action is Action.DROP:
         caller.drop(first)
     else:
         caller.reconnect(first)
@@ -221,7 +221,7 @@ def _read(caller: Caller, call: Any) -> dict[str, Any]:
 
 
 def _wait_until_running(world: World) -> str:
-    """Return the id at the provider of the run that goes on there, once Flowport has looked at it."""
+    """Return the provider's id of the live run, once Flowport has polled it."""
     while True:
         going = [run_id for run_id, run in world.bench.get_runs().items() if run["completed_at"] is None]
         if going and world.bench.count_polls() > 0:

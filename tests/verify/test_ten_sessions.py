@@ -1,4 +1,4 @@
-"""Ten sessions of the built-in sandbox in a row, and two at once: each uses what earlier ones have made."""
+"""Ten sessions of the built-in sandbox in a row, and two at once: each uses results of earlier ones."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ END = (Child.close_input, lambda child: child.process.terminate(), lambda child:
 
 
 def build_calls(photo: Path, first: dict[str, Any], n: int) -> list[tuple[str, dict[str, Any]]]:
-    """Return what a session asks for: the same picture, the newest result, an earlier one by its id and by its link."""
+    """Return the calls of a session: the same picture, the newest result, an earlier one by its id and by its link."""
     return [
         ("sandbox_retro_poster", {"photo": str(photo), "title": f"session {n}"}),
         (SKETCH, {"photo": "last", "line_strength": n / 10}),
@@ -26,13 +26,13 @@ def build_calls(photo: Path, first: dict[str, Any], n: int) -> list[tuple[str, d
 
 
 def end_session(child: Child, end: Callable[[Child], None]) -> None:
-    """End a program and wait until it has ended."""
+    """End a process and wait until it has ended."""
     end(child)
     child.process.wait(timeout=60)
 
 
 def test_ten_sessions_in_a_row_and_two_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every call succeeds, whichever way the session before it has ended."""
+    """Every call succeeds, however the session before it has ended."""
     folder = tmp_path / "f"
     folder.mkdir()
     (folder / "me.png").write_bytes(write(build_photo()))
@@ -43,7 +43,7 @@ def test_ten_sessions_in_a_row_and_two_at_once(tmp_path: Path, capsys: pytest.Ca
     for n in range(1, SESSIONS):
         with open_session(folder) as child:
             answers += call_together(child, *build_calls(folder / "me.png", first, n))
-            # What a killed program has just told may count as not delivered, so it is not the last one to do so.
+            # A killed process may not have recorded its last delivery, so every second session ends by closing its input.
             end_session(child, END[n % len(END)] if n % 2 else Child.close_input)
     with open_session(folder) as one, open_session(folder) as two:
         for n in range(3):

@@ -1,4 +1,4 @@
-"""Install Flowport in each way that the README names, from a clean copy of the tracked files and with a home of its own."""
+"""Install Flowport in each way that the README names, from a clean copy of the tracked files, with a separate home."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def clone(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def env(tmp_path: Path) -> Mapping[str, str]:
-    """Return the settings of a person who installed nothing yet."""
+    """Return the environment of a user who has installed nothing yet."""
     home = tmp_path / "home"
     return build_environment(
         home,
@@ -54,7 +54,7 @@ def env(tmp_path: Path) -> Mapping[str, str]:
 
 
 def check(*command: str | Path, cwd: Path, env: Mapping[str, str]) -> None:
-    """The command knows its version and, without any key, lists the tools of its own sandbox."""
+    """The command prints its version and, without any key, lists the tools of its own sandbox."""
     assert run(*command, "--version", cwd=cwd, env=env).strip() == f"flowport {__version__}"
 
     process = subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -71,7 +71,7 @@ def check(*command: str | Path, cwd: Path, env: Mapping[str, str]) -> None:
 
 
 def find_python(version: str) -> Path | None:
-    """Return a Python of this version that starts: one of the search path, or one that pyenv keeps beside others."""
+    """Return a working Python of this version, from the search path or from pyenv."""
     pyenv = Path(os.environ.get("PYENV_ROOT", "")) / "versions"
     named = shutil.which(f"python{version}")
     for python in [*([Path(named)] if named else []), *pyenv.glob(f"{version}.*/bin/python3")]:
@@ -81,7 +81,7 @@ def find_python(version: str) -> Path | None:
 
 
 def test_a_wheel_runs_in_a_clean_environment(clone: Path, env: Mapping[str, str], tmp_path: Path) -> None:
-    """The wheel brings everything that the command needs, and a stock pip installs it."""
+    """The wheel contains everything that the command needs, and a stock pip installs it."""
     run(sys.executable, "-m", "venv", "clean", cwd=tmp_path, env=env)
     pip = (tmp_path / "clean/bin/python", "-m", "pip", "--disable-pip-version-check", "--quiet")
     run(*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path, clone, cwd=tmp_path, env=env)

@@ -1,4 +1,4 @@
-"""Bodies over HTTP that are not UTF-8 or no single message: refused by their ids, and nothing is started."""
+"""HTTP bodies that are not UTF-8 or not a single message: refused by their ids, and nothing is started."""
 
 import json
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def build_body(era: str, prompt: bytes = b"a lake", **changes: Any) -> bytes:
-    """Return a call of an app that would be paid."""
+    """Return a call of a paid app."""
     params: dict[str, Any] = {"name": "sandbox_text_to_picture", "arguments": {"prompt": "PROMPT"}}
     if era == "modern":
         params["_meta"] = META
@@ -55,7 +55,7 @@ async def post(url: str, era: str, body: bytes, **headers: str) -> tuple[int, An
 
 
 async def count_runs(url: str) -> int:
-    """Return how many runs there are."""
+    """Return the number of runs."""
     async with open_client(url, "auto") as client:
         facts = (await client.call_tool("list_runs", {})).structured_content
     assert facts is not None
@@ -63,7 +63,7 @@ async def count_runs(url: str) -> int:
 
 
 async def refuse(url: str, era: str, body: bytes, **headers: str) -> tuple[Any, int]:
-    """Return the id and the code by which a body is refused; nothing was started."""
+    """Return the id and the code of the refusal of a body; nothing was started."""
     status, answer = await post(url, era, body, **headers)
     assert (status, await count_runs(url)) == (400, 0)
     return answer["id"], answer["error"]["code"]
@@ -71,8 +71,8 @@ async def refuse(url: str, era: str, body: bytes, **headers: str) -> tuple[Any, 
 
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("bad", BAD_BYTES.values(), ids=BAD_BYTES)
-async def test_a_body_that_is_no_utf8_is_refused_by_its_id(url: str, era: str, bad: bytes) -> None:
-    """The library of one era guesses at encodings, that of the other gives an answer without the id."""
+async def test_a_body_with_invalid_utf8_is_refused_by_its_id(url: str, era: str, bad: bytes) -> None:
+    """The library guesses at encodings in one era, and answers without the id in the other."""
     assert await refuse(url, era, build_body(era, b"caf" + bad)) == (7, -32600)
 
 
@@ -88,20 +88,20 @@ async def test_a_body_in_a_wide_encoding_is_refused(url: str, era: str, encoding
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("charset", ["iso-8859-1", '"windows-1252"', "ISO-8859-15", "shift_jis"])
 async def test_a_body_of_another_charset_is_refused(url: str, era: str, charset: str) -> None:
-    """The bytes may be UTF-8 by chance and mean something else."""
+    """The bytes may be valid UTF-8 by chance, with another meaning."""
     kind = {"content-type": f"application/json; charset={charset}"}
     assert await refuse(url, era, build_body(era, "café".encode()), **kind) == (7, -32600)
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_half_of_a_character_is_refused(url: str, era: str) -> None:
+async def test_a_lone_surrogate_is_refused(url: str, era: str) -> None:
     """As on standard input."""
     assert await refuse(url, era, build_body(era, rb"\ud83d")) == (7, -32600)
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_what_is_no_id_is_refused_as_it_came(url: str, era: str) -> None:
-    """It was taken for a notification, and acknowledged."""
+async def test_an_invalid_id_is_refused(url: str, era: str) -> None:
+    """The message must not be treated as a notification and acknowledged."""
     assert await refuse(url, era, build_body(era, id=7.5)) == (7.5, -32600)
 
 
@@ -121,7 +121,7 @@ async def test_each_id_of_an_array_is_refused(url: str, era: str) -> None:
 async def test_an_array_is_answered_by_each_id_in_an_array(
     *, url: str, era: str, before: bytes, prompt: str, charset: str
 ) -> None:
-    """Whatever stands before it, and whatever else is wrong with it; also when it holds one message."""
+    """Whatever precedes the array, and whatever other faults it has; also when it holds one message."""
     bodies = [build_body(era, prompt.encode("latin-1"), id=one) for one in (7, "b")]
     kind = {"content-type": f"application/json; charset={charset}"}
     for some in (bodies, bodies[:1]):
@@ -133,13 +133,13 @@ async def test_an_array_is_answered_by_each_id_in_an_array(
 
 @pytest.mark.parametrize("body", [b"[]", b"[1]", b'[{"jsonrpc": "2.0", "method": "notifications/initialized"}]'])
 async def test_an_array_without_an_id_is_refused_by_one_object(url: str, body: bytes) -> None:
-    """As JSON-RPC has it of what is no valid request."""
+    """JSON-RPC requires it for an invalid request."""
     assert await refuse(url, "legacy", body) == (None, -32600)
 
 
 @pytest.mark.parametrize("headers", [{"host": "evil.example"}, {"origin": "https://evil.example"}])
-async def test_a_page_in_the_browser_learns_nothing(url: str, headers: dict[str, str]) -> None:
-    """Under a foreign name the refusal is the usual one, whatever the body is."""
+async def test_a_page_in_the_browser_gets_no_details(url: str, headers: dict[str, str]) -> None:
+    """Under a foreign host name the refusal is the usual one, whatever the body is."""
     status, _ = await post(url, "modern", b"\xff", **headers)
     assert status in {403, 421}
 
@@ -155,10 +155,8 @@ async def test_a_page_in_the_browser_learns_nothing(url: str, headers: dict[str,
         (b"", "application/json", 7.0),
     ],
 )
-async def test_a_body_that_is_as_it_should_be_is_served(
-    *, url: str, era: str, mark: bytes, kind: str, request_id: float
-) -> None:
-    """With a byte order mark, its charset, or an id that another language writes."""
+async def test_a_valid_body_is_served(*, url: str, era: str, mark: bytes, kind: str, request_id: float) -> None:
+    """With a byte order mark, its charset, or an id as another language writes it."""
     body = build_body(era, "café \N{GRINNING FACE}".encode(), id=request_id)
     body = mark + body.replace(b"sandbox_text_to_picture", b"find_apps").replace(b'"prompt"', b'"query"')
     status, answer = await post(url, era, body, **{"content-type": kind, "mcp-name": "find_apps"})

@@ -1,4 +1,4 @@
-"""The server over real HTTP: a process, sockets on the loopback, and clients of both eras."""
+"""The server over real HTTP: a process, loopback sockets, and clients of both eras."""
 
 import contextlib
 import re
@@ -38,7 +38,7 @@ OPEN = {
 
 @contextmanager
 def open_http_child(folder: Path, **environment: str) -> Iterator[tuple[Child, str]]:
-    """Start `flowport serve --http` and say where it is."""
+    """Start `flowport serve --http` and return its URL."""
     with open_child(folder, "--http", "127.0.0.1:0", environment=environment) as child:
         assert child.process.stdout is not None
         found = re.search(r"http://\S+", child.process.stdout.readline().decode())
@@ -65,16 +65,16 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_client_of_each_era_runs_an_app(url: str, mode: Mode) -> None:
-    """It is the same server, by another way."""
+    """It is the same server over another transport."""
     messages: list[str] = []
 
-    async def note(progress: float, total: float | None, message: str | None) -> None:
+    async def receive(progress: float, total: float | None, message: str | None) -> None:
         """Keep one notification."""
         messages.append(message or "")
 
     async with open_client(url, mode) as client:
         tools = [tool.name for tool in (await client.list_tools()).tools]
-        result = await client.call_tool("sandbox_text_to_picture", {"prompt": "a lake"}, progress_callback=note)
+        result = await client.call_tool("sandbox_text_to_picture", {"prompt": "a lake"}, progress_callback=receive)
 
     assert "sandbox_text_to_picture" in tools
     assert isinstance(result.structured_content, dict)
@@ -93,7 +93,7 @@ async def test_a_client_of_each_era_runs_an_app(url: str, mode: Mode) -> None:
     ],
 )
 async def test_a_page_in_the_browser_cannot_reach_us(url: str, headers: dict[str, str], status: int) -> None:
-    """A stranger's page can have its own name point at this computer, and nobody proves who they are."""
+    """An untrusted page can have its own name resolve to this computer, and clients do not authenticate."""
     message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": HELLO}
     async with httpx2.AsyncClient(trust_env=False) as http:
         answer = await http.post(url, json=message, headers={**ACCEPTED, **headers})
@@ -103,8 +103,8 @@ async def test_a_page_in_the_browser_cannot_reach_us(url: str, headers: dict[str
 
 @pytest.mark.parametrize("what", OPEN.values(), ids=OPEN)
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
-async def test_a_signal_ends_it_cleanly_and_quickly(tmp_path: Path, end: signal.Signals, what: str) -> None:
-    """A stream that stays open, or a call that waits, must not hold up the end; the store is closed in any case."""
+async def test_a_signal_ends_it_gracefully_and_quickly(tmp_path: Path, end: signal.Signals, what: str) -> None:
+    """An open stream or a waiting call must not delay the end; the store is closed in any case."""
     with open_http_child(tmp_path / "f", FLOWPORT_WAIT_SECONDS="600") as (child, url):
         async with anyio.create_task_group() as tasks:
             if what:
@@ -117,7 +117,7 @@ async def test_a_signal_ends_it_cleanly_and_quickly(tmp_path: Path, end: signal.
 
 
 async def hold(url: str, what: str, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-    """Keep a stream or a call open until it breaks or we are cancelled; begun when its first bytes have come."""
+    """Keep a stream or a call open until it breaks or is cancelled; started when its first bytes have arrived."""
     async with httpx2.AsyncClient(trust_env=False, timeout=60, headers=ACCEPTED) as http:
         request = build_listen(http, url) if what == "listen" else await build_legacy(http, url, what)
         answer = await http.send(request, stream=True)
@@ -145,7 +145,7 @@ def build_listen(http: httpx2.AsyncClient, url: str) -> httpx2.Request:
 
 
 async def build_legacy(http: httpx2.AsyncClient, url: str, what: str) -> httpx2.Request:
-    """Do the handshake, and return the request for the session's stream or for a long call."""
+    """Initialise the session, and return the request for its stream or for a long call."""
     message: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": HELLO}
     session = {"mcp-session-id": (await http.post(url, json=message)).headers["mcp-session-id"]}
     await http.post(url, json={"jsonrpc": "2.0", "method": "notifications/initialized"}, headers=session)
@@ -163,8 +163,8 @@ async def build_legacy(http: httpx2.AsyncClient, url: str, what: str) -> httpx2.
         ("example.com:80", "names a host instead of an IP address"),
     ],
 )
-def test_an_address_that_is_refused_is_a_sentence(tmp_path: Path, address: str, words: str) -> None:
-    """Nobody reads a traceback."""
+def test_a_refused_address_is_reported_in_a_sentence(tmp_path: Path, address: str, words: str) -> None:
+    """Users do not read a traceback."""
     with open_child(tmp_path / "f", "--http", address) as child:
         code = child.process.wait(timeout=60)
 
@@ -172,8 +172,8 @@ def test_an_address_that_is_refused_is_a_sentence(tmp_path: Path, address: str, 
     assert (code, words in error, error.count("\n")) == (2, True, 1)
 
 
-def test_a_busy_port_is_a_sentence(tmp_path: Path) -> None:
-    """Starting it twice is the commonest mistake."""
+def test_a_busy_port_is_reported_in_a_sentence(tmp_path: Path) -> None:
+    """Starting the server twice is the most common mistake."""
     with listen(Address("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with open_child(tmp_path / "f", "--http", f"127.0.0.1:{port}") as child:
@@ -185,7 +185,7 @@ def test_a_busy_port_is_a_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_bad_setting_is_answered_by_every_call(tmp_path: Path, mode: Mode) -> None:
-    """The same as on standard input and output: the person sees the reason where they look."""
+    """As on standard input and output: the user sees the reason in the client."""
     with open_http_child(tmp_path / "f", FLOWPORT_WAIT_SECONDS="soon") as (_, url):
         async with open_client(url, mode) as client:
             result = await client.call_tool("get_balance", {})
@@ -195,7 +195,7 @@ async def test_a_bad_setting_is_answered_by_every_call(tmp_path: Path, mode: Mod
 
 
 def test_a_server_on_standard_input_does_not_load_the_web_server(tmp_path: Path) -> None:
-    """It would pay for it at each start, and most starts are of this kind."""
+    """Loading it would delay each start, and most starts use standard input."""
     with open_child(tmp_path / "f", environment={"PYTHONVERBOSE": "1"}) as child:
         child.greet()
         child.ask("tools/list")
@@ -208,14 +208,14 @@ def test_a_server_on_standard_input_does_not_load_the_web_server(tmp_path: Path)
 async def test_a_web_server_that_ends_by_itself_ends_the_process(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A process that neither answers nor exits would be the worst of ends."""
+    """A process that neither answers nor exits would be the worst outcome."""
     end = EndOfTest()
 
     async def fail(*args: Any, **kwargs: Any) -> None:
         """End at once."""
 
     monkeypatch.setattr("uvicorn.Server.serve", fail)
-    server = build_stopped_server(ConfigurationError("X", "is wrong", "Mend it."))
+    server = build_stopped_server(ConfigurationError("X", "is wrong", "Correct it."))
     with listen(Address("127.0.0.1", 0)) as listener:
         async with anyio.create_task_group() as tasks:
             with anyio.fail_after(60):
@@ -226,8 +226,8 @@ async def test_a_web_server_that_ends_by_itself_ends_the_process(
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_client_of_each_era_hears_over_http_that_the_tools_have_changed(tmp_path: Path, mode: Mode) -> None:
-    """Its stream is another than on standard input and output, and may break where that does not."""
+async def test_a_client_of_each_era_is_notified_over_http_of_changed_tools(tmp_path: Path, mode: Mode) -> None:
+    """Its stream differs from that on standard input and output, and may break separately."""
     async with open_sandbox() as sandbox, open_harness(sandbox, tmp_path / "person") as harness:
         await harness.client.list_tools()
         end = EndOfTest()
@@ -236,7 +236,7 @@ async def test_a_client_of_each_era_hears_over_http_that_the_tools_have_changed(
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(serve, listener, harness.server, tasks, end)
                 with anyio.fail_after(60):
-                    await hear_of_tools(url, mode, harness)
+                    await await_tool_change(url, mode, harness)
                 end.ask()
 
     assert end.code == 0
@@ -246,29 +246,29 @@ class EndOfTest(End):
     """An end without the watchdog, which would end the test's own process."""
 
     def ask(self, code: int = 0) -> None:
-        """Note who asked first."""
+        """Record the first request for the end."""
         if not self.asked.is_set():
             self.code = code
             self.asked.set()
 
 
-async def hear_of_tools(url: str, mode: Mode, harness: Harness) -> None:
-    """Listen as clients of the era do, change the tools, and return when it was heard."""
-    heard, streams = anyio.Event(), anyio.Event()
+async def await_tool_change(url: str, mode: Mode, harness: Harness) -> None:
+    """Subscribe as clients of the era do, change the tools, and return when the notification arrived."""
+    received, streams = anyio.Event(), anyio.Event()
 
-    async def note(message: Any) -> None:
-        """Hear the word on the session's stream."""
+    async def receive(message: Any) -> None:
+        """Receive the notification on the session's stream."""
         if isinstance(message, t.ToolListChangedNotification):
-            heard.set()
+            received.set()
 
     async def watch(response: httpx2.Response) -> None:
-        """Note when the session's stream is open; what is said before is lost."""
+        """Record when the session's stream is open; earlier notifications are lost."""
         if response.request.method == "GET":
             streams.set()
 
     async with (
         httpx2.AsyncClient(trust_env=False, timeout=60, event_hooks={"response": [watch]}) as http,
-        Client(streamable_http_client(url, http_client=http), mode=mode, message_handler=note) as client,
+        Client(streamable_http_client(url, http_client=http), mode=mode, message_handler=receive) as client,
     ):
         if mode == "legacy":
             await streams.wait()
@@ -279,7 +279,7 @@ async def hear_of_tools(url: str, mode: Mode, harness: Harness) -> None:
                 async for _ in events:
                     break
             return
-        await heard.wait()
+        await received.wait()
 
 
 async def change_tools(harness: Harness) -> None:
@@ -289,8 +289,8 @@ async def change_tools(harness: Harness) -> None:
     assert await catalog.refresh()
 
 
-async def test_an_older_client_that_leaves_in_the_middle_of_a_call_has_not_seen_its_result(tmp_path: Path) -> None:
-    """Its call goes on without it, and ends in an answer that nobody gets."""
+async def test_a_result_is_not_delivered_to_an_older_client_that_disconnected(tmp_path: Path) -> None:
+    """Its call continues without it, and its answer reaches no client."""
     async with open_sandbox() as sandbox, open_harness(sandbox, tmp_path / "person") as harness:
         await sandbox.switch("next_run", hold=True, pending_seconds=0)
         end = EndOfTest()
@@ -311,14 +311,14 @@ async def test_an_older_client_that_leaves_in_the_middle_of_a_call_has_not_seen_
 
 
 def count_waiting(home: Path) -> int:
-    """Return how many calls wait for a run's end, by the store."""
+    """Return the number of calls that wait for a run, by the store."""
     with contextlib.closing(sqlite3.connect(home / "store.sqlite3")) as connection:
         count: int = connection.execute("SELECT count(*) FROM waiting_calls").fetchone()[0]
         return count
 
 
 async def call_and_leave(url: str) -> None:
-    """Call as an older client does, and leave at the first word that the run is going."""
+    """Call as an older client does, and disconnect at the first progress of the live run."""
     async with httpx2.AsyncClient(trust_env=False, timeout=60, headers=ACCEPTED) as http:
         hello = await http.post(url, json={"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": HELLO})
         session = {"mcp-session-id": hello.headers["mcp-session-id"]}

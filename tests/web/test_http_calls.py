@@ -1,4 +1,4 @@
-"""Calls over HTTP whose clients lose their connections, repeat themselves, or use an id twice."""
+"""Calls over HTTP whose clients lose their connections, repeat requests, or use an id twice."""
 
 import json
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ TOOL = "text_to_picture"
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A sandbox, and a Flowport that listens."""
+    """A sandbox, and a Flowport that listens on HTTP."""
 
     bench: Bench
     url: str
@@ -30,12 +30,12 @@ class World:
         return HttpCaller(self.url, era, self.stack)
 
     def hold_runs(self, count: int) -> None:
-        """Let the next runs go on until they are released."""
+        """Hold the next runs until they are released."""
         for _ in range(count):
             self.bench.switch("next_run", hold=True)
 
     def wait_for_runs(self, count: int) -> list[str]:
-        """Return the ids of the runs that go on at the provider, once there are so many."""
+        """Return the ids of the live runs at the provider, once there are enough."""
         going: list[str] = []
         while len(going) < count:
             going = [run_id for run_id, run in self.bench.get_runs().items() if run["completed_at"] is None]
@@ -67,23 +67,23 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.fixture
 def world(served: World) -> Iterator[World]:
-    """Give the two to one test, which begins with no runs at the provider; whatever hangs is ended from outside."""
+    """Give the two to one test, with no runs at the provider at first; a watchdog ends hanging calls."""
     served.bench.switch("reset")
     with ExitStack() as stack:
         yield World(served.bench, served.url, served.home, stack)
 
 
 def read(call: HttpCall) -> dict[str, Any]:
-    """Return the facts of an answer."""
+    """Return the structured content of an answer."""
     facts: dict[str, Any] = call.read()[1]["result"]["structuredContent"]
     return facts
 
 
 @pytest.mark.parametrize("era", ERAS)
-def test_variations_side_by_side_are_as_many_runs_and_each_retry_joins_one(
+def test_concurrent_variations_are_separate_runs_and_each_retry_joins_one(
     world: World, era: str, request: pytest.FixtureRequest
 ) -> None:
-    """Somebody asks for three, the connections of two of them break, and the client asks for those two again."""
+    """Of three equal calls two lose their connections, and the client repeats those two."""
     client, arguments = world.connect(era), {"prompt": request.node.name}
     world.hold_runs(3)
     calls = [client.call(TOOL, arguments) for _ in range(3)]
@@ -100,7 +100,7 @@ def test_variations_side_by_side_are_as_many_runs_and_each_retry_joins_one(
 
 @pytest.mark.parametrize("era", ERAS)
 def test_arguments_given_as_text_run_the_app(world: World, era: str, request: pytest.FixtureRequest) -> None:
-    """They mean the same as the object, so an equal call while the first goes on is the same call."""
+    """They mean the same as the object, so an equal call during the first is the same call."""
     client, arguments = world.connect(era), {"prompt": request.node.name}
     params = {"name": TOOL, "arguments": json.dumps(arguments)}
     facts = read(client.ask("tools/call", params, name=TOOL))
@@ -111,10 +111,10 @@ def test_arguments_given_as_text_run_the_app(world: World, era: str, request: py
 
 
 @pytest.mark.parametrize("era", ERAS)
-def test_a_client_that_closes_its_side_alone_is_taken_for_gone(
+def test_a_half_closed_connection_counts_as_disconnected(
     world: World, era: str, request: pytest.FixtureRequest
 ) -> None:
-    """The web server answers no half-closed connection, so the same call joins the run."""
+    """The web server does not answer a half-closed connection, so the same call joins the run."""
     client, arguments = world.connect(era), {"prompt": request.node.name}
     world.hold_runs(1)
     first = client.call(TOOL, arguments)
@@ -127,7 +127,7 @@ def test_a_client_that_closes_its_side_alone_is_taken_for_gone(
 
 
 @pytest.mark.parametrize("era", ERAS)
-def test_another_call_under_an_id_in_progress_never_mixes_with_it(
+def test_another_call_under_a_live_id_never_mixes_with_it(
     world: World, era: str, request: pytest.FixtureRequest
 ) -> None:
     """In a session it is refused; without sessions it may be another window's. Both streams end in any case."""
@@ -147,7 +147,7 @@ def test_another_call_under_an_id_in_progress_never_mixes_with_it(
 
 
 def test_a_cancellation_ends_every_request_under_its_id(world: World, request: pytest.FixtureRequest) -> None:
-    """A request and its repetition are cancelled both; no stream is left open."""
+    """A request and its repetition are both cancelled; no stream is left open."""
     client, arguments = world.connect(ERAS[0]), {"prompt": request.node.name}
     world.hold_runs(1)
     calls = [client.call(TOOL, arguments, request_id=7) for _ in range(2)]
@@ -174,10 +174,10 @@ def test_a_number_and_the_same_as_text_are_two_ids(world: World, era: str, reque
 
 
 @pytest.mark.parametrize("era", ERAS)
-def test_a_result_that_nobody_took_is_delivered_by_whatever_holds_it(
+def test_an_undelivered_result_is_delivered_by_any_answer_that_contains_it(
     world: World, era: str, request: pytest.FixtureRequest
 ) -> None:
-    """By `get_run`, and by reading an output; a list delivers nothing, nor does an answer to a client that has gone."""
+    """By `get_run` and by reading an output, but neither by a list nor by an answer to a disconnected client."""
     client, prompt = world.connect(era), request.node.name
     run_ids = []
     for n in range(2):
@@ -199,10 +199,10 @@ def test_a_result_that_nobody_took_is_delivered_by_whatever_holds_it(
 
 
 @pytest.mark.parametrize("era", ERAS)
-def test_last_is_the_newest_of_this_connection_else_of_the_owner(
+def test_last_is_the_newest_of_this_connection_or_else_of_the_owner(
     world: World, era: str, request: pytest.FixtureRequest
 ) -> None:
-    """A second window, or the next day's, has seen nothing yet."""
+    """A second window, or a new session, has received nothing yet."""
     one, prompt = world.connect(ERAS[0]), request.node.name
     first = read(one.call(TOOL, {"prompt": prompt}))
     other = world.connect(ERAS[0])

@@ -1,4 +1,4 @@
-"""Where HTTP may listen."""
+"""The addresses on which HTTP may listen."""
 
 import asyncio
 import socket
@@ -19,8 +19,8 @@ from flowport.web.listen_address import Address, format_host, listen, parse_addr
         ("8765", Address("127.0.0.1", 8765)),
     ],
 )
-def test_an_address_of_this_computer_is_taken(text: str, address: Address) -> None:
-    """Each way of writing the loopback is somebody's habit."""
+def test_an_address_of_this_computer_is_accepted(text: str, address: Address) -> None:
+    """Each way of writing the loopback address is in use."""
     assert parse_address(text) == address
 
 
@@ -41,21 +41,21 @@ def test_an_address_of_this_computer_is_taken(text: str, address: Address) -> No
     ],
 )
 def test_every_other_address_is_refused(text: str, words: str) -> None:
-    """Nobody proves who they are, so nobody else's computer may ask."""
+    """Clients do not authenticate, so other computers must have no access."""
     with pytest.raises(ConfigurationError, match=words):
         parse_address(text)
 
 
-def test_a_busy_port_is_told() -> None:
-    """A second start is the usual reason, and the person has to end the first."""
+def test_a_busy_port_is_reported() -> None:
+    """A second start is the usual reason, and the user has to end the first."""
     with listen(Address("127.0.0.1", 0)) as first:
         port = first.getsockname()[1]
         with pytest.raises(ConfigurationError, match=f"names port {port}, where another program listens"):
             listen(Address("127.0.0.1", port))
 
 
-def test_an_address_that_cannot_be_listened_at_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ports below 1024 belong to the administrator on most systems."""
+def test_an_unavailable_address_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ports below 1024 are reserved for the administrator on most systems."""
 
     def refuse(*args: object, **kwargs: object) -> socket.socket:
         """Fail as the system does."""
@@ -68,18 +68,18 @@ def test_an_address_that_cannot_be_listened_at_is_told(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(("host", "written"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
 def test_hosts_are_written_as_urls_write_them(host: str, written: str) -> None:
-    """Host headers carry the brackets."""
+    """Host headers have the brackets."""
     assert format_host(host) == written
     assert Address(host, 1).origin == f"http://{written}:1"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 async def test_small_answers_do_not_wait_for_more(host: str) -> None:
-    """As Kludex/uvicorn#3149 has it: without TCP_NODELAY each answer on a kept connection takes 40 ms."""
+    """As in Kludex/uvicorn#3149: without TCP_NODELAY each answer on a kept connection takes 40 ms."""
     is_quick = list[int]()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Note how a connection is set up, and close it."""
+        """Record how a connection is set up, and close it."""
         connection = writer.get_extra_info("socket")
         is_quick.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
         writer.close()

@@ -22,6 +22,7 @@ from flowport.domain.text import clean_line
 from flowport.providers.registry import ProviderPlugin, get_plugins
 from flowport.settings.key_file import get_key_file_path, load_key_file, save_key_file
 from flowport.settings.settings import Origin, SettingsReport, explain_settings, get_environment
+from flowport.settings.values import strip_quotes
 
 _MAX_KEY_CHARACTERS: Final = 65_536
 _PLUGINS: Final = {plugin.name: plugin for plugin in get_plugins() if plugin.find_row("api_key")}
@@ -116,7 +117,7 @@ class _Storing:
         owner = next((one for one in _PLUGINS.values() if one.key_prefix and self.key.startswith(one.key_prefix)), None)
         plugin = _PLUGINS[provider] if provider else owner
         stored = load_key_file(self.path)
-        if not self.key:
+        if not strip_quotes(self.key):
             return self._refuse("no key was given")
         if plugin is None:
             raise click.UsageError(f"the form of the key names no provider: say {' or '.join(_PLUGINS)}")

@@ -1,4 +1,4 @@
-"""Mistakes of our own, and a record that breaks: what is certain stays so, and nobody is left waiting."""
+"""Internal errors and failing writes: known facts are kept, and no caller waits without end."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,8 +31,8 @@ async def test_a_run_that_cannot_be_recorded_is_not_sent(store: FaultyStore, tmp
         assert (bench.account.asked, len(bench.live_runs._live)) == ([], 0)
 
 
-async def test_a_run_that_cannot_be_noted_as_starting_fails_unsent(store: FaultyStore, tmp_path: Path) -> None:
-    """The store that broke in between says so in the run itself."""
+async def test_a_run_that_cannot_be_recorded_as_starting_fails_unsent(store: FaultyStore, tmp_path: Path) -> None:
+    """The run itself reports the store's fault."""
     store.failing.add("StartRequested")
     async with open_bench(store, tmp_path, in_turn()) as bench:
         over = await bench.finish(await bench.submit())
@@ -49,10 +49,10 @@ async def test_a_run_that_cannot_be_noted_as_starting_fails_unsent(store: Faulty
         ({"StartUnknown"}, in_turn(build_answer(None, 500)), RunState.UNKNOWN),
     ],
 )
-async def test_a_run_whose_end_is_not_on_disk_stays_on_the_board(
+async def test_a_run_whose_end_is_not_stored_stays_live(
     *, store: FaultyStore, tmp_path: Path, failing: set[str], answer: Answer, state: RunState
 ) -> None:
-    """The list of live runs is then the only place where a person can learn of it."""
+    """The list of live runs is then the only place where the user can see its end."""
     store.failing.update(failing)
     async with open_bench(store, tmp_path, answer) as bench:
         run = await bench.submit()
@@ -64,8 +64,8 @@ async def test_a_run_whose_end_is_not_on_disk_stays_on_the_board(
         assert bench.account.count(Operation.START_RUN) <= 1
 
 
-class Clumsy(Magnific):
-    """A provider module with a bug in one of its functions."""
+class CrashingProvider(Magnific):
+    """A provider with a bug in one of its functions."""
 
     def __init__(self, function: str) -> None:
         super().__init__()
@@ -110,11 +110,11 @@ CRASHES = [
 
 
 @pytest.mark.parametrize(("function", "sent", "state", "failure"), CRASHES, ids=[row[0] for row in CRASHES])
-async def test_a_crash_leaves_what_is_certain_and_wakes_those_who_wait(
+async def test_a_crash_keeps_known_facts_and_wakes_waiters(
     *, store: FaultyStore, tmp_path: Path, function: str, sent: int, state: RunState, failure: str
 ) -> None:
-    """Our own bug must not make a failed run of one that is paid for, nor leave a handler waiting."""
-    async with open_bench(store, tmp_path, in_turn(TAKEN, DONE), provider=Clumsy(function)) as bench:
+    """Our own bug must not turn a paid run into a failed one, nor leave a handler waiting."""
+    async with open_bench(store, tmp_path, in_turn(TAKEN, DONE), provider=CrashingProvider(function)) as bench:
         run = await bench.submit()
         over = await bench.finish(run)
         assert (over.state, over.failure) == (state, failure)
@@ -123,9 +123,9 @@ async def test_a_crash_leaves_what_is_certain_and_wakes_those_who_wait(
     assert over.spent_credits == (5.0 if state is RunState.UNKNOWN else 0.0)
 
 
-async def test_a_crash_rings_the_bell_of_a_waiting_handler(store: FaultyStore, tmp_path: Path) -> None:
-    """It would else wait until the client gives up."""
-    async with open_bench(store, tmp_path, in_turn(TAKEN, DONE), provider=Clumsy("parse_status")) as bench:
+async def test_a_crash_wakes_a_waiting_handler(store: FaultyStore, tmp_path: Path) -> None:
+    """It would otherwise wait until the client times out."""
+    async with open_bench(store, tmp_path, in_turn(TAKEN, DONE), provider=CrashingProvider("parse_status")) as bench:
         run = await bench.submit()
         await bench.wait_for(run, RunState.RUNNING)
         entry = bench.runner.get_entry(run.id)
@@ -142,12 +142,12 @@ async def test_a_crash_rings_the_bell_of_a_waiting_handler(store: FaultyStore, t
         ("parse_start", "StartUnknown", RunState.UNKNOWN),
     ],
 )
-async def test_a_crash_that_cannot_be_written_down_is_on_the_board(
+async def test_an_unrecorded_crash_is_in_the_list_of_live_runs(
     store: FaultyStore, tmp_path: Path, function: str, operation: str, state: RunState
 ) -> None:
-    """Two misfortunes at once still leave no handler waiting."""
+    """Two simultaneous faults still leave no handler waiting."""
     store.failing.add(operation)
-    async with open_bench(store, tmp_path, in_turn(TAKEN), provider=Clumsy(function)) as bench:
+    async with open_bench(store, tmp_path, in_turn(TAKEN), provider=CrashingProvider(function)) as bench:
         run = await bench.submit()
         await bench.wait_for(run, state)
         await wait_until_blocked()
@@ -164,7 +164,7 @@ class CrashingStore(FaultyStore):
         raise BUG
 
 
-async def test_a_crash_before_the_record_is_told_to_the_submitter(tmp_path: Path) -> None:
+async def test_a_crash_before_acceptance_is_reported_to_the_caller(tmp_path: Path) -> None:
     """Nothing was sent, and the call must not hang."""
     store = CrashingStore(tmp_path / "store.sqlite3")
     async with open_bench(store, tmp_path, in_turn()) as bench:
@@ -174,9 +174,9 @@ async def test_a_crash_before_the_record_is_told_to_the_submitter(tmp_path: Path
     await store.close()
 
 
-async def test_a_crash_of_a_run_that_was_taken_up_leaves_nobody_waiting(store: FaultyStore, tmp_path: Path) -> None:
-    """The entry would else say "running" for as long as the process lives."""
+async def test_a_crash_of_a_resumed_run_leaves_no_caller_waiting(store: FaultyStore, tmp_path: Path) -> None:
+    """The entry would otherwise stay "running" for as long as the process lives."""
     await store.accept(RUNNING)
-    async with open_bench(store, tmp_path, in_turn(DONE), provider=Clumsy("parse_status")) as bench:
+    async with open_bench(store, tmp_path, in_turn(DONE), provider=CrashingProvider("parse_status")) as bench:
         await bench.recovery.resume(RUNNING)
         assert (await bench.finish(RUNNING)).state is RunState.RUNNING
