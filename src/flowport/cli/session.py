@@ -145,6 +145,8 @@ class Session:
         if run is None:
             self._say_interrupted("Nothing was started.", {})
             return
+        if (entry := live.get(run.id)) is not None and entry.run.state in UNSENT and not run.is_batch:
+            say("Waiting for the start that is on its way. Ctrl-C again does not wait.")
         with anyio.move_on_after(START_SECONDS):
             while (entry := live.get(run.id)) is not None and entry.run.state in UNSENT and not run.is_batch:
                 await entry.changed.wait()
