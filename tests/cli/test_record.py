@@ -129,6 +129,19 @@ def test_files_go_on_request_with_what_lies_beside_them(
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith("run_")] == ["run_stuck.png"]
 
 
+def test_records_of_an_older_layout_are_named_when_all_is_erased(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are never deleted by Flowport, so a person who erases everything must learn that they are there."""
+    save_runs(home, build_run("run_1", RunState.SUCCEEDED))
+    older = home / "ledger.sqlite3.older-1"
+    older.write_text(SECRET)
+    assert main(["erase", "--all", "--yes"]) == 0
+    shown = capsys.readouterr().out
+    assert f"An older record is left, with what its runs were given: {older}. Delete the file to remove them." in shown
+    assert older.exists()
+
+
 def test_what_was_never_seen_is_counted(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Somebody paid for it."""
     save_runs(home, build_run("run_1", RunState.SUCCEEDED))

@@ -8,7 +8,7 @@ from flowport.actions.views.app import KnownApp, build_app_row
 from flowport.actions.views.view import UNKNOWN_COST, format_instant
 from flowport.catalog.readings import build_choices
 from flowport.catalog.search import Candidate, Search, get_listing, search_apps
-from flowport.cli.cached import Apps, load_apps
+from flowport.cli.cached_apps import Apps, load_apps
 from flowport.cli.console import Column, ExitCode, print_facts, print_json, print_table, report_error, say
 from flowport.domain.call_errors import AppAmbiguous, AppNotFound
 from flowport.domain.errors import ConfigurationError
@@ -72,7 +72,7 @@ def _load(given: dict[str, Any]) -> Settings:
 
 def _fetch(given: dict[str, Any], show: Print, *, wanted: str = "", is_refreshed: bool = False) -> int:
     """Show what the providers say. What speaks to them is imported here alone: a cached list needs none of it."""
-    fetch: Callable[..., int] = importlib.import_module("flowport.cli.fetching").fetch_apps
+    fetch: Callable[..., int] = importlib.import_module("flowport.cli.fetched_apps").fetch_apps
     return fetch(given, show, wanted=wanted, is_refreshed=is_refreshed)
 
 

@@ -17,4 +17,4 @@ from flowport.providers.registry import get_plugins
 @add_common_flags
 def command(**given: Any) -> int:
     """Show the credits that are left, those spent in 24 hours, the caps, and the request limit."""
-    return call("flowport.cli.looking", "show_balance", given)
+    return call("flowport.cli.single_run", "show_balance", given)

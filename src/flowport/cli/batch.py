@@ -41,4 +41,4 @@ from flowport.cli.flags import KEY_VARIABLES, MONEY_VARIABLES, add_common_flags,
 @add_common_flags
 def command(**given: Any) -> int:
     """Run an app for each row of a table, up to 2,000 runs. All rows are checked and priced first."""
-    return call("flowport.cli.running", "run_table", given)
+    return call("flowport.cli.app_runs", "run_table", given)

@@ -19,4 +19,4 @@ from flowport.cli.flags import KEY_VARIABLES, add_common_flags, call, define_com
 @add_common_flags
 def command(**given: Any) -> int:
     """Cancel a run as far as its provider can; of a batch, start no more rows."""
-    return call("flowport.cli.looking", "cancel", given)
+    return call("flowport.cli.single_run", "cancel", given)

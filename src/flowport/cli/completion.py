@@ -128,7 +128,7 @@ def _load_apps(ctx: click.Context) -> tuple[Any, ...]:
         loaded = settings.load_settings(given, settings.get_environment(), config_path=ctx.params.get("config"))
     except errors.ConfigurationError:
         return ()
-    found = importlib.import_module("flowport.cli.cached").load_apps(loaded, with_history=False)
+    found = importlib.import_module("flowport.cli.cached_apps").load_apps(loaded, with_history=False)
     return () if found is None else found.apps
 
 

@@ -17,6 +17,7 @@ from flowport.cli.run_records import format_count, run_on_record
 from flowport.domain.call_errors import RunNotOver
 from flowport.domain.models import LOCAL_OWNER, Run
 from flowport.store.interface import Store
+from flowport.store.opening import find_older_records
 
 _AGE: Final = re.compile(r"(\d{1,6})\s*(d|h|w)?", re.IGNORECASE)
 _UNITS: Final = {"h": 3600.0, "d": 24 * 3600.0, "w": 7 * 24 * 3600.0}
@@ -76,7 +77,7 @@ def command(ctx: click.Context, /, run_id: str | None, *, is_all: bool, older_th
     )
 
 
-async def erase(store: Store, *, request: Request) -> ExitCode:
+async def erase(store: Store, home: Path, *, request: Request) -> ExitCode:
     """Say what goes, ask, erase it, and say what was kept."""
     runs = await _find(store, request)
     runs += [row.run for run in runs if run.is_batch for row in await store.get_rows(run.id) if row.run is not None]
@@ -104,9 +105,19 @@ async def erase(store: Store, *, request: Request) -> ExitCode:
     lines = [text]
     if left and request.run_id is None:
         lines.append(f"{format_count(left, 'run')} not over and left on record; erase again when they are.")
+    older = () if request.run_id is not None else find_older_records(home)
+    lines += [
+        f"An older record is left, with what its runs were given: {path}. Delete the file to remove them."
+        for path in older
+    ]
     lines += _deal_with_files(erasure.saved_paths, should_remove=request.should_remove_files)
     kept = 0 if request.should_remove_files else len(erasure.saved_paths)
-    _print(request, facts | {"erased": True, "runs": erasure.runs, "left": left, "files_kept": kept}, "\n".join(lines))
+    _print(
+        request,
+        facts
+        | {"erased": True, "runs": erasure.runs, "left": left, "files_kept": kept, "older_records": [*map(str, older)]},
+        "\n".join(lines),
+    )
     return ExitCode.DONE
 
 

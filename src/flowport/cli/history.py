@@ -26,7 +26,7 @@ def command(config: Path | None, home: str | None, *, is_json: bool) -> int:
     return run_on_record(config, home, partial(print_history, is_json=is_json), is_json=is_json, empty=_NOTHING)
 
 
-async def print_history(store: Store, *, is_json: bool) -> ExitCode:
+async def print_history(store: Store, _: Path, *, is_json: bool) -> ExitCode:
     """Write one line for each number."""
     history = await store.get_history(owner=LOCAL_OWNER)
     if is_json:

@@ -18,4 +18,4 @@ from flowport.cli.flags import KEY_VARIABLES, add_common_flags, call, define_com
 @add_common_flags
 def command(**given: Any) -> int:
     """Open the pictures, videos and sounds of a run with the programs of this computer."""
-    return call("flowport.cli.looking", "open_run", given)
+    return call("flowport.cli.single_run", "open_run", given)

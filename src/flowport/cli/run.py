@@ -41,4 +41,4 @@ def command(**given: Any) -> int:
 
     Files are written to standard output, one a line, and all else to standard error. Ctrl-C leaves the run going.
     """
-    return call("flowport.cli.running", "run", given)
+    return call("flowport.cli.app_runs", "run", given)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, Final
 
 from flowport.actions.views.view import UNKNOWN_COST, format_instant, plain
@@ -33,7 +33,7 @@ def list_runs(given: dict[str, Any]) -> int:
     )
 
 
-async def _list(store: Store, *, given: dict[str, Any]) -> ExitCode:
+async def _list(store: Store, _: Path, *, given: dict[str, Any]) -> ExitCode:
     runs = await _find(store, given)
     unseen = await store.count_undelivered(owner=LOCAL_OWNER)
     rows = [await _build_facts(store, run) for run in runs]

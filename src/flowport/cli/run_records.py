@@ -21,7 +21,7 @@ _THOUSAND: Final = 1000
 def run_on_record(
     config: Path | None,
     home: str | None,
-    work: Callable[[Store], Awaitable[ExitCode]],
+    work: Callable[[Store, Path], Awaitable[ExitCode]],
     *,
     is_json: bool,
     empty: Mapping[str, Any],
@@ -60,12 +60,12 @@ def format_for_terminal(error: FlowportError, home: Path) -> str:
             return word_for_terminal(str(error))
 
 
-async def _work_on(home: Path, work: Callable[[Store], Awaitable[ExitCode]]) -> ExitCode | None:
+async def _work_on(home: Path, work: Callable[[Store, Path], Awaitable[ExitCode]]) -> ExitCode | None:
     store = find_store(home)
     if store is None:
         return None
     try:
-        return await work(store)
+        return await work(store, home)
     finally:
         await store.close()
 

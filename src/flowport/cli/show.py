@@ -24,5 +24,5 @@ RUN: Final = re.compile(r"last$|.*\b(?:run|batch)_[a-z0-9]{6,}|(?:run|batch):|fl
 def command(**given: Any) -> int:
     """Show an app with its price, duration and inputs, or a run with its files."""
     if RUN.match(given["name"]):
-        return call("flowport.cli.looking", "show_run", given)
+        return call("flowport.cli.single_run", "show_run", given)
     return call("flowport.cli.app_list", "show_app", given)

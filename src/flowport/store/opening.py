@@ -16,6 +16,11 @@ def find_store(home: Path) -> Store | None:
     return open_sqlite_store(path) if has_store(path) else None
 
 
+def find_older_records(home: Path) -> tuple[Path, ...]:
+    """Return the files of older layouts that were set aside; they hold what their runs were given."""
+    return tuple(sorted(home.glob("*.older-*")))
+
+
 def inspect_store(home: Path) -> StoreHealth:
     """Return the state of a home's store. Nothing is raised, changed, created or locked."""
     return inspect_file(home / STORE_NAME)

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from flowport.actions.find_apps import get_known_apps, refresh_catalogues
-from flowport.cli.cached import SANDBOX_TITLE, Apps
+from flowport.cli.cached_apps import SANDBOX_TITLE, Apps
 from flowport.cli.console import ExitCode, say
 from flowport.cli.session import Session, run_session
 from flowport.domain.call_errors import AppNotFound
