@@ -1,5 +1,7 @@
 """Check which modules the first tool list needs, because each import delays every start."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +29,19 @@ NOT_FOR_STDIO: Final = (
     "flowport.sandbox",
 )
 """Modules that only HTTP, the gallery or the child process of the sandbox needs."""
+BEFORE_A_SAVED_LIST: Final = {
+    *("cli", "domain", "runtime", "server", "settings"),
+    # The table of providers, and the reader of the listen address.
+    *("providers", "web"),
+}
+"""Packages of which a start that answers with a saved list loads anything."""
+NOT_BEFORE_A_SAVED_LIST: Final = {
+    "flowport.bootstrap",
+    "flowport.providers.parsing",
+    "flowport.server.handlers",
+    "flowport.server.results",
+    "flowport.web.transport",
+}
 
 
 def test_the_first_list_loads_neither_picture_nor_database_toolkits(tmp_path: Path) -> None:
@@ -46,3 +61,16 @@ def test_the_first_list_loads_neither_picture_nor_database_toolkits(tmp_path: Pa
     assert {"mcp", "flowport.server"} <= loaded
     assert {name.partition(".")[0] for name in loaded} & HEAVY == set()
     assert {name for name in loaded if name.startswith(NOT_FOR_STDIO)} == set()
+
+
+def test_a_saved_list_is_answered_before_what_runs_apps_is_loaded() -> None:
+    """The command loads neither the catalogue, the store, the network, the media nor the runs until the list was written."""
+    code = "import sys, flowport.cli.serve; print(*sys.modules)"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    )
+    ours = {name for name in loaded if name.startswith("flowport.")}
+
+    assert {name.split(".")[1] for name in ours} <= BEFORE_A_SAVED_LIST
+    assert ours & NOT_BEFORE_A_SAVED_LIST == set()
+    assert {name.partition(".")[0] for name in loaded} & {*HEAVY, "sqlite3"} == set()

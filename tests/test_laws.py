@@ -77,7 +77,7 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
     counted = Tally()
     yield counted
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print(  # noqa: T201 - the figure is for whoever runs it
+        print(  # noqa: T201 - the figure is part of the report
             f"\nlaws: {counted.tried} random definitions tried, {counted.listed} listed as tools and "
             f"{counted.calls} calls of them made, {counted.left_out} left out with a reason, "
             f"{counted.broken} tools that break a law"
@@ -229,7 +229,7 @@ async def start_catalogue(folder: Path, inventory: Sequence[Definition]) -> dict
     await catalog.refresh()
     by_name = {listing.tool_name: listing.app.id for listing in catalog.current.listings}
     await store.close()
-    return {by_name[tool["name"]]: tool for tool in catalog.tools}
+    return {by_name[one.tool["name"]]: one.tool for one in catalog.ranked}
 
 
 @given(inventory=INVENTORIES)

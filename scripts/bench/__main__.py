@@ -1,5 +1,6 @@
 """Measure the promises about speed and size. Figures are ratios within one run, so any machine will do."""
 
+import argparse
 import sys
 
 from budget_cost import measure_budget_cost
@@ -18,7 +19,7 @@ from schedule_both import measure_schedule_both
 from schedule_sandbox import measure_schedule_sandbox
 from side_by_side import measure_side_by_side
 from sizes import measure_sizes
-from starts import measure_starts
+from starts import PAIRS, measure_starts
 from store_cost import measure_store_cost
 
 PARTS = {
@@ -44,9 +45,13 @@ PARTS = {
 
 def main() -> int:
     """Print the table of the parts that the arguments name, or of all; return 1 when a figure is missed."""
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--pairs", type=int, default=PAIRS, help="how many pairs of starts `starts` compares")
+    flags = parser.parse_args()
     figures: list[Figure] = []
-    for name in sys.argv[1:] or PARTS:
-        figures += PARTS[name]()
+    for name in flags.parts or PARTS:
+        figures += measure_starts(flags.pairs) if name == "starts" else PARTS[name]()
     print_figures(figures)
     return 0 if all(figure.is_reached for figure in figures) else 1
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from flowport.runtime.clock import Pace
+from flowport.runs.steps import Pace
 
 APP_ID: Final = "t2P6yGfJ0x"
 TOOL_NAME: Final = "text_to_picture"

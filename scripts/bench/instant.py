@@ -19,7 +19,7 @@ from flowport.catalog.snapshots import build_cache_path, save_catalogue
 from flowport.domain.models import LOCAL_OWNER, Account, App, Input, InputKind
 from flowport.domain.spending import Consent
 from flowport.providers.registry import ProviderSettings
-from flowport.runtime.clock import Pace
+from flowport.runs.steps import Pace
 from flowport.runtime.exchange import Exchange
 from flowport.server.handlers import ToolCalls
 from flowport.settings.settings import Settings

@@ -14,7 +14,7 @@ from virtual import run_virtually
 
 from flowport.domain.models import Urgency
 from flowport.network.ratelimit.limiter import Priority
-from flowport.runs.steps import get_live_rows
+from flowport.runs.steps import get_max_live_rows
 
 SEEDS: Final = 20
 ROWS: Final = 200
@@ -67,7 +67,7 @@ async def carry_out_rows(world: World, carry: Carry, every_seconds: float) -> Ou
         others.append(await carry(world, Urgency.WAITED))
 
     async with anyio.create_task_group() as tasks:
-        for _ in range(get_live_rows(world.account.limiter.limit)):
+        for _ in range(get_max_live_rows(world.account.limiter.limit)):
             tasks.start_soon(work)
         if every_seconds:
             while not over.is_set():
@@ -149,7 +149,7 @@ def build_batch_figures(alone: Sequence[Outcome]) -> list[Figure]:
 
 def build_best_figure() -> Figure:
     """Return the line with the optimum for as many live rows, whatever the delays; it has no limit itself."""
-    live_rows = get_live_rows(LIMIT)
+    live_rows = get_max_live_rows(LIMIT)
     seconds, gathered = find_best_finish(range(SEEDS), rows=ROWS, live_rows=live_rows)
     order = {1: "looks first", live_rows: "starts first"}.get(gathered, f"looks from {gathered} ends on")
     what = f"{ROWS} rows alone, were every end known at once ({order}): time to finish"

@@ -34,12 +34,12 @@ def main() -> None:
     """Print a line for each choice."""
     if len(sys.argv) > 1:
         set_value(schedule, "SEEDS", int(sys.argv[1]))
-    chosen = (poll_schedule.get_live_rows(LIMIT), poll_schedule.LAST_STARTS_MINUTES, poll_schedule.ROW.first)
+    chosen = (poll_schedule.get_max_live_rows(LIMIT), poll_schedule.LAST_STARTS_MINUTES, poll_schedule.ROW.first)
     print("live rows, last starts, first poll:  finish  worst  mean  p95 | with a run a minute: finish  median  p95")
     choices = {(chosen[0], minutes, first) for minutes in LAST_MINUTES for first in FIRST}
     choices |= {(live_rows, *chosen[1:]) for live_rows in LIVE_ROWS}
     for live_rows, minutes, first in sorted(choices):
-        set_value(schedule, "get_live_rows", partial(get_given, live_rows))
+        set_value(schedule, "get_max_live_rows", partial(get_given, live_rows))
         set_value(poller, "LAST_STARTS_MINUTES", minutes)
         set_value(poll_schedule, "ROW", poll_schedule.ROW._replace(first=first))
         alone = schedule.play(schedule.play_batch, schedule.carry_by_schedule, 0.0)

@@ -26,8 +26,8 @@ from flowport.runs.live import LiveRuns, PendingWrites
 from flowport.runs.poll import RunPoller
 from flowport.runs.prepare import PreparedCall
 from flowport.runs.start import RunStarter
+from flowport.runs.steps import Pace
 from flowport.runtime.background import Supervisor
-from flowport.runtime.clock import Pace
 from flowport.store.interface import Store
 from flowport.store.records import Recorded, Stale
 
@@ -154,7 +154,7 @@ class World:
     account: VirtualAccount
     live_runs: LiveRuns
     starter: RunStarter
-    follower: RunPoller
+    poller: RunPoller
     jobs: list[Job] = field(default_factory=list)
 
     async def carry_out(self, urgency: Urgency, called_at: float | None = None) -> Job:
@@ -170,7 +170,7 @@ class World:
         )
         started = await self.starter.start(run, call, self.account)
         self.live_runs.update(started)
-        over = await self.follower.follow(started, self.account)
+        over = await self.poller.poll(started, self.account)
         if over.state is not RunState.SUCCEEDED:
             raise RuntimeError(f"a run went wrong: {over}")
         job.reported_at = self.clock.monotonic()
@@ -193,8 +193,8 @@ async def open_world(
     writer = PendingWrites(store, live_runs, clock)
     account = build_account(clock, chance)
     async with Supervisor() as supervisor:
-        follower = RunPoller(store, live_runs, clock, Pace(), writer, supervisor=supervisor)
-        yield World(clock, account, live_runs, RunStarter(store, live_runs, clock, writer), follower)
+        poller = RunPoller(store, live_runs, clock, Pace(), writer, supervisor=supervisor)
+        yield World(clock, account, live_runs, RunStarter(store, live_runs, clock, writer), poller)
     if account.refused and not may_refuse:
         raise RuntimeError(f"{account.refused} requests were refused")
 

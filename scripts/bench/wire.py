@@ -115,4 +115,5 @@ def get_exact_cpu_seconds(process_id: int) -> float:
         raise RuntimeError("only Linux reports the processor time of another process")
     # The first field of `schedstat` is the time on the processor in nanoseconds (kernel: Documentation/scheduler).
     threads = Path(f"/proc/{process_id}/task").glob("*/schedstat")
-    return sum(int(thread.read_text("ascii").split()[0]) for thread in threads) / 1e9
+    # A thread may end between the listing and the reading.
+    return sum(int(thread.read_text("ascii").split()[0]) for thread in threads if thread.exists()) / 1e9

@@ -37,11 +37,12 @@ from flowport.runs.recovery import CallRebuilder, Recovery
 from flowport.runs.references import OutputFinder
 from flowport.runs.service import Runner
 from flowport.runs.start import RunStarter
+from flowport.runs.steps import Pace
 from flowport.runs.submit import MAX_BATCHES_SUBMITTED, MAX_RUNS_SUBMITTED, Acceptor, RecentRequests, Submitter
 from flowport.runs.uploads import FileUploads
 from flowport.runs.waiting import Waiter
 from flowport.runtime.background import Changes, FirstList, ListKind, Supervisor
-from flowport.runtime.clock import Clock, Pace, SystemClock
+from flowport.runtime.clock import Clock, SystemClock
 from flowport.settings.settings import Settings
 from flowport.store.interface import Store
 from flowport.store.maintenance import keep_up
@@ -89,18 +90,15 @@ class _Base:
     changes: Changes
     first_list: FirstList
 
-    @property
-    def store(self) -> Store:
-        return self.home.store
-
-    @property
-    def process(self) -> ProcessLock:
-        return self.home.process
-
 
 @asynccontextmanager
 async def open_assembly(
-    settings: Settings, *, clock: Clock | None = None, pace: Pace | None = None, account: OpenAccount | None = None
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    pace: Pace | None = None,
+    account: OpenAccount | None = None,
+    first_list: FirstList | None = None,
 ) -> AsyncIterator[Assembly]:
     """Open the store and the accounts, start the background work, and end all of it on the way out.
 
@@ -108,6 +106,7 @@ async def open_assembly(
 
     Args:
         account: An open one, instead of what the settings name.
+        first_list: That of a client which was answered from an earlier process's list; None to begin with one.
     """
     clock = clock or SystemClock()
     home = open_home(settings.home)
@@ -134,7 +133,9 @@ async def open_assembly(
             stack.push_async_callback(opened.aclose)
         stack.callback(home.process.release)
         supervisor = await stack.enter_async_context(Supervisor())
-        base = _Base(settings, clock, home, file_threads, fetcher, supervisor, Changes(clock), FirstList())
+        base = _Base(
+            settings, clock, home, file_threads, fetcher, supervisor, Changes(clock), first_list or FirstList()
+        )
         catalogs = [OpenCatalog(one, _build_catalog(base, one, stack, is_alone=len(accounts) == 1)) for one in accounts]
         for one in catalogs:
             is_cached = await one.catalog.load()
@@ -166,13 +167,16 @@ def _build_catalog(base: _Base, account: OpenAccount, stack: AsyncExitStack, *, 
     stack.callback(turn.release)
 
     def note_change() -> None:
-        """Announce changed tools; before the first list no client has a list that they make wrong."""
-        if first_list.asked.is_set():
+        """Announce changed tools; before the first list no client has a list that they make wrong.
+
+        A list that was answered before the catalogues were loaded is compared with them when all are.
+        """
+        if first_list.asked.is_set() and first_list.saved is None:
             changes.note_list(ListKind.TOOLS)
 
     return Catalog(
         account,
-        base.store,
+        base.home.store,
         base.clock,
         path,
         globs=settings.apps,
@@ -181,6 +185,7 @@ def _build_catalog(base: _Base, account: OpenAccount, stack: AsyncExitStack, *, 
         # The sandbox's apps are for trying: a setting that was made for a real account must not empty its list.
         source=Source.ALL if account.is_sandbox else settings.source,
         on_change=note_change,
+        on_saved=first_list.note_outdated,
         has_turn=turn.take_if_possible,
         unrecorded=base.home.unrecorded,
     )
@@ -188,7 +193,7 @@ def _build_catalog(base: _Base, account: OpenAccount, stack: AsyncExitStack, *, 
 
 def _build_workspace(base: _Base, catalogs: list[OpenCatalog], pace: Pace) -> Workspace:
     """Build the parts that run apps, and start to take over what dead processes have left."""
-    settings, clock, store, process = base.settings, base.clock, base.store, base.process
+    settings, clock, store, process = base.settings, base.clock, base.home.store, base.home.process
     accounts = {one.account.account.id: one.account for one in catalogs}
     deliveries = Deliveries(store, clock, base.supervisor)
     finder = OutputFinder(store, deliveries.delivered)
@@ -225,7 +230,7 @@ def _build_workspace(base: _Base, catalogs: list[OpenCatalog], pace: Pace) -> Wo
             input_preparer=_build_input_preparer(base, accounts, link_refresher, rules),
             on_mismatch=partial(_reread_definition, catalogs),
         ),
-        follower=RunPoller(
+        poller=RunPoller(
             store,
             live_runs,
             clock,
@@ -300,9 +305,9 @@ def _build_input_preparer(
 ) -> InputPreparer:
     uploader = Uploader(file_threads=base.file_threads, outlet=base.fetcher.outlet)
     return InputPreparer(
-        base.store,
+        base.home.store,
         base.clock,
-        FileUploads(base.store, base.clock, base.process, uploader, threads=base.file_threads),
+        FileUploads(base.home.store, base.clock, base.home.process, uploader, threads=base.file_threads),
         base.fetcher,
         link_refresher,
         accounts=accounts,
@@ -319,7 +324,7 @@ def _reread_definition(catalogs: list[OpenCatalog], account: OpenAccount, app: A
 async def _sweep(base: _Base) -> None:
     """Remove the half-written files of dead processes."""
     before = base.clock.now() - MAX_AGE_SECONDS
-    sweep = partial(sweep_partials, base.settings.output_dir, has_died=base.process.has_died, before=before)
+    sweep = partial(sweep_partials, base.settings.output_dir, has_died=base.home.process.has_died, before=before)
     await anyio.to_thread.run_sync(sweep, limiter=base.file_threads)
 
 
@@ -331,4 +336,4 @@ async def _keep_fresh(catalog: Catalog, first_list: FirstList | None) -> None:
 
 async def _keep_up(base: _Base) -> None:
     await base.first_list.wait_until_written()
-    await keep_up(base.store, base.clock, keep_days=base.settings.keep_days)
+    await keep_up(base.home.store, base.clock, keep_days=base.settings.keep_days)

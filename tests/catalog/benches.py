@@ -1,5 +1,6 @@
 """A catalogue on a real store and a scripted Magnific, under a clock that never waits."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,14 @@ class Bench:
         """Return how many lists and how many definitions were read."""
         return self.account.count(Operation.LIST_APPS), self.account.count(Operation.DESCRIBE_APP)
 
+    @property
+    def tools(self) -> tuple[Mapping[str, Any], ...]:
+        """The published tools in wire format, in their order."""
+        return tuple(one.tool for one in self.catalog.ranked)
+
     def list_names(self) -> list[str]:
         """Return the names of the published tools."""
-        return [tool["name"] for tool in self.catalog.tools]
+        return [tool["name"] for tool in self.tools]
 
     def get_left_out(self) -> dict[str, str]:
         """Return why apps are left out, by id."""

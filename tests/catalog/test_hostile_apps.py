@@ -75,11 +75,11 @@ async def test_whatever_builders_make_the_published_tools_keep_the_laws(
     bench = build_bench(store, folder, cache_store)
     for _ in range(2):
         assert await bench.catalog.refresh(), bench.catalog.problem
-    for tool in bench.catalog.tools:
+    for tool in bench.tools:
         check_tool(dict(tool))
     later = build_bench(store, folder, cache_store)
     assert await later.catalog.load()
-    assert repr(later.catalog.tools) == repr(bench.catalog.tools)
+    assert repr(later.tools) == repr(bench.tools)
     await store.close()
 
 

@@ -23,7 +23,7 @@ async def test_names_and_arguments_outlast_restarts_and_relabelling(store: Fault
     await later.catalog.refresh()
 
     assert later.list_names() == list(reversed(first.list_names()))
-    assert [list(tool["inputSchema"]["properties"]) for tool in later.catalog.tools] == [["prompt"], ["prompt"]]
+    assert [list(tool["inputSchema"]["properties"]) for tool in later.tools] == [["prompt"], ["prompt"]]
 
 
 async def test_the_next_start_lists_the_same_tools_with_the_provider_down(store: FaultyStore, tmp_path: Path) -> None:
@@ -36,9 +36,9 @@ async def test_the_next_start_lists_the_same_tools_with_the_provider_down(store:
 
     later = build_bench(store, tmp_path, cache_store)
     assert await later.catalog.load()
-    assert (later.catalog.current, later.catalog.tools) == (first.catalog.current, first.catalog.tools)
+    assert (later.catalog.current, later.tools) == (first.catalog.current, first.tools)
     assert not await later.catalog.refresh()
-    assert later.catalog.tools == first.catalog.tools
+    assert later.tools == first.tools
 
 
 async def test_what_is_in_the_cache_is_not_read_again(store: FaultyStore, tmp_path: Path) -> None:

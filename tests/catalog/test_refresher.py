@@ -35,11 +35,11 @@ async def test_a_published_tool_is_whole(store: FaultyStore, tmp_path: Path) -> 
     """What a client sees of one app, to the letter."""
     bench = build_bench(store, tmp_path, Store(build_flow("aB3", "Café au Lait")))
     await bench.catalog.refresh()
-    assert bench.catalog.tools == (
+    assert bench.tools == (
         {
             "name": "cafe_au_lait",
             "title": "Café au Lait",
-            "description": bench.catalog.tools[0]["description"],
+            "description": bench.tools[0]["description"],
             "inputSchema": {
                 "type": "object",
                 "properties": {"prompt": {"type": "string"}},
@@ -48,7 +48,7 @@ async def test_a_published_tool_is_whole(store: FaultyStore, tmp_path: Path) -> 
             "annotations": {"destructiveHint": False},
         },
     )
-    assert bench.catalog.tools[0]["description"].startswith("5 credits")
+    assert bench.tools[0]["description"].startswith("5 credits")
 
 
 async def test_a_tool_states_how_long_its_app_took_before(store: FaultyStore, tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ async def test_a_tool_states_how_long_its_app_took_before(store: FaultyStore, tm
         await store.accept(replace(run, started_at=100.0, finished_at=100.0 + seconds))
     await bench.catalog.refresh()
 
-    openings = [tool["description"].partition(". ")[0] for tool in bench.catalog.tools]
+    openings = [tool["description"].partition(". ")[0] for tool in bench.tools]
     assert openings == ["5 credits, usually about 30 s", "5 credits, usually 10 s to 5 min"]
 
 
@@ -67,7 +67,7 @@ async def test_the_sandboxs_tools_say_so(store: FaultyStore, tmp_path: Path) -> 
     """A mistyped key must not be mistaken for the real thing."""
     bench = build_bench(store, tmp_path, Store(build_flow("aB3", "Upscale")), is_sandbox=True)
     await bench.catalog.refresh()
-    assert [(tool["name"], tool["title"]) for tool in bench.catalog.tools] == [("sandbox_upscale", "Sandbox: Upscale")]
+    assert [(tool["name"], tool["title"]) for tool in bench.tools] == [("sandbox_upscale", "Sandbox: Upscale")]
 
 
 async def test_an_app_in_both_lists_is_own_and_there_once(store: FaultyStore, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ async def test_a_change_in_the_list_builds_the_tool_again_without_reading_again(
     await bench.catalog.refresh()
     bench.cache_store.published = [build_flow("a1", **{"name": "Old", **changes})]
     await bench.catalog.refresh()
-    assert bench.catalog.tools[0][key].startswith(words)
+    assert bench.tools[0][key].startswith(words)
     assert (bench.list_names(), bench.count()) == (["old"], (4, 1))
 
 
@@ -104,7 +104,7 @@ async def test_no_tool_is_missing_while_it_is_built_again(store: FaultyStore, tm
         await wait_until(lambda: "assign_property_names" in store.called)
         assert bench.list_names() == ["app_a1", "app_a2"]
         store.held["assign_property_names"].set()
-    assert bench.catalog.tools[0]["description"].startswith("9 credits")
+    assert bench.tools[0]["description"].startswith("9 credits")
 
 
 async def test_an_own_app_that_is_published_has_the_published_price(store: FaultyStore, tmp_path: Path) -> None:
@@ -123,11 +123,11 @@ async def test_what_only_the_definition_has_outlives_the_next_list(store: Faulty
     bench = build_bench(store, tmp_path, Store({"sqid": "a1"}))
     bench.cache_store.details["a1"] = build_flow("a1", "Upscale", price=7)
     await bench.catalog.refresh()
-    before = bench.catalog.tools
+    before = bench.tools
     await bench.catalog.refresh()
 
     assert before[0]["description"].startswith("7 credits")
-    assert bench.catalog.tools == before
+    assert bench.tools == before
     listing = bench.catalog.get_listing("a1")
     assert (listing.app.name, listing.app.price_credits) == ("Upscale", 7.0)
     assert bench.count() == (4, 1)

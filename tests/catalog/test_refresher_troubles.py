@@ -24,17 +24,17 @@ async def test_a_list_that_fails_keeps_its_apps_and_reports_the_problem(
     """A provider may have trouble with one list alone; no tool may vanish for it."""
     bench = build_bench(store, tmp_path, Store(build_flow("a1"), own=(build_flow("mine"),)))
     await bench.catalog.refresh()
-    before = bench.catalog.tools
+    before = bench.tools
     bench.cache_store.faults[path] = DOWN
 
     assert not await bench.catalog.refresh()
-    assert bench.catalog.tools == before
+    assert bench.tools == before
     assert bench.catalog.problem.startswith("Magnific could not list its apps: it answered HTTP 500.")
     assert bench.count() == (4, 2)
 
     del bench.cache_store.faults[path]
     await bench.catalog.refresh()
-    assert (bench.catalog.problem, bench.catalog.tools) == ("", before)
+    assert (bench.catalog.problem, bench.tools) == ("", before)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ async def test_the_list_does_not_wait_for_a_store_that_returns_no_use(store: Fau
     bench = build_bench(store, tmp_path, Store(build_flow("a1"), build_flow("a2")), max_tools=1)
     store.failing.add("get_used_apps")
     assert await bench.catalog.refresh()
-    assert len(bench.catalog.tools) == 1
+    assert len(bench.tools) == 1
 
 
 @pytest.mark.parametrize("operation", ["assign_tool_names", "assign_property_names"])
@@ -88,7 +88,7 @@ async def test_a_store_that_fails_leaves_the_last_catalogue(store: FaultyStore, 
     bench = build_bench(store, tmp_path, Store(build_flow("a1"), build_flow("a2")), max_tools=1)
     store.failing.add(operation)
     assert not await bench.catalog.refresh()
-    assert (bench.catalog.problem, bench.catalog.tools) == (
+    assert (bench.catalog.problem, bench.tools) == (
         "Flowport's record of runs cannot be used: the disk is full. Make room.",
         (),
     )
@@ -157,11 +157,11 @@ async def test_a_definition_that_cannot_be_read_again_stands(store: FaultyStore,
     """What was known yesterday is better than nothing."""
     bench = build_bench(store, tmp_path, Store(build_flow("a1")))
     await bench.catalog.refresh()
-    before = bench.catalog.tools
+    before = bench.tools
     bench.clock.advance(STALE_AFTER_SECONDS + 1)
     bench.cache_store.faults["/v1/ai/flows/a1"] = DOWN
     assert not await bench.catalog.refresh()
-    assert bench.catalog.tools == before
+    assert bench.tools == before
 
 
 async def test_a_name_that_another_process_takes_meanwhile_is_built_again(store: FaultyStore, tmp_path: Path) -> None:
@@ -180,6 +180,6 @@ async def test_a_name_that_another_process_takes_meanwhile_is_built_again(store:
         await other.assign_property_names(scope, {"a1": {"gone": "prompt"}})
         await other.close()
         store.held["assign_property_names"].set()
-    (tool,) = bench.catalog.tools
+    (tool,) = bench.tools
     assert tool["name"] == "magnific_app_a1"
     assert list(tool["inputSchema"]["properties"]) == ["prompt_2"]

@@ -63,7 +63,7 @@ async def test_old_definitions_are_read_again_a_few_at_a_time(store: FaultyStore
         read.append(bench.count()[1])
 
     assert read == [12 + MAX_REREAD, 12 + 2 * MAX_REREAD, 24, 24]
-    assert list(bench.catalog.tools[0]["inputSchema"]["properties"]) == ["prompt", "style"]
+    assert list(bench.tools[0]["inputSchema"]["properties"]) == ["prompt", "style"]
 
 
 async def test_a_catalogue_is_refreshed_every_ten_minutes(store: FaultyStore, tmp_path: Path) -> None:

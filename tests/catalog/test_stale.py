@@ -47,7 +47,7 @@ async def save_after_mark(bench: Bench, app_id: str) -> None:
 
 def list_arguments(bench: Bench) -> list[list[str]]:
     """Return the arguments of each tool."""
-    return [list(tool["inputSchema"]["properties"]) for tool in bench.catalog.tools]
+    return [list(tool["inputSchema"]["properties"]) for tool in bench.tools]
 
 
 async def test_no_more_than_five_are_read_again_in_the_time_of_a_refresh(store: FaultyStore, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ async def test_what_cannot_be_read_or_kept_leaves_the_tool_and_is_reported(store
     """One refusal is one try; the reading of stale definitions goes on."""
     bench = build_bench(store, tmp_path, Store(*build_apps(2)))
     await bench.catalog.refresh()
-    before = bench.catalog.tools
+    before = bench.tools
     bench.cache_store.faults["/v1/ai/flows/a0"] = DOWN
     async with reading(bench):
         mark_stale(bench, "a0")
@@ -139,9 +139,9 @@ async def test_what_cannot_be_read_or_kept_leaves_the_tool_and_is_reported(store
         store.failing.clear()
         bench.cache_store.inputs["a1"] = [PROMPT, COLOUR]
         mark_stale(bench, "a1")
-        await wait_until(lambda: bench.catalog.tools != before)
+        await wait_until(lambda: bench.tools != before)
 
-    assert bench.catalog.tools[0] == before[0]
+    assert bench.tools[0] == before[0]
     assert list_arguments(bench)[1] == ["prompt", "colour"]
 
 

@@ -40,9 +40,9 @@ async def test_no_app_needs_to_be_listed(store: FaultyStore, tmp_path: Path) -> 
     """Some people want the six standing tools alone, and run apps by name."""
     bench = build_bench(store, tmp_path, Store(*build_apps(3)), max_tools=0)
     await bench.catalog.refresh()
-    assert (bench.catalog.tools, bench.count()) == ((), (2, 0))
+    assert (bench.tools, bench.count()) == ((), (2, 0))
     assert (await bench.catalog.fetch_listing("a1")).tool is not None
-    assert bench.catalog.tools == ()
+    assert bench.tools == ()
 
 
 async def test_an_unlisted_app_is_read_when_it_is_asked_for_and_only_once(store: FaultyStore, tmp_path: Path) -> None:

@@ -215,6 +215,8 @@ def test_without_a_terminal_the_key_comes_by_a_flag(terminal: Terminal, key: str
 
 def test_a_typed_key_is_not_shown(terminal: Terminal, key: str) -> None:
     """The terminal shows the question, and nothing of the answer."""
+    if sys.platform == "win32":
+        raise NotImplementedError  # it has no pseudo-terminals
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-m", "flowport", "auth", "magnific"],
@@ -240,6 +242,8 @@ def test_a_typed_key_is_not_shown(terminal: Terminal, key: str) -> None:
 
 def test_an_interrupt_at_the_question_restores_the_terminal(terminal: Terminal) -> None:
     """Nothing is stored, and what is typed next is shown again."""
+    if sys.platform == "win32":
+        raise NotImplementedError  # it has no pseudo-terminals
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-c", CONTROLLING, sys.executable, "-m", "flowport", "auth", "magnific"],

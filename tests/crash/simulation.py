@@ -15,7 +15,7 @@ import anyio.to_thread
 from flowport.bootstrap import Assembly, open_assembly
 from flowport.domain.errors import Breakage, FlowportError, Operation, ProviderUnreachable, StoreError
 from flowport.providers.interface import ApiAnswer, ApiRequest
-from flowport.runtime.clock import Pace
+from flowport.runs.steps import Pace
 from flowport.runtime.exchange import Exchange
 from flowport.runtime.failpoints import Failpoint, trigger
 from flowport.server.handlers import ToolCalls
@@ -327,7 +327,7 @@ class World:
             process.assembly = assembly
             assembly.first_list.note_written()
             # The operations that the start has sent to the store are done before they are counted.
-            await process.store.count_unseen(owner="local")
+            await process.store.count_undelivered(owner="local")
             process.worker = CountedWorker(process.store.worker)
             process.store.worker = cast("Worker", process.worker)
             if process.is_dead:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flowport.bootstrap import open_assembly
-from flowport.runtime.clock import Pace
+from flowport.runs.steps import Pace
 from flowport.runtime.failpoints import Failpoint
 from flowport.settings.settings import load_settings
 from tests.crash.child import VARIABLE, Conditions, parse_conditions

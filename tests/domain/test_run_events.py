@@ -12,19 +12,19 @@ from flowport.domain.run_events import (
     Adopted,
     AdoptionTried,
     Cancelled,
-    CancelRequested,
     Delivered,
     DeliveryCancelled,
     Finished,
     InputsPrepared,
     LinksRefreshed,
-    NotTaken,
     OutputSaved,
     Polled,
+    PollingStopped,
     Reported,
     RunEvent,
+    StartAcknowledged,
     StartConfirmed,
-    Started,
+    StartNotTaken,
     StartRequested,
     StartUnknown,
     apply,
@@ -40,9 +40,13 @@ OUTPUTS = (OUTPUT, Output(n=2, kind=OutputKind.TEXT, url=None, text="hello"))
 # Each event: where it may start, and where it leads.
 EDGES: dict[str, tuple[RunEvent, set[RunState], RunState]] = {
     "start requested": (StartRequested(7.0), {S.ACCEPTED}, S.STARTING),
-    "not taken": (NotTaken(), {S.STARTING}, S.ACCEPTED),
+    "not taken": (StartNotTaken(), {S.STARTING}, S.ACCEPTED),
     "cancelled, nothing sent": (Cancelled("Nothing was sent.", 9.0), {S.ACCEPTED}, S.CANCELLED),
-    "started, queued": (Started("r1", S.QUEUED, 8.0), {S.ACCEPTED, S.STARTING, S.UNKNOWN, *AT_PROVIDER}, S.QUEUED),
+    "started, queued": (
+        StartAcknowledged("r1", S.QUEUED, 8.0),
+        {S.ACCEPTED, S.STARTING, S.UNKNOWN, *AT_PROVIDER},
+        S.QUEUED,
+    ),
     "confirmed": (StartConfirmed("r1", S.RUNNING, 8.0), {S.ACCEPTED, S.STARTING, S.UNKNOWN, *AT_PROVIDER}, S.RUNNING),
     "polled, queued": (Polled(S.QUEUED, 902.0), {S.RUNNING}, S.QUEUED),
     "polled, running": (Polled(S.RUNNING, 902.0), AT_PROVIDER, S.RUNNING),
@@ -60,12 +64,12 @@ ACCOUNTS = st.sampled_from([ACCOUNT, "magnific:api.example:f0"])
 CHANGED_OUTPUTS = st.builds(replace, st.sampled_from(OUTPUTS), saved_path=st.sampled_from(["", "/a"]))
 EVENTS: "st.SearchStrategy[RunEvent]" = st.one_of(
     st.builds(StartRequested, INSTANTS),
-    st.builds(NotTaken),
-    st.builds(Started, RUN_IDS, STARTED, INSTANTS),
+    st.builds(StartNotTaken),
+    st.builds(StartAcknowledged, RUN_IDS, STARTED, INSTANTS),
     st.builds(StartConfirmed, RUN_IDS, STARTED, INSTANTS),
     st.builds(StartUnknown, st.just("why"), INSTANTS),
     st.builds(Polled, STARTED, INSTANTS),
-    st.builds(CancelRequested),
+    st.builds(PollingStopped),
     st.builds(Cancelled, st.just("why"), INSTANTS),
     st.builds(
         Finished,
@@ -102,13 +106,13 @@ def test_applying_an_event_twice_is_applying_it_once(run: Run, event: RunEvent) 
 def test_a_final_state_stays(run: Run, event: RunEvent) -> None:
     """Nothing brings an ended run back, except evidence that a run of unknown fate was started."""
     after = apply(run, event)
-    if run.state.is_final and not (run.state is S.UNKNOWN and isinstance(event, Started)):
+    if run.state.is_final and not (run.state is S.UNKNOWN and isinstance(event, StartAcknowledged)):
         assert (after.state, after.failure, after.finished_at) == (run.state, run.failure, run.finished_at)
         assert (after.spent_credits, after.reserved_credits) == (run.spent_credits, run.reserved_credits)
 
 
-@given(RUNS, st.builds(Started, RUN_IDS, STARTED, INSTANTS))
-def test_the_reply_to_a_start_is_accepted_while_the_run_has_no_provider_id(run: Run, event: Started) -> None:
+@given(RUNS, st.builds(StartAcknowledged, RUN_IDS, STARTED, INSTANTS))
+def test_the_reply_to_a_start_is_accepted_while_the_run_has_no_provider_id(run: Run, event: StartAcknowledged) -> None:
     """Without the id a paid result could never be fetched; a second id never replaces the first."""
     after = apply(run, event)
     if run.provider_run_id or run.state in FINAL_STATES - {S.UNKNOWN}:
@@ -131,10 +135,27 @@ def test_a_reservation_is_held_while_the_run_may_be_charged_and_settled_at_its_e
 
 @given(st.lists(EVENTS, max_size=8))
 def test_a_delivery_is_never_taken_back(events: list[RunEvent]) -> None:
-    """Of several deliveries the last one stands."""
-    run = _apply_all(build_run("run_1"), events)
-    deliveries = [one.at for one in events if isinstance(one, Delivered)]
+    """Of several deliveries the last one stands, unless what was delivered is that the run is unknown, and it was started."""
+    run, deliveries = build_run("run_1"), list[float]()
+    for event in events:
+        before, run = run, apply(run, event)
+        if isinstance(event, Delivered):
+            deliveries.append(event.at)
+        is_reopened = before.state.is_final and not run.state.is_final
+        if is_reopened or (isinstance(event, Finished) and run.state.is_final and not before.state.is_final):
+            deliveries.clear()
     assert run.delivered_at == (deliveries[-1] if deliveries else None)
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["delivered first", "started first"])
+def test_a_delivered_unknown_run_that_succeeds_is_still_to_be_seen(*, is_late: bool) -> None:
+    """The answer said only that nothing is known; the result was never shown, so it is mentioned again."""
+    unknown = build_run("run_1", S.UNKNOWN, spent_credits=5.0, reserved_credits=0.0, finished_at=8.0, reminder_count=3)
+    delivered, started = Delivered(9.0, "a client", "boot", 9.0), StartAcknowledged("r1", S.RUNNING, 10.0)
+    run = _apply_all(unknown, [started, delivered] if is_late else [delivered, started])
+    over = apply(run, Finished(S.SUCCEEDED, 20.0, spent_credits=5.0))
+    assert (over.state, over.delivered_at, over.delivered_to, over.reminder_count) == (S.SUCCEEDED, None, "", 0)
+    assert (over.delivered_boot_id, over.delivered_boot_seconds, over.is_delivery_cancelled) == ("", None, False)
 
 
 @pytest.mark.parametrize("before", RunState)
@@ -161,10 +182,10 @@ def test_only_a_start_that_was_not_taken_goes_back_before_its_start() -> None:
     ("run", "event", "changes"),
     [
         (build_run("a"), StartRequested(7.0), {"state": S.STARTING, "starting_at": 7.0}),
-        (build_run("a", S.STARTING, starting_at=7.0), NotTaken(), {"state": S.ACCEPTED, "starting_at": None}),
+        (build_run("a", S.STARTING, starting_at=7.0), StartNotTaken(), {"state": S.ACCEPTED, "starting_at": None}),
         (
             build_run("a", S.STARTING),
-            Started("r1", S.QUEUED, 8.0),
+            StartAcknowledged("r1", S.QUEUED, 8.0),
             {"state": S.QUEUED, "provider_run_id": "r1", "started_at": 8.0},
         ),
         (
@@ -207,7 +228,7 @@ def test_only_a_start_that_was_not_taken_goes_back_before_its_start() -> None:
                 "is_cost_reported": True,
             },
         ),
-        (build_run("a", S.RUNNING), CancelRequested(), {"is_followed": False}),
+        (build_run("a", S.RUNNING), PollingStopped(), {"is_followed": False}),
         (build_run("a", reported_at=1.0), Reported(2.0), {}),
         (build_run("a"), Reported(2.0), {"reported_at": 2.0}),
         (build_run("a"), InputsPrepared("smaller"), {"notes": "smaller"}),
@@ -247,7 +268,7 @@ def test_only_the_delivery_that_is_meant_is_cancelled() -> None:
 @pytest.mark.parametrize("state", [S.ACCEPTED, S.STARTING, S.SUCCEEDED, S.UNKNOWN])
 def test_only_a_providers_state_can_follow_a_start(state: RunState) -> None:
     """Any other is a mistake of the program, not a race."""
-    for build in (lambda: Started("r1", state, 1.0), lambda: Polled(state, 1.0)):
+    for build in (lambda: StartAcknowledged("r1", state, 1.0), lambda: Polled(state, 1.0)):
         with pytest.raises(ValueError, match="is not one of queued, running"):
             build()
 
@@ -265,11 +286,11 @@ def test_only_a_known_end_finishes_a_run(state: RunState) -> None:
         (Polled(S.RUNNING, 9.0), "r1", 3, True),
         (Polled(S.RUNNING, 9.0), "r1", 2, False),
         (Polled(S.RUNNING, 9.0), "r1", None, True),
-        (Started("r1", S.QUEUED, 9.0), "", 2, True),
+        (StartAcknowledged("r1", S.QUEUED, 9.0), "", 2, True),
         (StartConfirmed("r1", S.QUEUED, 9.0), "", 2, True),
-        (Started("r1", S.QUEUED, 9.0), "r1", 2, False),
+        (StartAcknowledged("r1", S.QUEUED, 9.0), "r1", 2, False),
         (StartUnknown("No answer.", 9.0), "", 2, False),
-        (NotTaken(), "", 2, False),
+        (StartNotTaken(), "", 2, False),
     ],
 )
 def test_an_earlier_lease_covers_only_the_reply_to_a_start(

@@ -42,7 +42,7 @@ async def test_each_app_is_a_tool_beside_the_built_in_ones(flowport: Harness) ->
     assert tools["retro_poster"].input_schema["required"] == ["photo", "title"]
 
 
-async def test_a_picture_goes_in_and_a_saved_picture_comes_out(flowport: Harness, photo: Path) -> None:
+async def test_a_call_with_a_picture_returns_a_saved_picture(flowport: Harness, photo: Path) -> None:
     """One call returns the result, its link and its file: the main use."""
     result = await flowport.call("retro_poster", photo=str(photo), title="Hello")
 
@@ -385,9 +385,7 @@ def iterate_leaves(value: Any) -> list[Any]:
     return [value]
 
 
-async def test_outputs_that_a_dead_process_did_not_save_are_saved_on_request(
-    sandbox: SandboxClient, tmp_path: Path
-) -> None:
+async def test_outputs_that_a_dead_process_left_are_saved_on_request(sandbox: SandboxClient, tmp_path: Path) -> None:
     """A later request saves the outputs: the link works for hours, and the user wants the file next week."""
     async with open_harness(sandbox, tmp_path / "person", should_save_outputs=False) as flowport:
         before = await flowport.ask("text_to_picture", prompt="a lake")

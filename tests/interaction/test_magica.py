@@ -81,7 +81,7 @@ async def test_a_text_output_is_shown_and_no_link_in_it_is_fetched(face: MagicaC
     assert (await face.count())["files"] == 0
 
 
-async def test_a_file_goes_up_once_and_is_used_again(face: MagicaClient, tmp_path: Path) -> None:
+async def test_a_file_is_uploaded_once_and_reused(face: MagicaClient, tmp_path: Path) -> None:
     """A file is uploaded once: `upload_file` returns a permanent address."""
     async with MAGICA.open(face.sandbox, tmp_path / "person") as flowport:
         photo = tmp_path / "person" / "cup.png"

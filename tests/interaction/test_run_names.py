@@ -123,8 +123,36 @@ async def test_an_unknown_or_ambiguous_name_is_refused(flowport: Harness) -> Non
 
 
 async def test_last_is_refused_before_there_is_a_result(flowport: Harness) -> None:
-    """Without a result `last` has no meaning."""
-    assert "no result has been seen yet" in (await flowport.ask("get_run", run_id="last"))["message"]
+    """Without a run `last` has no meaning; get_run starts nothing and takes no file."""
+    refused = await flowport.ask("get_run", run_id="last")
+    assert refused["message"] == (
+        'run_id is "last", no result has been seen yet, and no run is under way. '
+        "Give the id of a run; list_runs shows them."
+    )
+
+
+async def test_last_is_the_run_under_way_while_no_result_was_delivered(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """A client that timed out or crashed asks for `last`; the run it started goes on or waits to be seen."""
+    folder = tmp_path / "person"
+    await sandbox.switch("next_run", hold=True)
+    async with open_harness(sandbox, folder, wait_seconds=0.0) as flowport:
+        going = await flowport.ask(TOOL, prompt="a hill")
+        shown = await flowport.ask("get_run", run_id="last")
+        photo = await flowport.ask("photo_to_pencil_sketch", photo="last")
+        store = flowport.assembly.workspace.store
+        run = await store.get_run(going["run_id"], account_id=None, owner="local")
+        while not run.provider_run_id:
+            run = await store.get_run(going["run_id"], account_id=None, owner="local")
+        await sandbox.switch(f"runs/{run.provider_run_id}", release=True)
+        while not run.state.is_final:
+            run = await store.get_run(going["run_id"], account_id=None, owner="local")
+    async with open_harness(sandbox, folder) as flowport:
+        await sandbox.switch("next_run", hold=True)
+        newer = await flowport.ask("run_batch", app=TOOL, rows=build_rows(1), wait=False)
+        over = await flowport.ask("get_run", run_id="last")
+    assert (shown["run_id"], over["run_id"], over["state"]) == (run.id, run.id, "succeeded")
+    assert newer["run_id"] != run.id
+    assert "Name a file instead." in photo["message"]
 
 
 def test_only_the_beginning_of_a_long_name_is_parsed() -> None:

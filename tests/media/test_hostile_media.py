@@ -190,7 +190,7 @@ async def test_nothing_hostile_gets_through(
         replace(
             RUN,
             id="run_theirs",
-            owner="somebody",
+            owner="another owner",
             state=RunState.SUCCEEDED,
             delivered_at=1.0,
             outputs=(Output(1, OutputKind.IMAGE, "https://cdn.example/1.png"),),

@@ -23,9 +23,9 @@ from flowport.runs.recovery import CallRebuilder, Recovery
 from flowport.runs.references import OutputFinder
 from flowport.runs.service import Runner
 from flowport.runs.start import RunStarter
+from flowport.runs.steps import Pace
 from flowport.runs.submit import Acceptor, RecentRequests, RunRequest
 from flowport.runtime.background import Supervisor
-from flowport.runtime.clock import Pace
 from flowport.store.process_lock import ProcessLock
 from tests.runs.samples import CALL, read
 from tests.support.fake_clock import FakeClock
@@ -107,7 +107,7 @@ async def open_bench(
             starter=RunStarter(
                 store, live_runs, clock, writer, restore=CallRebuilder(preparer, catalogs, clock).restore
             ),
-            follower=RunPoller(store, live_runs, clock, Pace(), writer, supervisor=supervisor),
+            poller=RunPoller(store, live_runs, clock, Pace(), writer, supervisor=supervisor),
             writer=writer,
             acceptor=Acceptor(accounts, supervisor, process, RecentRequests(clock, window_seconds=3600)),
             retrier=DownloadRetrier(store, saver, link_refresher, clock),

@@ -11,8 +11,8 @@ from flowport.domain.models import Run, RunState, Urgency
 from flowport.providers.interface import ApiRequest, Provider
 from flowport.runs.live import LiveRuns, PendingWrites
 from flowport.runs.poll import RunPoller
+from flowport.runs.steps import Pace
 from flowport.runtime.background import Supervisor
-from flowport.runtime.clock import Pace
 from tests.runs.samples import NOW, RUN
 from tests.support.fake_clock import FakeClock, wait_until_blocked
 from tests.support.scripted import Answer, FaultyStore, Reply, ScriptedAccount
@@ -26,7 +26,7 @@ RUNNING = replace(
 class Watch:
     """A poller with its parts."""
 
-    follower: RunPoller
+    poller: RunPoller
     account: ScriptedAccount
     live_runs: LiveRuns
     clock: FakeClock
@@ -88,7 +88,7 @@ class Watch:
         return run
 
     async def _follow(self, run: Run) -> None:
-        self.over[run.id] = await self.follower.follow(run, self.account)
+        self.over[run.id] = await self.poller.poll(run, self.account)
         self.ended[run.id].set()
 
     def get_polled(self) -> list[str]:
@@ -112,11 +112,11 @@ async def open_watch(
     # A poll that never comes must fail, not hang.
     with anyio.fail_after(60):
         async with Supervisor() as supervisor:
-            follower = RunPoller(
+            poller = RunPoller(
                 store, live_runs, clock, Pace(), PendingWrites(store, live_runs, clock), supervisor=supervisor
             )
             async with anyio.create_task_group() as tasks:
-                watch = Watch(follower, account, live_runs, clock, store, tasks)
+                watch = Watch(poller, account, live_runs, clock, store, tasks)
 
                 def record_request(request: ApiRequest) -> Reply:
                     """Record when the request came: the clock runs on while the store writes."""

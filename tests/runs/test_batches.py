@@ -371,15 +371,15 @@ async def test_a_row_in_flight_is_cancelled_once_its_id_is_known(sandbox: Sandbo
     async with open_harness(sandbox, tmp_path / "person", providers=providers) as flowport:
         workspace = flowport.assembly.workspace
         held = FaultyBatchStore(workspace.store)
-        held.held["Started"] = anyio.Event()
+        held.held["StartAcknowledged"] = anyio.Event()
         workspace.runner._starter._writer._store = held
         batch_id = (await flowport.ask("run_batch", app="text_to_picture", rows=[{"prompt": "x"}], wait=False))[
             "run_id"
         ]
-        await wait_until(lambda: "Started" in held.called)
+        await wait_until(lambda: "StartAcknowledged" in held.called)
         await flowport.ask("cancel_run", run_id=batch_id)
         await wait_until(lambda: batch_id in workspace.batches._cancelling)
-        held.held.pop("Started").set()
+        held.held.pop("StartAcknowledged").set()
         over = await wait_for_end(flowport, batch_id)
     assert (over.state, (await face.count())["cancel"]) == (RunState.CANCELLED, 1)
 

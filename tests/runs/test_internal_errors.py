@@ -13,11 +13,12 @@ from flowport.domain.models import App, JsonValue, Run, RunState
 from flowport.domain.spending import SpendingCheck
 from flowport.providers.interface import ApiAnswer, ApiRequest, RunStatus, StartOutcome
 from flowport.providers.magnific.api import Magnific
+from flowport.runs.service import CRASHED, CancelOutcome
 from flowport.store.records import AttachRules
 from tests.runs.benches import open_bench
-from tests.runs.samples import DONE, RUNNING, TAKEN
+from tests.runs.samples import DONE, RUNNING, TAKEN, read
 from tests.support.fake_clock import wait_until_blocked
-from tests.support.scripted import Answer, FaultyStore, build_answer, in_turn
+from tests.support.scripted import Answer, FaultyStore, build_answer, in_turn, wait_until
 
 BUG = ZeroDivisionError("our own bug")
 
@@ -44,8 +45,8 @@ async def test_a_run_that_cannot_be_recorded_as_starting_fails_unsent(store: Fau
     ("failing", "answer", "state"),
     [
         ({"StartRequested", "Finished"}, in_turn(), RunState.FAILED),
-        ({"Started", "Finished"}, in_turn(TAKEN, DONE), RunState.SUCCEEDED),
-        ({"Started"}, in_turn(TAKEN, DONE), RunState.SUCCEEDED),
+        ({"StartAcknowledged", "Finished"}, in_turn(TAKEN, DONE), RunState.SUCCEEDED),
+        ({"StartAcknowledged"}, in_turn(TAKEN, DONE), RunState.SUCCEEDED),
         ({"StartUnknown"}, in_turn(build_answer(None, 500)), RunState.UNKNOWN),
     ],
 )
@@ -67,9 +68,10 @@ async def test_a_run_whose_end_is_not_stored_stays_live(
 class CrashingProvider(Magnific):
     """A provider with a bug in one of its functions."""
 
-    def __init__(self, function: str) -> None:
+    def __init__(self, function: str, times: int = 1_000) -> None:
         super().__init__()
         self.function = function
+        self.times = times
 
     def build_start_request(self, app: App, inputs: Mapping[str, JsonValue]) -> ApiRequest:
         """Crash, or do it."""
@@ -92,7 +94,8 @@ class CrashingProvider(Magnific):
         return super().parse_status(answer, now=now)
 
     def _crash_in(self, function: str) -> None:
-        if function == self.function:
+        if function == self.function and self.times > 0:
+            self.times -= 1
             raise BUG
 
 
@@ -104,8 +107,6 @@ CRASHES = [
         RunState.UNKNOWN,
         "Flowport made a mistake while it started this run, so it may or may not be running.",
     ),
-    ("build_status_request", 1, RunState.RUNNING, ""),
-    ("parse_status", 1, RunState.RUNNING, ""),
 ]
 
 
@@ -119,8 +120,68 @@ async def test_a_crash_keeps_known_facts_and_wakes_waiters(
         over = await bench.finish(run)
         assert (over.state, over.failure) == (state, failure)
         assert bench.account.count(Operation.START_RUN) == sent
-    assert over.reserved_credits == (5.0 if state is RunState.RUNNING else 0.0)
+    assert over.reserved_credits == 0.0
     assert over.spent_credits == (5.0 if state is RunState.UNKNOWN else 0.0)
+
+
+@pytest.mark.parametrize("function", ["build_status_request", "parse_status"])
+async def test_a_run_whose_polling_crashed_is_polled_again_by_this_process(
+    *, store: FaultyStore, tmp_path: Path, function: str
+) -> None:
+    """The run is paid for and goes on, and no other process may touch it while this one lives."""
+    async with open_bench(
+        store, tmp_path, in_turn(TAKEN, last=DONE), provider=CrashingProvider(function, times=3)
+    ) as bench:
+        over = await bench.finish(await bench.submit())
+        assert bench.clock.monotonic() >= sum(CRASHED.get_pause(count) or 0.0 for count in (1, 2, 3))
+    assert (over.state, over.reserved_credits) == (RunState.SUCCEEDED, 0.0)
+    assert bench.account.count(Operation.START_RUN) == 1
+
+
+async def test_a_run_that_was_stopped_after_a_crash_stays_stopped(store: FaultyStore, tmp_path: Path) -> None:
+    """The pause after a crash must not outlive what the user asked for."""
+    answer = in_turn(TAKEN, last=DONE)
+    async with open_bench(
+        store, tmp_path, answer, provider=CrashingProvider("parse_status"), is_automatic=False
+    ) as bench:
+        run = await bench.submit()
+        await bench.reach_pause(run, RunState.RUNNING)
+        bench.clock.advance(2.5)
+        entry = bench.runner.get_entry(run.id)
+        assert entry is not None
+        await wait_until(lambda: entry.crashes == 1 and bench.clock.count_sleepers() == 1)
+        await bench.runner.cancel(run, should_stop_following=True)
+        bench.clock.advance(600)
+        await wait_until(lambda: bench.clock.count_sleepers() == 0)
+        assert (bench.runner.get_entry(run.id), bench.account.count(Operation.READ_RUN)) == (None, 1)
+    assert not (await read(store, run.id)).is_followed
+
+
+async def test_a_start_that_crashes_after_the_user_stopped_it_is_unknown(store: FaultyStore, tmp_path: Path) -> None:
+    """It left the list of live runs, and its reservation must not be held for as long as the process lives."""
+    async with open_bench(store, tmp_path, in_turn(TAKEN), provider=CrashingProvider("parse_start")) as bench:
+        go = anyio.Event()
+        bench.account.before_answer = go.wait
+        run = await bench.submit()
+        await bench.wait_for(run, RunState.STARTING)
+        assert await bench.runner.cancel(run, should_stop_following=True) is CancelOutcome.UNFOLLOWED
+        go.set()
+        await wait_until(lambda: "StartUnknown" in store.called)
+        await wait_until_blocked()
+    kept = await read(store, run.id)
+    assert (kept.state, kept.reserved_credits, kept.spent_credits) == (RunState.UNKNOWN, 0.0, 5.0)
+
+
+async def test_a_start_that_the_user_stopped_is_unknown_when_the_process_ends(
+    store: FaultyStore, tmp_path: Path
+) -> None:
+    """A process that ends in order leaves no start of which nothing is known."""
+    async with open_bench(store, tmp_path, in_turn(TAKEN)) as bench:
+        bench.account.before_answer = anyio.Event().wait
+        run = await bench.submit()
+        await bench.wait_for(run, RunState.STARTING)
+        await bench.runner.cancel(run, should_stop_following=True)
+    assert (await read(store, run.id)).state is RunState.UNKNOWN
 
 
 async def test_a_crash_wakes_a_waiting_handler(store: FaultyStore, tmp_path: Path) -> None:
@@ -174,9 +235,11 @@ async def test_a_crash_before_acceptance_is_reported_to_the_caller(tmp_path: Pat
     await store.close()
 
 
-async def test_a_crash_of_a_resumed_run_leaves_no_caller_waiting(store: FaultyStore, tmp_path: Path) -> None:
-    """The entry would otherwise stay "running" for as long as the process lives."""
+async def test_a_crash_of_a_run_that_was_taken_up_is_retried(store: FaultyStore, tmp_path: Path) -> None:
+    """A run that this process has claimed is polled again like its own."""
     await store.accept(RUNNING)
-    async with open_bench(store, tmp_path, in_turn(DONE), provider=CrashingProvider("parse_status")) as bench:
+    async with open_bench(
+        store, tmp_path, in_turn(last=DONE), provider=CrashingProvider("parse_status", times=1)
+    ) as bench:
         await bench.recovery.resume(RUNNING)
-        assert (await bench.finish(RUNNING)).state is RunState.RUNNING
+        assert (await bench.finish(RUNNING)).state is RunState.SUCCEEDED

@@ -10,14 +10,13 @@ import pytest
 
 from flowport.domain.errors import Breakage, Operation
 from flowport.domain.models import Output, OutputKind, Run, RunState
-from flowport.domain.run_events import Finished, Started
+from flowport.domain.run_events import Finished, StartAcknowledged
 from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.interface import ApiRequest
 from flowport.runs.live import LiveRuns, PendingWrites
 from flowport.runs.poll import RunPoller
-from flowport.runs.steps import LOST_AFTER_SECONDS
+from flowport.runs.steps import LOST_AFTER_SECONDS, Pace
 from flowport.runtime.background import Supervisor
-from flowport.runtime.clock import Pace
 from tests.runs.samples import NOW, RUN, build_status, get_instant, read
 from tests.support.fake_clock import FakeClock
 from tests.support.scripted import (
@@ -67,10 +66,10 @@ async def follow_on(
 ) -> Run:
     """Poll a run with another poller."""
     async with Supervisor() as supervisor:
-        follower = RunPoller(
+        poller = RunPoller(
             store, live_runs, clock, Pace(), writer or PendingWrites(store, live_runs, clock), supervisor=supervisor
         )
-        return await follower.follow(run, account)
+        return await poller.poll(run, account)
 
 
 @pytest.mark.parametrize(
@@ -236,8 +235,8 @@ async def test_an_unwritten_change_is_written_before_the_next(
     await store.accept(starting)
     live_runs.put(RUNNING, noted_at=0.0)
     writer = PendingWrites(store, live_runs, clock)
-    store.failing.add("Started")
-    written = await writer.record(starting, Started("remote-1", RunState.RUNNING, NOW))
+    store.failing.add("StartAcknowledged")
+    written = await writer.record(starting, StartAcknowledged("remote-1", RunState.RUNNING, NOW))
     assert (written.state, (await read(store)).state) == (RunState.RUNNING, RunState.STARTING)
     store.failing.clear()
     account = ScriptedAccount(in_turn(DONE), clock)

@@ -9,21 +9,22 @@ from hypothesis import strategies as st
 
 from flowport.runs.steps import (
     FAILED_POLL,
-    LIVE_ROWS,
     LIVE_ROWS_UNLIMITED,
+    MAX_LIVE_ROWS,
+    MIN_LIVE_ROWS,
     ROW,
     WAITED,
+    Pace,
     PollReason,
     PollState,
     choose_companions,
     choose_run,
     get_gap_seconds,
-    get_live_rows,
+    get_max_live_rows,
     get_next_pause,
     note_failure,
     note_poll,
 )
-from flowport.runtime.clock import Pace
 
 NOW = 10_000.0
 RARE = 1e9
@@ -183,11 +184,11 @@ def test_a_bulk_request_includes_waited_for_runs_and_then_those_due_for_longest(
 
 
 @pytest.mark.parametrize(
-    ("limit", "rows"), [(0, LIVE_ROWS_UNLIMITED), (1, LIVE_ROWS.start), (50, 200), (300, LIVE_ROWS.stop)]
+    ("limit", "rows"), [(0, LIVE_ROWS_UNLIMITED), (1, MIN_LIVE_ROWS), (50, 200), (300, MAX_LIVE_ROWS)]
 )
 def test_as_many_rows_are_live_as_the_limit_can_poll(limit: int, rows: int) -> None:
     """Fewer would leave requests unused while rows wait to be started."""
-    assert get_live_rows(limit) == rows
+    assert get_max_live_rows(limit) == rows
 
 
 def test_an_app_that_becomes_known_changes_when_a_run_is_due() -> None:

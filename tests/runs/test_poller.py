@@ -13,8 +13,8 @@ from flowport.providers.interface import ApiRequest
 from flowport.runs.live import LiveRuns, PendingWrites
 from flowport.runs.poll import RunPoller
 from flowport.runs.poller import MAX_POLLS
+from flowport.runs.steps import Pace
 from flowport.runtime.background import Supervisor
-from flowport.runtime.clock import Pace
 from tests.runs.polls import RUNNING, open_watch
 from tests.runs.samples import build_status
 from tests.support.fake_clock import FakeClock
@@ -159,12 +159,12 @@ async def test_an_internal_error_of_the_poller_ends_the_polling_of_its_present_r
     await store.accept(RUNNING)
     live_runs.put(RUNNING, noted_at=0.0)
     async with Supervisor() as supervisor:
-        follower = RunPoller(
+        poller = RunPoller(
             store, live_runs, clock, Pace(), PendingWrites(store, live_runs, clock), supervisor=supervisor
         )
         with pytest.raises(RuntimeError, match="has crashed"):
-            await follower.follow(RUNNING, account)
-        assert (await follower.follow(RUNNING, account)).state is RunState.SUCCEEDED
+            await poller.poll(RUNNING, account)
+        assert (await poller.poll(RUNNING, account)).state is RunState.SUCCEEDED
     assert "ZeroDivisionError" in caplog.text
 
 

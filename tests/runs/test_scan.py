@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from flowport.domain.models import Output, OutputKind, RunState
+from flowport.domain.run_events import PollingStopped
 from flowport.runs.recovery import ADOPT_SECONDS, WATCH_SECONDS
 from flowport.store.process_lock import ProcessLock
 from tests.runs.benches import Bench, open_bench
@@ -91,3 +92,35 @@ async def test_runs_of_another_key_are_tried_again_while_the_provider_is_down(
         bench.clock.advance(ADOPT_SECONDS)
         await wait_until(lambda: bench.live_runs.get(RUN.id) is not None)
     assert (await read(store)).account_id == ACCOUNT.id
+
+
+@pytest.mark.parametrize("is_claimed", [True, False], ids=["claimed", "stopped"])
+async def test_a_run_that_another_process_claimed_or_stopped_is_let_go(
+    store: FaultyStore, tmp_path: Path, *, is_claimed: bool
+) -> None:
+    """A process that only polls learns of it by the next scan, also while the provider reports no change."""
+    await store.accept(RUNNING)
+    async with open_bench(store, tmp_path, in_turn(last=build_status("running")), is_automatic=False) as bench:
+        await bench.recovery.scan()
+        held = await read(store)
+        assert bench.live_runs.get(RUN.id) is not None
+        if is_claimed:
+            other = ProcessLock(tmp_path / "home")
+            await store.claim(RUN.id, other.process_id, lease=held.lease)
+        else:
+            await store.record(RUN.id, PollingStopped())
+        await bench.recovery.scan()
+        assert bench.live_runs.get(RUN.id) is None
+        if is_claimed:
+            other.release()
+    assert (await read(store)).is_followed is is_claimed
+
+
+async def test_a_run_that_was_stopped_before_it_was_sent_is_cancelled(store: FaultyStore, tmp_path: Path) -> None:
+    """Its process died while it waited to send the start request again; nothing is sent for a run the user stopped."""
+    await store.accept(replace(RUN, is_followed=False, reported_at=NOW))
+    async with open_bench(store, tmp_path, in_turn()) as bench:
+        await bench.recovery.scan()
+        assert bench.account.asked == []
+    kept = await read(store)
+    assert (kept.state, kept.reserved_credits) == (RunState.CANCELLED, 0.0)

@@ -125,7 +125,7 @@ async def test_fifty_runs_leave_nothing_behind(store: FaultyStore, tmp_path: Pat
         for run in runs:
             await bench.finish(run)
         assert (bench.live_runs._entries, bench.clock.count_sleepers()) == ({}, 0)
-    kept = await store.get_runs(account_id=None, owner="local", limit=100, unseen_first=False)
+    kept = await store.get_runs(account_id=None, owner="local", limit=100, undelivered_first=False)
     assert {run.id for run in kept} == {run.id for run in runs}
     assert all(run.state.is_final for run in kept)
     assert sum(run.reserved_credits for run in kept) == 0

@@ -311,7 +311,7 @@ async def test_a_start_that_cannot_be_reverted_on_disk_is_not_sent_again(
 ) -> None:
     """Only a run that is accepted on disk may be sent, whatever is in memory."""
     account = ScriptedAccount(in_turn(reply), clock)
-    store.failing.add("NotTaken")
+    store.failing.add("StartNotTaken")
     returned = await start(store, live_runs, account, clock)
     kept = await read(store)
     assert (returned.state, kept.state, kept.reserved_credits, len(account.asked)) == (
@@ -335,7 +335,7 @@ async def test_an_abandoned_run_is_not_sent_after_a_refusal(store: FaultyStore, 
 @pytest.mark.parametrize(
     ("reply", "operation", "state"),
     [
-        (TAKEN, "Started", RunState.RUNNING),
+        (TAKEN, "StartAcknowledged", RunState.RUNNING),
         (build_answer(None, 500), "StartUnknown", RunState.UNKNOWN),
         (build_answer(None, 422), "Finished", RunState.FAILED),
     ],

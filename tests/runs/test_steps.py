@@ -27,51 +27,50 @@ def build_over(state: RunState, *outputs: Output) -> Run:
     return replace(RUNNING, state=state, finished_at=NOW, outputs=outputs)
 
 
-STEPS: list[tuple[str, Run, float, Step]] = [
-    ("accepted here", RUN, NOW, Start()),
-    ("accepted, its id given", replace(RUN, reported_at=NOW), NOW, Start()),
-    ("claimed, its id given", replace(RUN, lease=2, reported_at=NOW), NOW, Start()),
-    ("claimed, its id unknown", replace(RUN, lease=2), NOW, Drop()),
-    ("starting", replace(RUN, state=S.STARTING, starting_at=NOW), NOW, MarkUnknown()),
-    ("starting, claimed", replace(RUN, state=S.STARTING, lease=3), NOW, MarkUnknown()),
-    ("queued just now", QUEUED, NOW, Poll(NOW + 2.5)),
-    ("queued a moment ago", QUEUED, NOW + 2.0, Poll(NOW + 2.5)),
-    ("running for a while", RUNNING, NOW + 60.0, Poll(NOW + 60.0)),
-    ("started at an unknown time", replace(RUNNING, started_at=None), NOW, Poll(NOW + 2.5)),
-    ("no longer polled", replace(RUNNING, is_followed=False), NOW, Done()),
-    ("unknown", build_over(S.UNKNOWN), NOW, Done()),
-    ("succeeded, unsaved", build_over(S.SUCCEEDED, LINKED), NOW, Download()),
-    ("succeeded, one of two unsaved", build_over(S.SUCCEEDED, SAVED, replace(LINKED, n=2)), NOW, Download()),
-    ("succeeded, link expired", build_over(S.SUCCEEDED, replace(LINKED, expires_at=NOW - 1)), NOW, Download()),
-    ("succeeded, saved", build_over(S.SUCCEEDED, SAVED), NOW, Done()),
-    ("succeeded, text", build_over(S.SUCCEEDED, TEXT), NOW, Done()),
-    ("partial, unsaved", build_over(S.PARTIAL, LINKED), NOW, Download()),
-    ("failed, unsaved", build_over(S.FAILED, LINKED), NOW, Download()),
-    ("cancelled, unsaved", build_over(S.CANCELLED, LINKED), NOW, Download()),
-    ("failed", build_over(S.FAILED), NOW, Done()),
-    ("a batch", BATCH, NOW, Conduct(BATCH)),
-    ("a claimed batch", replace(BATCH, lease=2), NOW, Conduct(replace(BATCH, lease=2))),
-    ("a batch that is over", replace(BATCH, state=S.PARTIAL), NOW, Done()),
+STEPS: list[tuple[str, Run, Step]] = [
+    ("accepted here", RUN, Start()),
+    ("accepted, its id given", replace(RUN, reported_at=NOW), Start()),
+    ("claimed, its id given", replace(RUN, lease=2, reported_at=NOW), Start()),
+    ("claimed, its id unknown", replace(RUN, lease=2), Drop()),
+    ("starting", replace(RUN, state=S.STARTING, starting_at=NOW), MarkUnknown()),
+    ("starting, claimed", replace(RUN, state=S.STARTING, lease=3), MarkUnknown()),
+    ("queued", QUEUED, Poll()),
+    ("running", RUNNING, Poll()),
+    ("started at an unknown time", replace(RUNNING, started_at=None), Poll()),
+    ("no longer polled", replace(RUNNING, is_followed=False), Done()),
+    ("unknown", build_over(S.UNKNOWN), Done()),
+    ("succeeded, unsaved", build_over(S.SUCCEEDED, LINKED), Download()),
+    ("succeeded, one of two unsaved", build_over(S.SUCCEEDED, SAVED, replace(LINKED, n=2)), Download()),
+    ("succeeded, link expired", build_over(S.SUCCEEDED, replace(LINKED, expires_at=NOW - 1)), Download()),
+    ("succeeded, saved", build_over(S.SUCCEEDED, SAVED), Done()),
+    ("succeeded, text", build_over(S.SUCCEEDED, TEXT), Done()),
+    ("partial, unsaved", build_over(S.PARTIAL, LINKED), Download()),
+    ("failed, unsaved", build_over(S.FAILED, LINKED), Download()),
+    ("cancelled, unsaved", build_over(S.CANCELLED, LINKED), Download()),
+    ("failed", build_over(S.FAILED), Done()),
+    ("a batch", BATCH, Conduct(BATCH)),
+    ("a claimed batch", replace(BATCH, lease=2), Conduct(replace(BATCH, lease=2))),
+    ("a batch that is over", replace(BATCH, state=S.PARTIAL), Done()),
 ]
 
 
-@pytest.mark.parametrize(("run", "now", "step"), [row[1:] for row in STEPS], ids=[row[0] for row in STEPS])
-def test_the_next_step_follows_from_the_record(run: Run, now: float, step: Step) -> None:
+@pytest.mark.parametrize(("run", "step"), [row[1:] for row in STEPS], ids=[row[0] for row in STEPS])
+def test_the_next_step_follows_from_the_record(run: Run, step: Step) -> None:
     """The process that claims a run has nothing else."""
-    assert next_step(run, now) == step
+    assert next_step(run) == step
 
 
 @pytest.mark.parametrize("state", RunState)
 def test_each_state_has_a_step(state: RunState) -> None:
     """Only a run that has ended, and has nothing to save, needs nothing."""
-    step = next_step(replace(RUNNING, state=state), NOW)
+    step = next_step(replace(RUNNING, state=state))
     assert isinstance(step, Done) is (state in FINAL_STATES)
 
 
 @pytest.mark.parametrize("state", FINAL_STATES)
 def test_nothing_is_downloaded_if_saving_is_off(state: RunState) -> None:
     """The setting is applied to the step."""
-    assert next_step(build_over(state, LINKED), NOW, should_save=False) == Done()
+    assert next_step(build_over(state, LINKED), should_save=False) == Done()
 
 
 @pytest.mark.parametrize(

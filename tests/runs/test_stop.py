@@ -1,4 +1,4 @@
-"""Wishes to stop a run, and callers that have gone: what is granted, and what is not called cancelled."""
+"""Requests to stop a run, and disconnected callers: what is stopped, and what is not reported as cancelled."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +19,8 @@ from tests.support.fake_clock import wait_until_blocked
 from tests.support.scripted import FaultyStore, Reply, in_turn, wait_until
 
 
-async def test_a_submitter_that_wanted_its_run_stopped_leaves_none(store: FaultyStore, tmp_path: Path) -> None:
-    """It left before it could learn which run is its own; nothing is sent for it."""
+async def test_a_disconnected_submitter_stops_its_run_if_configured(store: FaultyStore, tmp_path: Path) -> None:
+    """It disconnected before it could receive the run's id; nothing is sent."""
     store.held["accept"] = anyio.Event()
     async with open_bench(store, tmp_path, in_turn()) as bench:
         async with anyio.create_task_group() as tasks:
@@ -29,12 +29,12 @@ async def test_a_submitter_that_wanted_its_run_stopped_leaves_none(store: Faulty
             tasks.cancel_scope.cancel()
         store.held["accept"].set()
         await wait_until(lambda: "Cancelled" in store.called and len(bench.live_runs._live) == 0)
-    (run,) = await store.get_runs(account_id=None, owner="local", limit=9, unseen_first=False)
+    (run,) = await store.get_runs(account_id=None, owner="local", limit=9, undelivered_first=False)
     assert (run.state, bench.account.asked) == (RunState.CANCELLED, [])
 
 
-async def test_a_submitter_that_goes_away_leaves_the_run_going(store: FaultyStore, tmp_path: Path) -> None:
-    """Clients give up; the run may be paid for by then."""
+async def test_a_disconnected_submitter_leaves_the_run_running(store: FaultyStore, tmp_path: Path) -> None:
+    """Clients time out; the run may be paid for by then."""
     store.held["accept"] = anyio.Event()
     async with open_bench(store, tmp_path, in_turn(TAKEN, DONE)) as bench:
         async with anyio.create_task_group() as tasks:
@@ -42,12 +42,12 @@ async def test_a_submitter_that_goes_away_leaves_the_run_going(store: FaultyStor
             await wait_until(lambda: "accept" in store.called)
             tasks.cancel_scope.cancel()
         store.held["accept"].set()
-        await wait_until(lambda: "Started" in store.called)
-        (run,) = await store.get_runs(account_id=None, owner="local", limit=9, unseen_first=False)
+        await wait_until(lambda: "StartAcknowledged" in store.called)
+        (run,) = await store.get_runs(account_id=None, owner="local", limit=9, undelivered_first=False)
         assert (await bench.finish(run)).state is RunState.SUCCEEDED
 
 
-async def test_a_run_that_waits_for_its_turn_is_cancelled_for_nothing(store: FaultyStore, tmp_path: Path) -> None:
+async def test_a_queued_run_is_cancelled_at_no_cost(store: FaultyStore, tmp_path: Path) -> None:
     """Nothing was sent, so nothing is charged."""
     async with open_bench(store, tmp_path, in_turn(BUSY), is_automatic=False) as bench:
         run = await bench.submit()
@@ -72,8 +72,8 @@ async def test_a_run_that_waits_for_its_turn_is_cancelled_for_nothing(store: Fau
     assert len(bench.account.asked) == 1
 
 
-async def test_a_cancelled_run_is_told_at_once(store: FaultyStore, tmp_path: Path) -> None:
-    """The task of the run may sleep for minutes yet."""
+async def test_a_cancelled_run_is_reported_at_once(store: FaultyStore, tmp_path: Path) -> None:
+    """The task of the run may still sleep for minutes."""
     async with open_bench(store, tmp_path, in_turn(BUSY), is_automatic=False) as bench:
         run = await bench.submit()
         await bench.reach_pause(run, RunState.ACCEPTED)
@@ -84,7 +84,7 @@ async def test_a_cancelled_run_is_told_at_once(store: FaultyStore, tmp_path: Pat
 
 
 async def test_a_run_that_is_being_started_cannot_be_cancelled(store: FaultyStore, tmp_path: Path) -> None:
-    """The request is under way; saying "cancelled" now could be a lie."""
+    """The request is in flight; the answer "cancelled" could be wrong."""
     async with open_bench(store, tmp_path, in_turn(TAKEN, DONE)) as bench:
         go = anyio.Event()
         bench.account.before_answer = go.wait
@@ -95,7 +95,7 @@ async def test_a_run_that_is_being_started_cannot_be_cancelled(store: FaultyStor
             await bench.runner.cancel(run, should_stop_following=True),
         ]
         go.set()
-        await wait_until(lambda: "Started" in store.called)
+        await wait_until(lambda: "StartAcknowledged" in store.called)
         await wait_until_blocked()
         kept = await read(store, run.id)
     assert outcomes == [CancelOutcome.CANNOT, CancelOutcome.UNFOLLOWED]
@@ -103,7 +103,7 @@ async def test_a_run_that_is_being_started_cannot_be_cancelled(store: FaultyStor
     assert len(bench.account.asked) == 1
 
 
-async def test_a_running_run_goes_on_or_is_no_longer_looked_at(store: FaultyStore, tmp_path: Path) -> None:
+async def test_a_running_run_continues_or_is_no_longer_polled(store: FaultyStore, tmp_path: Path) -> None:
     """Magnific cannot cancel, so these are the two honest outcomes."""
     async with open_bench(store, tmp_path, in_turn(TAKEN), is_automatic=False) as bench:
         run = await bench.submit()
@@ -121,7 +121,7 @@ async def test_a_running_run_goes_on_or_is_no_longer_looked_at(store: FaultyStor
 
 
 async def test_a_run_of_another_process_is_cancelled_through_the_store(store: FaultyStore, tmp_path: Path) -> None:
-    """Two clients share one home; the other process finds the run cancelled when its turn comes."""
+    """Two clients share one home; the other process finds the run cancelled when it is about to send it."""
     other = replace(RUN, id="run_two")
     await store.accept(RUN)
     await store.accept(other)
@@ -132,19 +132,21 @@ async def test_a_run_of_another_process_is_cancelled_through_the_store(store: Fa
     assert (await read(store)).state is RunState.CANCELLED
 
 
-async def test_a_run_that_got_away_meanwhile_is_not_called_cancelled(store: FaultyStore, tmp_path: Path) -> None:
-    """The store decides, not what somebody read a moment ago."""
+async def test_a_run_that_has_started_meanwhile_is_not_reported_as_cancelled(
+    store: FaultyStore, tmp_path: Path
+) -> None:
+    """The store decides, not a copy that was read a moment ago."""
     await store.accept(RUN)
     await store.record(RUN.id, StartRequested(NOW))
     async with open_bench(store, tmp_path, in_turn()) as bench:
         assert await bench.runner.cancel(RUN, should_stop_following=False) is CancelOutcome.CANNOT
 
 
-@pytest.mark.parametrize("operation", ["Cancelled", "CancelRequested"])
-async def test_a_wish_that_cannot_be_recorded_is_not_granted(
+@pytest.mark.parametrize("operation", ["Cancelled", "PollingStopped"])
+async def test_a_stop_request_that_cannot_be_recorded_is_refused(
     store: FaultyStore, tmp_path: Path, operation: str
 ) -> None:
-    """Saying "cancelled" and starting all the same would cost the person money."""
+    """Reporting "cancelled" and starting all the same would cost the user money."""
     run = RUN if operation == "Cancelled" else RUNNING
     await store.accept(run)
     store.failing.add(operation)
@@ -154,8 +156,10 @@ async def test_a_wish_that_cannot_be_recorded_is_not_granted(
     assert await read(store) == run
 
 
-async def test_a_run_whose_caller_has_gone_is_stopped_if_nothing_was_sent(store: FaultyStore, tmp_path: Path) -> None:
-    """Some people want their stop button to stop."""
+async def test_the_run_of_a_disconnected_caller_is_stopped_if_nothing_was_sent(
+    store: FaultyStore, tmp_path: Path
+) -> None:
+    """Some users want their stop button to stop the run."""
     async with open_bench(store, tmp_path, in_turn(BUSY), is_automatic=False) as bench:
         call = RunRequest("local")
         run = (await bench.runner.submit(CALL, call)).run
@@ -166,14 +170,12 @@ async def test_a_run_whose_caller_has_gone_is_stopped_if_nothing_was_sent(store:
 
 
 @pytest.mark.parametrize("is_shared", [True, False])
-async def test_a_wish_to_stop_outlives_a_start_that_was_not_taken(
-    store: FaultyStore, tmp_path: Path, *, is_shared: bool
-) -> None:
-    """Its request was on its way when the caller left; it comes back untaken, and is sent again only for somebody else."""
+async def test_a_stop_request_survives_a_refused_start(store: FaultyStore, tmp_path: Path, *, is_shared: bool) -> None:
+    """The start was in flight when the caller disconnected; a refused start is sent again only for another caller."""
     call, held = RunRequest("local"), anyio.Event()
 
     def answer(request: ApiRequest) -> Reply:
-        """Let the caller leave while the first request is away."""
+        """Let the caller disconnect during the first request."""
         if held.is_set():
             return TAKEN if request.operation is Operation.START_RUN else DONE
         held.set()
@@ -194,15 +196,15 @@ async def test_a_wish_to_stop_outlives_a_start_that_was_not_taken(
             assert len(bench.account.asked) == 1
 
 
-async def test_stopping_and_beginning_again_leaves_one_follower(store: FaultyStore, tmp_path: Path) -> None:
-    """Two would ask twice as often and save every file twice."""
+async def test_stopping_and_resuming_leaves_one_poller(store: FaultyStore, tmp_path: Path) -> None:
+    """Two would poll twice as often and save every file twice."""
     answer = in_turn(TAKEN, DONE)
     async with open_bench(store, tmp_path, answer, is_automatic=False) as bench:
         run = await bench.submit()
         await bench.reach_pause(run, RunState.RUNNING)
         await bench.runner.cancel(run, should_stop_following=True)
         await bench.recovery.resume(await read(store, run.id))
-        (poller,) = bench.runner._follower._pollers.values()
+        (poller,) = bench.runner._poller._pollers.values()
         await wait_until(lambda: len(poller._slots) == 2)
         bench.clock.advance(60)
         assert (await bench.finish(run)).state is RunState.SUCCEEDED

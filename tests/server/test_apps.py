@@ -10,7 +10,8 @@ import pytest
 from mcp import Client
 from mcp.client import advertise
 
-from flowport.server.apps import EXTENSION, MIME_TYPE, PAGE_URI
+from flowport.actions.built_in_tools import BUILT_IN_TOOLS
+from flowport.server.apps import EXTENSION, MIME_TYPE, PAGE_URI, WITHOUT_PAGE
 from tests.fakes.client import open_sandbox
 from tests.support.children import HELLO, open_child
 from tests.support.harness import MODES, Harness, Mode, open_harness
@@ -91,3 +92,8 @@ def test_a_legacy_host_over_stdio_declares_it_in_its_greeting(tmp_path: Path) ->
         tools = child.ask("tools/list")["tools"]
 
     assert {tool["name"] for tool in tools if tool.get("_meta") == META} == {tool["name"] for tool in tools} - WITHOUT
+
+
+def test_the_tools_without_a_page_are_built_in() -> None:
+    """They are named and not imported, so that the first list does not load what answers them."""
+    assert set(BUILT_IN_TOOLS) > WITHOUT_PAGE

@@ -19,7 +19,7 @@ from flowport.bootstrap import Assembly
 from flowport.domain.uris import format_run_uri
 from flowport.runtime.background import ListKind
 from flowport.server.clients import MAX_WATCHED, Announcer
-from flowport.server.handlers import FlowportServer
+from flowport.server.server import FlowportServer
 from tests.fakes.client import Client as SandboxClient
 from tests.fakes.client import open_sandbox
 from tests.support.harness import MODES, Harness, Mode, open_harness
@@ -222,7 +222,7 @@ async def test_a_client_that_has_stopped_reading_is_not_notified(
 
 async def test_subscriptions_of_a_client_are_limited(flowport: Harness) -> None:
     """A set that is filled from outside has a maximum size."""
-    announcer = Announcer(flowport.assembly.workspace.changes)
+    announcer = Announcer()
     connection = Connection(outbound=None, protocol_version="2025-11-25")  # type: ignore[arg-type]
     context: Any = type("Context", (), {"session": type("Session", (), {"_connection": connection})()})()
     for n in range(MAX_WATCHED + 1):

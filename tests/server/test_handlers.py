@@ -156,6 +156,7 @@ async def test_background_work_begins_after_the_first_list_was_written() -> None
         wait_for_catalogues=anyio.lowlevel.checkpoint,
         get_tools=list,
         tool_order=SimpleNamespace(note_listed=lambda _: None),
+        changes=Changes(SystemClock()),
     )
     context: Any = SimpleNamespace(request=exchange, session=SimpleNamespace(client_capabilities=None))
 

@@ -220,11 +220,11 @@ async def test_reading_an_output_marks_it_as_delivered(flowport: Harness, resour
     await keep(flowport, Output(1, OutputKind.TEXT, None, text="A poem."), state=RunState.SUCCEEDED)
     store, exchange = flowport.assembly.workspace.store, Exchange()
     await resources.read(format_output_uri("run_kept", 1), replace(READER, exchange=exchange))
-    assert await store.count_unseen(owner=LOCAL_OWNER) == 1
+    assert await store.count_undelivered(owner=LOCAL_OWNER) == 1
 
     exchange.note_written()
     await wait_until(lambda: not flowport.assembly.workspace.deliveries.pending_runs)
-    assert await store.count_unseen(owner=LOCAL_OWNER) == 0
+    assert await store.count_undelivered(owner=LOCAL_OWNER) == 0
 
 
 async def test_a_message_in_place_of_an_output_is_not_a_delivery(flowport: Harness, resources: Resources) -> None:

@@ -70,8 +70,8 @@ async def path(tmp_path: Path) -> Path:
 
 async def read_all(store: SqliteStore) -> list[str]:
     """Return the ids of the owner's runs, having read them in each way that an answer needs."""
-    runs = await store.get_runs(account_id=None, owner=OWNER, limit=10, unseen_first=False)
-    await store.count_unseen(owner=OWNER)
+    runs = await store.get_runs(account_id=None, owner=OWNER, limit=10, undelivered_first=False)
+    await store.count_undelivered(owner=OWNER)
     await store.take_reminder(owner=OWNER)
     return [(await store.get_run(run.id, account_id=None, owner=OWNER)).id for run in runs]
 

@@ -76,7 +76,7 @@ async def test_an_erased_run_leaves_no_trace_in_the_file(store: SqliteStore, pat
     assert find_text(path, SECRET)
     assert await store.erase_run("run_secret", owner=OWNER) == Erasure(1, (OUTPUT.saved_path,))
     assert find_text(path, SECRET) == []
-    assert len(await other.get_runs(account_id=None, owner=OWNER, limit=99, unseen_first=False)) == 40
+    assert len(await other.get_runs(account_id=None, owner=OWNER, limit=99, undelivered_first=False)) == 40
     await other.accept(build_run("run_after"))
     await other.close()
     assert find_text(path, SECRET) == []
@@ -91,7 +91,7 @@ async def test_an_erased_owner_is_gone_but_for_what_is_not_over(store: SqliteSto
         await store.accept(run)
     erasure = await store.erase_owner(OWNER)
     assert (erasure.runs, len(erasure.saved_paths)) == (62, 60)
-    assert await store.get_runs(account_id=None, owner=OWNER, limit=9, unseen_first=False) == (KEPT["live"],)
+    assert await store.get_runs(account_id=None, owner=OWNER, limit=9, undelivered_first=False) == (KEPT["live"],)
     assert (await store.get_run("run_theirs", account_id=None, owner="other")).outputs == (OUTPUT,)
     assert find_text(path, SECRET) == []
 

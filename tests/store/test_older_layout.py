@@ -122,7 +122,7 @@ async def test_several_processes_that_find_it_at_once_share_the_new_file(path: P
     children = [start_child(ACCEPT_ONE, path, name) for name in "abcd"]
     await asyncio.to_thread(lambda: [finish_child(child) for child in children])
     store = open_sqlite_store(path)
-    runs = await store.get_runs(account_id=None, owner=OWNER, limit=9, unseen_first=False)
+    runs = await store.get_runs(account_id=None, owner=OWNER, limit=9, undelivered_first=False)
     await store.close()
     assert {run.id for run in runs} == {f"run_{name}" for name in "abcd"}
     assert [file.name for file in path.parent.glob("*older*")] == [f"{path.name}.older-1"]
@@ -219,7 +219,7 @@ async def test_several_processes_that_find_the_former_name_at_once_share_the_new
     children = [start_child(ACCEPT_ONE, path, name) for name in "abcd"]
     await asyncio.to_thread(lambda: [finish_child(child) for child in children])
     store = open_sqlite_store(path)
-    runs = await store.get_runs(account_id=None, owner=OWNER, limit=9, unseen_first=False)
+    runs = await store.get_runs(account_id=None, owner=OWNER, limit=9, undelivered_first=False)
     await store.close()
     assert {run.id for run in runs} == {f"run_{name}" for name in "abcd"}
     assert [file.name for file in path.parent.glob(f"{FORMER_NAME}*")] == [f"{FORMER_NAME}.older-1"]

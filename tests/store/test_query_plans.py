@@ -37,14 +37,14 @@ def explain(connection: sqlite3.Connection, query: str) -> list[str]:
 
 Read = Callable[[SqliteStore], Awaitable[object]]
 READS: dict[str, tuple[Read, int]] = {
-    "first page": (lambda store: list_ids(store, unseen_first=True, account_id=ACCOUNT), 4),
-    "first page of all": (lambda store: list_ids(store, unseen_first=True), 4),
-    "page behind an unseen run": (lambda store: list_ids(store, unseen_first=True, before="d"), 6),
-    "page behind a seen run": (lambda store: list_ids(store, unseen_first=True, before="e"), 4),
+    "first page": (lambda store: list_ids(store, undelivered_first=True, account_id=ACCOUNT), 4),
+    "first page of all": (lambda store: list_ids(store, undelivered_first=True), 4),
+    "page behind an unseen run": (lambda store: list_ids(store, undelivered_first=True, before="d"), 6),
+    "page behind a seen run": (lambda store: list_ids(store, undelivered_first=True, before="e"), 4),
     "newest": (lambda store: list_ids(store, account_id=ACCOUNT), 2),
     "newest of all": (list_ids, 2),
     "newest in a state": (
-        lambda store: store.get_runs(account_id=None, owner=OWNER, limit=9, unseen_first=False, state=S.FAILED),
+        lambda store: store.get_runs(account_id=None, owner=OWNER, limit=9, undelivered_first=False, state=S.FAILED),
         2,
     ),
     "newest of a search": (
@@ -52,13 +52,13 @@ READS: dict[str, tuple[Read, int]] = {
             account_id=None,
             owner=OWNER,
             limit=9,
-            unseen_first=False,
+            undelivered_first=False,
             search=RunSearch(("a",), "b", since=1.0, until=9.0),
         ),
         2,
     ),
     "under way": (lambda store: store.get_runs_under_way(owner=OWNER, limit=6), 2),
-    "unseen": (lambda store: store.count_unseen(owner=OWNER), 2),
+    "unseen": (lambda store: store.count_undelivered(owner=OWNER), 2),
     "live": (lambda store: store.get_live_runs(account_id=ACCOUNT), 2),
     "spending": (lambda store: store.get_spending(account_id=ACCOUNT, owner=OWNER, since=0.0), 2),
     "durations": (lambda store: store.get_durations(account_id=ACCOUNT, app_id="app1"), 1),

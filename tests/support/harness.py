@@ -15,10 +15,12 @@ from flowport.bootstrap import Assembly, open_assembly
 from flowport.domain.models import LOCAL_OWNER
 from flowport.domain.spending import Consent
 from flowport.providers.registry import ProviderSettings
-from flowport.runtime.clock import Clock, Pace
+from flowport.runs.steps import Pace
+from flowport.runtime.clock import Clock
 from flowport.runtime.exchange import Exchange
 from flowport.server.clients import Context
-from flowport.server.handlers import FlowportServer, build_server
+from flowport.server.handlers import build_server
+from flowport.server.server import FlowportServer
 from flowport.settings.settings import Settings
 from tests.fakes.client import KEY
 from tests.fakes.client import Client as SandboxClient

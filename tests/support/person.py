@@ -1,5 +1,6 @@
 """Flowport as a person uses it: commands in a clean home, on pipes and on a pseudo-terminal."""
 
+import fcntl
 import os
 import pty
 import re
@@ -10,7 +11,6 @@ import termios
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from fcntl import ioctl
 from pathlib import Path
 
 from tests.support.children import GIVE_UP_SECONDS, ROOT
@@ -102,8 +102,10 @@ class Person:
         self, *arguments: str, columns: int = 80, environment: Mapping[str, str] | None = None
     ) -> Iterator[TerminalSession]:
         """Run a command on a pseudo-terminal, as its own foreground process, and kill it afterwards."""
+        if sys.platform == "win32":
+            raise NotImplementedError  # it has no pseudo-terminals
         parent, child = pty.openpty()
-        ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         inherited = {name: text for name, text in self.environment.items() if name not in {"COLUMNS", "NO_COLOR"}}
         process = subprocess.Popen(
             ["setsid", "-c", sys.executable, "-m", "flowport", *arguments],

@@ -1,6 +1,7 @@
 """A provider as a process of its own, and its switches."""
 
 import json
+import subprocess
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ class ProviderProcess:
 
     variables: dict[str, str]
     """Every variable of its announcement, for each provider whose API it speaks."""
+    process: subprocess.Popen[bytes]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -50,4 +52,4 @@ def open_provider(
         while not lines[-1].startswith(_LAST):
             assert lines[-1], "the provider has ended"
             lines.append(child.process.stdout.readline().decode().strip())
-        yield ProviderProcess(dict(line.split("=", 1) for line in lines if "=" in line))
+        yield ProviderProcess(dict(line.split("=", 1) for line in lines if "=" in line), child.process)

@@ -129,7 +129,7 @@ async def test_looking_delivers_nothing(gallery: Gallery) -> None:
     await gallery.get("api/runs")
     await gallery.get("api/runs/run_seen")
 
-    assert await gallery.harness.assembly.workspace.store.count_unseen(owner="local") == 1
+    assert await gallery.harness.assembly.workspace.store.count_undelivered(owner="local") == 1
 
 
 async def test_a_search_finds_by_app_text_state_and_date(gallery: Gallery) -> None:

@@ -136,7 +136,7 @@ def _build_catalogue_facts(workspace: Workspace, one: OpenCatalog) -> Facts:
     catalog = one.catalog
     source = catalog.current.source
     listed = {tool["name"] for tool in workspace.get_tools()}
-    with_tool = sum(tool["name"] in listed for tool in catalog.tools)
+    with_tool = sum(ranked.tool["name"] in listed for ranked in catalog.ranked)
     facts: Facts = {
         "provider": one.account.provider.title,
         "apps": len(catalog.current.listings),

@@ -21,11 +21,11 @@ from flowport.providers.registry import get_key_advice
 from flowport.runs.delivery import Caller
 
 BALANCE_SECONDS: Final = 10.0
-"""How long the providers may take to tell what is left; the rest is told without them."""
+"""How long the providers may take to return their balances; the answer does not wait longer."""
 
 
 async def get_balance(workspace: Workspace, caller: Caller, arguments: Arguments) -> View:
-    """Return the answer with an entry for each account; what was spent is that of the account's provider.
+    """Return the answer with an entry for each account; spending is counted per provider.
 
     Accounts of other providers are left out when `provider` names one; a name that none has means all.
     """
@@ -34,10 +34,10 @@ async def get_balance(workspace: Workspace, caller: Caller, arguments: Arguments
     asked = named or workspace.catalogs
     found = [await _get_spending(workspace, one, owner=caller.owner) for one in asked]
     views = [await one.account.limiter.get_status() for one in asked]
-    told = await _read_balances(asked, views)
+    balances = await _read_balances(asked, views)
     accounts = [
         _build_facts(workspace, one, spent, balance) | _build_requests(view)
-        for one, spent, balance, view in zip(asked, found, told, views, strict=True)
+        for one, spent, balance, view in zip(asked, found, balances, views, strict=True)
     ]
     titles = [f"{one.account.provider.title}: " if len(workspace.catalogs) > 1 else "" for one in asked]
     summary = " ".join(
@@ -58,27 +58,27 @@ async def _get_spending(workspace: Workspace, one: OpenCatalog, *, owner: str) -
 
 
 async def _read_balances(asked: Sequence[OpenCatalog], views: Sequence[LimiterStatus]) -> list[str]:
-    """Return what each provider says that its key has left, as sentences; all are asked at once, and not for long."""
-    told = {one.account.account.id: _format_silence(one.account) for one in asked}
+    """Return the balance at each provider as a sentence; all are requested at once, for a limited time."""
+    sentences = {one.account.account.id: _format_silence(one.account) for one in asked}
 
     async def read(account: OpenAccount, balance: Conversation[Balance]) -> None:
-        """Ask one."""
+        """Request one balance."""
         try:
             found = await account.converse(balance, Priority.POLL)
         except ProviderError as exc:
-            told[account.account.id] = str(exc)
+            sentences[account.account.id] = str(exc)
         else:
-            told[account.account.id] = f"{count_credits(found.available_credits)} left."
+            sentences[account.account.id] = f"{count_credits(found.available_credits)} left."
 
     with anyio.move_on_after(BALANCE_SECONDS):
         async with anyio.create_task_group() as group:
             for one, view in zip(asked, views, strict=True):
                 read_balance = one.account.provider.capabilities.balance
                 if read_balance is not None and view.is_day_used_up:
-                    told[one.account.account.id] = _format_end_of_day(one.account)
+                    sentences[one.account.account.id] = _format_end_of_day(one.account)
                 elif read_balance is not None:
                     group.start_soon(read, one.account, read_balance())
-    return [told[one.account.account.id] for one in asked]
+    return [sentences[one.account.account.id] for one in asked]
 
 
 def _format_silence(account: OpenAccount) -> str:
@@ -99,7 +99,7 @@ def _build_facts(workspace: Workspace, one: OpenCatalog, spending: Spending, bal
     return {
         "provider": title,
         "provider_balance": balance,
-        "spent_credits_24_hours": _tell_spent(spending),
+        "spent_credits_24_hours": _format_spent(spending),
         "of_which_unknown_credits": _round(spending.unknown_credits),
         "reserved_credits": _round(spending.reserved_credits),
         **_build_limits(workspace.settings.spending_limits, spending),
@@ -108,7 +108,7 @@ def _build_facts(workspace: Workspace, one: OpenCatalog, spending: Spending, bal
 
 
 def _build_requests(view: LimiterStatus) -> Facts:
-    """Return how the request budget stands; what is as usual is not told."""
+    """Return the state of the rate limit; usual values are omitted."""
     facts: Facts = {
         "requests_last_minute": view.used,
         "requests_per_minute": view.limit or "no limit",
@@ -136,7 +136,7 @@ def _format_source(view: LimiterStatus) -> str:
 
 
 def _build_limits(rules: SpendingLimits, spending: Spending) -> Facts:
-    """Return the person's limits, in the words of their variables; those that are not set are told as such."""
+    """Return the user's limits, named like their settings; missing ones are marked as such."""
     cap = rules.max_credits_per_day
     limits: Facts = {
         "max_credits_per_day": cap,
@@ -144,12 +144,12 @@ def _build_limits(rules: SpendingLimits, spending: Spending) -> Facts:
         "max_credits_per_run": rules.max_credits_per_run,
         "confirm_above_credits": rules.confirm_above_credits,
     }
-    told = {name: "no limit" if limit is None else _round(limit) for name, limit in limits.items()}
-    return {**told, "unknown_price": rules.unknown_price.value}
+    shown = {name: "no limit" if limit is None else _round(limit) for name, limit in limits.items()}
+    return {**shown, "unknown_price": rules.unknown_price.value}
 
 
 def _format_summary(rules: SpendingLimits, spending: Spending) -> str:
-    known = "" if _tell_spent(spending) == UNKNOWN_COST else f"{count_credits(spending.spent_credits)}"
+    known = "" if _format_spent(spending) == UNKNOWN_COST else f"{count_credits(spending.spent_credits)}"
     unknown = f"an unknown amount for {_count_runs(spending.unpriced_runs)}" if spending.unpriced_runs else ""
     spent = f"{' and '.join(filter(None, (known, unknown)))} spent through Flowport in the last 24 hours"
     reserved = f", {format_credits(spending.reserved_credits)} reserved for runs that go on" * bool(
@@ -162,7 +162,7 @@ def _format_summary(rules: SpendingLimits, spending: Spending) -> str:
     return f"{spent}{reserved}; {left} left of the cap of {format_credits(cap)}."
 
 
-def _tell_spent(spending: Spending) -> float | int | str | None:
+def _format_spent(spending: Spending) -> float | int | str | None:
     """Return the known sum; "unknown" where no run's cost is known."""
     is_unknown = spending.unpriced_runs > 0 and not spending.spent_credits
     return UNKNOWN_COST if is_unknown else _round(spending.spent_credits)

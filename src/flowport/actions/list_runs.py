@@ -51,11 +51,11 @@ async def list_runs(workspace: Workspace, caller: Caller, arguments: Arguments) 
         account_id=None,
         owner=caller.owner,
         limit=get_whole(given, "limit", DEFAULT_RUNS, is_for_run=False),
-        unseen_first=False,
+        undelivered_first=False,
         state=RunState(str(given["state"])) if "state" in given else None,
     )
     rows = [await _build_row(workspace, run) for run in runs]
-    return build_run_list(rows, undelivered=await workspace.store.count_unseen(owner=caller.owner))
+    return build_run_list(rows, undelivered=await workspace.store.count_undelivered(owner=caller.owner))
 
 
 async def _build_row(workspace: Workspace, run: Run) -> ListedRun:

@@ -38,7 +38,7 @@ async def list_history(
         owner=LOCAL_OWNER,
         limit=limit,
         before=before,
-        unseen_first=False,
+        undelivered_first=False,
         state=state,
         search=search,
     )

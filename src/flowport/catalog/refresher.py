@@ -2,12 +2,12 @@
 
 import logging
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import anyio
 
@@ -19,7 +19,6 @@ from flowport.catalog.search import get_listing
 from flowport.catalog.snapshots import (
     carry_over,
     choose_to_reread,
-    get_stamp,
     get_unread,
     is_outdated,
     load_catalogue,
@@ -36,6 +35,7 @@ from flowport.network.account import OpenAccount
 from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.interface import AppList
 from flowport.runtime.clock import Clock
+from flowport.runtime.file_systems import get_stamp
 from flowport.store.interface import Store
 
 logger = logging.getLogger(__name__)
@@ -71,6 +71,7 @@ class Catalog:
         shares_list: bool = False,
         source: Source = Source.ALL,
         on_change: Callable[[], None] = lambda: None,
+        on_saved: Callable[[], None] = lambda: None,
         has_turn: Callable[[], bool] = lambda: True,
         unrecorded: dict[str, tuple[str, str]] | None = None,
     ) -> None:
@@ -79,6 +80,7 @@ class Catalog:
         Args:
             shares_list: Whether the tools of other catalogues are in the same list.
             on_change: Called when the tools have changed.
+            on_saved: Called when the file was loaded or saved.
             has_turn: Whether this process is the one that refreshes; the others read what it saves.
             unrecorded: The names given so far in a home that is unusable, where nothing is kept; None in any other.
         """
@@ -91,6 +93,7 @@ class Catalog:
         self._max_tools = max_tools
         self._shares_list = shares_list
         self._on_change = on_change
+        self._on_saved = on_saved
         self._has_turn = has_turn
         self._is_kept = unrecorded is None
         self._file_stamp = 0
@@ -121,11 +124,6 @@ class Catalog:
         (name, sentence), *others = self._app_problems.items()
         return f"{name}{f' and {len(others)} more' if others else ''}: {sentence}"
 
-    @property
-    def tools(self) -> tuple[Mapping[str, Any], ...]:
-        """The app tools in wire format, in their order."""
-        return tuple(one.tool for one in self.ranked)
-
     async def load(self) -> bool:
         """Merge what an earlier or another process has saved with what was read since; False when nothing was found."""
         self._file_stamp = get_stamp(self._cache_path)
@@ -139,7 +137,12 @@ class Catalog:
             narrowed = narrow_catalogue(cached, self._source)
             await self._publish(merge_catalogues(self.current, narrowed, is_whole=is_whole))
         self._is_cached = self._is_cached or is_whole
+        self._on_saved()
         return is_whole
+
+    def get_file(self) -> tuple[Path, int]:
+        """Return the path of the file and its stamp when it was loaded or saved; 0 when it holds less than is listed."""
+        return self._cache_path, self._file_stamp if self._is_cached else 0
 
     @property
     def is_ready(self) -> bool:
@@ -390,5 +393,7 @@ class Catalog:
         try:
             save_catalogue(self._cache_path, whole)
             self._file_stamp = get_stamp(self._cache_path)
+            self._is_cached = True
+            self._on_saved()
         except OSError as exc:
             logger.warning("the catalogue could not be saved: %s (%s)", exc.strerror, self._cache_path)

@@ -141,14 +141,6 @@ def rename_for_host(path: Path, host: str) -> Path:
     return build_cache_path(path.parents[1], Account(provider, host, fingerprint)) if is_cache else path
 
 
-def get_stamp(path: Path) -> int:
-    """Return a number that changes whenever the file is replaced; 0 if it does not exist."""
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0
-
-
 def load_catalogue(path: Path) -> Catalogue | None:
     """Return the catalogue of the last run, or None if it cannot be read."""
     try:

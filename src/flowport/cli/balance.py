@@ -5,11 +5,12 @@ from typing import Any
 import click
 
 from flowport.cli.flags import KEY_VARIABLES, MONEY_VARIABLES, add_common_flags, call, define_command
+from flowport.providers.registry import get_plugins
 
 
 @define_command(
     "balance",
-    examples=("flowport balance", "flowport balance --provider magica", "flowport balance --json"),
+    examples=("flowport balance", f"flowport balance --provider {get_plugins()[-1].name}", "flowport balance --json"),
     variables={**KEY_VARIABLES, **MONEY_VARIABLES},
 )
 @click.option("--provider", metavar="NAME", default="", help="Only the accounts of this provider.")

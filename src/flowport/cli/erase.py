@@ -125,7 +125,7 @@ async def _find(store: Store, request: Request) -> list[Run]:
     found: list[Run] = []
     last = None
     while page := await store.get_runs(
-        account_id=None, owner=LOCAL_OWNER, limit=_PAGE, before=last, unseen_first=False
+        account_id=None, owner=LOCAL_OWNER, limit=_PAGE, before=last, undelivered_first=False
     ):
         last = page[-1].id
         found += [run for run in page if run.state.is_final and _is_meant(run, request.before)]

@@ -8,6 +8,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import click
 
 from flowport.domain.text import get_nearest
+from flowport.providers.registry import get_plugins
 from flowport.settings.values import get_default_config_path
 from flowport.settings.variables import get_key_names
 
@@ -140,8 +141,7 @@ def add_common_flags(function: _Function) -> _Function:
 
 RECORD_VARIABLES: Final = {"FLOWPORT_HOME": "Folder of the record and the catalogue."}
 KEY_VARIABLES: Final = {
-    "MAGNIFIC_API_KEY": "Key of Magnific; without any key the built-in demo apps are used.",
-    "MAGICA_API_KEY": "Key of Magica.",
+    **{f"{one.prefix}API_KEY": f"Key of {one.title}; without any key, demo apps are used." for one in get_plugins()},
     **RECORD_VARIABLES,
 }
 MONEY_VARIABLES: Final = {

@@ -35,7 +35,7 @@ def list_runs(given: dict[str, Any]) -> int:
 
 async def _list(store: Store, *, given: dict[str, Any]) -> ExitCode:
     runs = await _find(store, given)
-    unseen = await store.count_unseen(owner=LOCAL_OWNER)
+    unseen = await store.count_undelivered(owner=LOCAL_OWNER)
     rows = [await _build_facts(store, run) for run in runs]
     if given["is_json"]:
         print_json({"runs": rows, "undelivered": unseen})
@@ -56,10 +56,10 @@ async def _find(store: Store, given: dict[str, Any]) -> list[Run]:
     if given["is_live"]:
         found = list(await store.get_runs_under_way(owner=LOCAL_OWNER, limit=limit))
     elif given["is_failed"]:
-        pages = [await get(limit=limit, unseen_first=False, state=state) for state in FAILED_STATES]
+        pages = [await get(limit=limit, undelivered_first=False, state=state) for state in FAILED_STATES]
         found = sorted((run for page in pages for run in page), key=lambda run: run.accepted_at, reverse=True)
     else:
-        found = list(await get(limit=limit, unseen_first=given["is_unseen"]))
+        found = list(await get(limit=limit, undelivered_first=given["is_unseen"]))
     tests: list[Callable[[Run], bool]] = []
     if given["is_unseen"]:
         tests.append(lambda run: run.state.is_final and run.delivered_at is None)

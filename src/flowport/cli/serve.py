@@ -9,18 +9,19 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import anyio
 import anyio.abc
 import click
 
-from flowport.bootstrap import Assembly, open_assembly
 from flowport.cli.flags import add_config_flag, define_command
 from flowport.domain.errors import ConfigurationError
+from flowport.runtime.background import FirstList
 from flowport.runtime.logging import start_logging
 from flowport.server import stdio
-from flowport.server.handlers import FlowportServer, build_server, build_stopped_server
+from flowport.server.saved_list import SavedList
+from flowport.server.server import FlowportServer, LateHandlers, build_late_server
 from flowport.server.shutdown import End, listen_for_signals, open_client_fd
 from flowport.settings.api_keys import is_placeholder
 from flowport.settings.settings import Settings, get_environment, load_settings
@@ -30,7 +31,10 @@ from flowport.web.listen_address import FLAG, listen, parse_address
 
 logger = logging.getLogger(__name__)
 
-OpenAssembly: TypeAlias = Callable[[Settings], AbstractAsyncContextManager[Assembly]]
+if TYPE_CHECKING:
+    from flowport.bootstrap import Assembly
+
+OpenAssembly: TypeAlias = "Callable[..., AbstractAsyncContextManager[Assembly]]"
 Serve: TypeAlias = Callable[[FlowportServer, anyio.abc.TaskGroup, End], Awaitable[None]]
 
 _PREFIX: Final = "FLOWPORT_"
@@ -74,19 +78,17 @@ def build_flag(name: str) -> str:
 )
 @add_setting_flags
 @click.pass_obj
-def command(open_all: OpenAssembly | None, /, config: Path | None, http: str | None, **given: str | None) -> int:
+def command(open_all: "OpenAssembly | None", /, config: Path | None, http: str | None, **given: str | None) -> int:
     """Speak MCP on standard input and output."""
-    return run(
-        config, http, {name: value for name, value in given.items() if value is not None}, open_all or open_assembly
-    )
+    return run(config, http, {name: value for name, value in given.items() if value is not None}, open_all)
 
 
-def run(config: Path | None, http: str | None, given: Mapping[str, str], open_all: OpenAssembly) -> int:
+def run(config: Path | None, http: str | None, given: Mapping[str, str], open_all: "OpenAssembly | None") -> int:
     """Serve until shutdown; returns only if serving cannot begin, so that no thread can delay the end.
 
     Args:
         given: The variables that flags set.
-        open_all: Opens everything that the settings name; tests give it another clock.
+        open_all: Opens everything that the settings name; tests give it another clock. None for the usual way.
     """
     start_logging(_get_secrets())
     try:
@@ -142,28 +144,72 @@ def _find_first(problem: BaseException) -> BaseException:
     return problem
 
 
-async def _serve(settings: Settings | ConfigurationError, serve: Serve, open_all: OpenAssembly) -> int:
+async def _serve(settings: Settings | ConfigurationError, serve: Serve, open_all: "OpenAssembly | None") -> int:
     """Serve, and return the exit code when everything is closed."""
     # Only a client on standard output has disconnected when its end is closed.
     end = End(open_client_fd() if serve is stdio.serve else None)
     listen_for_signals(end)
     async with anyio.create_task_group() as tasks:
-
-        async def speak(server: FlowportServer) -> None:
-            """Serve until the end."""
-            # What was made so far stays for good, so the collector, off since the start, need never look at it.
-            gc.freeze()
-            gc.enable()
-            sys.setswitchinterval(SWITCH_SECONDS)
-            await serve(server, tasks, end)
-
         if isinstance(settings, ConfigurationError):
+            from flowport.server.handlers import build_stopped_server  # noqa: PLC0415 - loads what runs apps
+
             logger.error("%s", settings)
-            await speak(build_stopped_server(settings))
+            _settle()
+            await serve(build_stopped_server(settings), tasks, end)
         else:
-            async with open_all(settings) as assembly:
-                await speak(build_server(assembly.workspace, assembly.file_threads, assembly.first_list))
+            await _serve_home(
+                settings, lambda server: serve(server, tasks, end), tasks, open_all, is_alone=serve is stdio.serve
+            )
         # What reads standard input cannot be cancelled: the process ends with it still waiting.
         logging.shutdown()
         os._exit(end.code)
     return end.code
+
+
+async def _serve_home(
+    settings: Settings,
+    serve: Callable[[FlowportServer], Awaitable[None]],
+    tasks: anyio.abc.TaskGroup,
+    open_all: "OpenAssembly | None",
+    *,
+    is_alone: bool,
+) -> None:
+    """Serve until the end; what runs apps is loaded first, or after a list that was saved by an earlier process.
+
+    Args:
+        is_alone: Whether there is one client, so that its first list is known as the first.
+    """
+    file = SavedList(settings)
+    first_list = FirstList(file.load() if is_alone else None)
+    late = LateHandlers(first_list, file)
+    server, is_over = build_late_server(late), anyio.Event()
+
+    async def speak() -> None:
+        """Serve until the end, which is a reason to go on too."""
+        await serve(server)
+        is_over.set()
+        first_list.written.set()
+
+    is_early = first_list.saved is not None
+    if is_early:
+        tasks.start_soon(speak)
+        await first_list.wait_until_written()
+        if is_over.is_set():
+            return
+    from flowport.bootstrap import open_assembly  # noqa: PLC0415 - loads what runs apps, and the first list comes first
+    from flowport.server.handlers import Handlers  # noqa: PLC0415 - likewise
+
+    async with (open_all or open_assembly)(settings, first_list=first_list) as assembly:
+        late.provide(Handlers(assembly.workspace, assembly.file_threads, first_list))
+        _settle()
+        if not is_early:
+            tasks.start_soon(speak)
+        await is_over.wait()
+
+
+def _settle() -> None:
+    """Begin to collect garbage, and let threads take turns as often as the store needs."""
+    # What was made so far stays for good, so the collector, off since the start, need never look at it.
+    gc.freeze()
+    gc.enable()
+    sys.setswitchinterval(SWITCH_SECONDS)

@@ -24,12 +24,12 @@ class StartRequested:
 
 
 @dataclass(frozen=True, slots=True)
-class NotTaken:
+class StartNotTaken:
     """The provider certainly did not accept the start request: the run waits to be sent again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class StartAcknowledged:
     """The reply to the start request named the provider's run."""
 
     provider_run_id: str
@@ -42,8 +42,11 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class StartConfirmed(Started):
-    """Another witness than the reply named the provider's run, such as the provider's list of runs."""
+class StartConfirmed(StartAcknowledged):
+    """Another witness than the reply named the provider's run, such as a webhook or the provider's list of runs.
+
+    Nothing records it yet. It is part of the rules so that a witness can end the state `unknown`.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +71,8 @@ class Polled:
 
 
 @dataclass(frozen=True, slots=True)
-class CancelRequested:
-    """The user no longer wants a run that cannot be stopped: it is no longer polled."""
+class PollingStopped:
+    """The user stopped following the run: it is no longer polled, and goes on at its provider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +166,12 @@ class DeliveryCancelled:
 
 RunEvent: TypeAlias = (
     StartRequested
-    | NotTaken
-    | Started
+    | StartNotTaken
+    | StartAcknowledged
     | StartConfirmed
     | StartUnknown
     | Polled
-    | CancelRequested
+    | PollingStopped
     | Cancelled
     | Finished
     | OutputSaved
@@ -187,7 +190,7 @@ def is_covered(run: Run, event: RunEvent, lease: int | None) -> bool:
 
     A reply to a start request is evidence: it counts under each lease while the run has no provider id.
     """
-    return lease in {None, run.lease} or (isinstance(event, Started) and not run.provider_run_id)
+    return lease in {None, run.lease} or (isinstance(event, StartAcknowledged) and not run.provider_run_id)
 
 
 def apply(run: Run, event: RunEvent) -> Run:  # noqa: C901, PLR0911, PLR0912 - one case for each event
@@ -195,9 +198,9 @@ def apply(run: Run, event: RunEvent) -> Run:  # noqa: C901, PLR0911, PLR0912 - o
     match event:
         case StartRequested(at):
             return replace(run, state=RunState.STARTING, starting_at=at) if run.state is RunState.ACCEPTED else run
-        case NotTaken():
+        case StartNotTaken():
             return replace(run, state=RunState.ACCEPTED, starting_at=None) if run.state is RunState.STARTING else run
-        case Started():
+        case StartAcknowledged():
             return _apply_started(run, event)
         case StartUnknown(failure, at, answer):
             if run.state is not RunState.STARTING:
@@ -214,7 +217,7 @@ def apply(run: Run, event: RunEvent) -> Run:  # noqa: C901, PLR0911, PLR0912 - o
             )
         case Polled(state, at):
             return _apply_status(run, state, at) if run.state in STARTED_STATES else run
-        case CancelRequested():
+        case PollingStopped():
             return run if run.state.is_final else replace(run, is_followed=False)
         case Cancelled(failure, at):
             if run.state is not RunState.ACCEPTED:
@@ -250,14 +253,19 @@ def apply(run: Run, event: RunEvent) -> Run:  # noqa: C901, PLR0911, PLR0912 - o
             assert_never(event)
 
 
-def _apply_started(run: Run, event: Started) -> Run:
+def _apply_started(run: Run, event: StartAcknowledged) -> Run:
     """Accept evidence that the provider has the run, also after the run became unknown."""
     if run.provider_run_id or run.state in KNOWN_ENDS:
         return run
     if run.state is RunState.UNKNOWN:
         reserved, spent = run.spent_credits, 0.0
         run = replace(
-            run, failure="", start_response="", finished_at=None, reserved_credits=reserved, spent_credits=spent
+            _forget_delivery(run),
+            failure="",
+            start_response="",
+            finished_at=None,
+            reserved_credits=reserved,
+            spent_credits=spent,
         )
     started = replace(run, provider_run_id=event.provider_run_id, started_at=event.at)
     return _apply_status(started, event.state, event.at)
@@ -277,7 +285,8 @@ def _apply_finished(run: Run, event: Finished) -> Run:
     if not is_possible and (event.state, run.state) != (RunState.CANCELLED, RunState.ACCEPTED):
         return run
     return replace(
-        run,
+        # The answer that the run is unknown may have been recorded after the evidence that it was started.
+        _forget_delivery(run),
         state=event.state,
         outputs=event.outputs,
         failure=event.failure,
@@ -285,6 +294,19 @@ def _apply_finished(run: Run, event: Finished) -> Run:
         spent_credits=event.spent_credits,
         is_cost_reported=event.is_cost_reported,
         reserved_credits=0.0,
+    )
+
+
+def _forget_delivery(run: Run) -> Run:
+    """Return the run as undelivered: answers before its end, such as that it is unknown, held no result."""
+    return replace(
+        run,
+        delivered_at=None,
+        delivered_to="",
+        delivered_boot_id="",
+        delivered_boot_seconds=None,
+        is_delivery_cancelled=False,
+        reminder_count=0,
     )
 
 

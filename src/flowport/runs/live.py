@@ -60,6 +60,8 @@ class LiveRun:
     """How soon it was wanted when it was asked for."""
     waiters: int = 0
     """How many calls wait for it now."""
+    crashes: int = 0
+    """How often a task that polled or saved it had an internal error."""
     noted_at: float = 0.0
     """Monotonic seconds at which the run was accepted, also before this process began; durations are counted from it."""
     over_after_seconds: float | None = None

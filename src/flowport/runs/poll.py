@@ -18,9 +18,9 @@ from flowport.providers.interface import RunStatus
 from flowport.providers.parsing import MAX_DETAIL_LENGTH, clean_detail
 from flowport.runs.live import LiveRun, LiveRuns, PendingWrites
 from flowport.runs.poller import AccountPoller, PollSlot
-from flowport.runs.steps import LOST_AFTER_SECONDS, UNKNOWN_SECONDS, PollState, note_failure, note_poll
+from flowport.runs.steps import LOST_AFTER_SECONDS, UNKNOWN_SECONDS, Pace, PollState, note_failure, note_poll
 from flowport.runtime.background import Supervisor
-from flowport.runtime.clock import Clock, Pace
+from flowport.runtime.clock import Clock
 from flowport.runtime.failpoints import Failpoint, trigger
 from flowport.store.interface import Store
 from flowport.store.records import MIN_DURATIONS
@@ -172,7 +172,7 @@ class RunPoller:
         self._unknown_words: set[tuple[str, str]] = set()
         """By provider; each is logged once."""
 
-    async def follow(self, run: Run, account: OpenAccount) -> Run:
+    async def poll(self, run: Run, account: OpenAccount) -> Run:
         """Return the run when it is over, or its last known state when polling stopped or another process claimed it."""
         entry = self._live_runs.get(run.id)
         if entry is None:

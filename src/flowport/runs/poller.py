@@ -22,6 +22,7 @@ from flowport.runs.steps import (
     FAILED_POLL,
     LAST_STARTS_MINUTES,
     POLLS_IN_ONE,
+    Pace,
     PollReason,
     PollState,
     choose_companions,
@@ -30,7 +31,7 @@ from flowport.runs.steps import (
     get_next_pause,
 )
 from flowport.runtime.background import Supervisor
-from flowport.runtime.clock import Clock, Pace
+from flowport.runtime.clock import Clock
 
 logger = logging.getLogger(__name__)
 
@@ -81,10 +82,13 @@ class BulkStatusReader:
         except ProviderError as exc:
             is_unread = isinstance(exc, ProviderBroken) and exc.status < 500  # noqa: PLR2004
             is_lasting = is_unread or isinstance(exc, ProviderRefused | ProviderRejected)
-            seconds = REFUSED_SECONDS if is_lasting else FAILED_SECONDS
-            self._closed_until = self._clock.monotonic() + seconds
-            logger.info("runs are read one by one for %d minutes: %s", seconds / 60, exc)
+            self.close(REFUSED_SECONDS if is_lasting else FAILED_SECONDS, exc)
             return {}
+
+    def close(self, seconds: float, cause: object) -> None:
+        """Read runs one by one for a while."""
+        self._closed_until = self._clock.monotonic() + seconds
+        logger.info("runs are read one by one for %d minutes: %s", seconds / 60, cause)
 
 
 @dataclass(slots=True, eq=False)
@@ -265,7 +269,9 @@ class AccountPoller:
             for member in party:
                 del self._ripe[member]
             name = f"bulk status of {self._account.account.provider}"
-            self._supervisor.spawn(name, self._poll_together, party, permit, on_crash=partial(self._abandon, party))
+            self._supervisor.spawn(
+                name, self._poll_together, party, permit, on_crash=partial(self._abandon_party, party)
+            )
             return
         slot.permit, slot.problem = permit, problem
         self._call(slot)
@@ -371,10 +377,15 @@ class AccountPoller:
             rest.cancel()
 
     async def _abandon_all(self) -> None:
-        """Fail every slot after a bug of our own."""
+        """Fail every slot after an internal error."""
         await self._abandon((*self._ripe, *(slot for _, _, slot in self._resting)))
         self._ripe.clear()
         self._resting.clear()
+
+    async def _abandon_party(self, party: Sequence[PollSlot]) -> None:
+        """Fail the slots of a bulk status request after an internal error; their next polls are their own."""
+        self._bulk.close(FAILED_SECONDS, "internal error")
+        await self._abandon(party)
 
     async def _abandon(self, slots: Iterable[PollSlot]) -> None:
         for slot in slots:

@@ -92,14 +92,9 @@ class CallPreparer:
 
     def __init__(self, rules: MediaRules, threads: anyio.CapacityLimiter, finder: OutputFinder) -> None:
         self._rules = rules
-        self._finder = finder
+        self.finder = finder
         self._readings = anyio.CapacityLimiter(MAX_READINGS)
         self._threads = threads
-
-    @property
-    def finder(self) -> OutputFinder:
-        """Finds the runs and outputs that texts name."""
-        return self._finder
 
     async def prepare(
         self,
@@ -181,9 +176,9 @@ class CallPreparer:
         self, text: str, item: Input, argument: str, account: OpenAccount, call: RunRequest
     ) -> OutputMedia | CreationMedia | None:
         """Return the earlier output, or the file at the provider, that the text names; None for what is to be read here."""
-        output = await self._finder.find(text, argument=argument, kind=item.kind, call=call)
+        output = await self.finder.find(text, argument=argument, kind=item.kind, call=call)
         if output is None and (moved := await account.localize(text)) != text:
-            output = await self._finder.find(moved, argument=argument, kind=item.kind, call=call)
+            output = await self.finder.find(moved, argument=argument, kind=item.kind, call=call)
         is_output_id = account.provider.capabilities.is_output_id
         if output is None and is_output_id is not None and is_output_id(text.strip()):
             return CreationMedia(text.strip())

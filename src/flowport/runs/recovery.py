@@ -23,7 +23,7 @@ from flowport.domain.errors import (
     RunNotFound,
     StoreError,
 )
-from flowport.domain.models import InputKind, JsonValue, Run
+from flowport.domain.models import InputKind, JsonValue, Run, RunState
 from flowport.domain.run_events import Adopted, AdoptionTried, RunEvent
 from flowport.network.account import OpenAccount
 from flowport.runs.downloads import LinkRefresher
@@ -140,9 +140,12 @@ class Recovery:
         """
         # A batch of our own whose task has crashed is begun again.
         is_ours = run.is_batch and run.process_id == self._process.process_id
-        if self._runner.get_entry(run.id) is None and (is_ours or not self._process.is_alive(run.process_id)):
+        if self._runner.get_entry(run.id) is not None:
+            self._runner.note_kept(run)
+        elif is_ours or not self._process.is_alive(run.process_id):
             run = await self.adopt(run)
-            if run.is_followed or run.state.is_final:
+            # A run that is no longer polled stays so at its provider; what was not there yet gets its end.
+            if run.is_followed or not run.state.is_at_provider:
                 await self._resume(run)
 
     async def resume(self, run: Run) -> None:
@@ -185,6 +188,10 @@ class Recovery:
         return run.account_id in self._accounts and bool(run.provider_run_id)
 
     async def _resume(self, run: Run) -> None:
+        if run.state is RunState.ACCEPTED and not run.is_followed:
+            # The user stopped it while its start request was not taken: nothing more is sent.
+            await self._runner.cancel_unsent(run.id)
+            return
         is_sent = run.state.is_at_provider or run.state.is_final
         if is_sent and not run.is_batch and not self._can_be_read(run):
             # Without its key it can only wait for a process that has it, or for the provider to answer to ours.

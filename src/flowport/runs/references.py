@@ -76,14 +76,24 @@ class OutputFinder:
     async def find_run(self, text: str, *, argument: str, call: RunRequest) -> Run:
         """Return the run or batch that a text names: by its id, or in any spelling that a media argument takes.
 
+        "last" is also a run whose result was not delivered yet, or that is under way, if no result was delivered.
+
         Raises:
             RunNotFound: It names no run of this owner, or several.
-            ArgumentsInvalid: It is "last", and no result has been seen yet.
+            ArgumentsInvalid: It is "last", and there is no such run.
             StoreError: The store cannot be read.
         """
         written = strip_quotes(text)
         if names_last(text):
-            return await self._find_last(argument, call)
+            last = await self._find_last_delivered(call) or await self._find_last_undelivered(call)
+            if last is None:
+                raise build_refusal(
+                    argument,
+                    'is "last", no result has been seen yet, and no run is under way',
+                    "Give the id of a run; list_runs shows them.",
+                    is_for_run=False,
+                )
+            return last
         found = {run.id: run for run_id in parse_run_ids(text) for run in await self._get_all(run_id, call)}
         if not found and get_source_kind(written) is SourceKind.URL:
             try:
@@ -102,13 +112,16 @@ class OutputFinder:
 
     async def _find_run(self, name: ResultName, argument: str, call: RunRequest) -> Run:
         if not name.run_id:
-            return await self._find_last(argument, call)
+            last = await self._find_last_delivered(call)
+            if last is None:
+                raise build_refusal(argument, 'is "last", and no result has been seen yet', "Name a file instead.")
+            return last
         try:
             return await self._store.get_run(name.run_id, account_id=None, owner=call.owner)
         except RunNotFound as exc:
             raise build_refusal(argument, f"names a run that is not there ({exc.run_id[:60]})", _FORMS) from exc
 
-    async def _find_last(self, argument: str, call: RunRequest) -> Run:
+    async def _find_last_delivered(self, call: RunRequest) -> Run | None:
         """Return the newest run with outputs that was delivered over this connection, else to this owner."""
         for run_id in self._delivered.get(owner=call.owner, connection=call.connection):
             try:
@@ -117,10 +130,13 @@ class OutputFinder:
                 continue
             if run.outputs:
                 return run
-        last = await self._store.get_last_delivered(owner=call.owner)
-        if last is None:
-            raise build_refusal(argument, 'is "last", and no result has been seen yet', "Name a file instead.")
-        return last
+        return await self._store.get_last_delivered(owner=call.owner)
+
+    async def _find_last_undelivered(self, call: RunRequest) -> Run | None:
+        """Return the newest run or batch that is over and undelivered, else the newest that is under way."""
+        newest = await self._store.get_runs(account_id=None, owner=call.owner, limit=1, undelivered_first=True)
+        undelivered = [run for run in newest if run.state.is_final and run.delivered_at is None]
+        return next(iter(undelivered or await self._store.get_runs_under_way(owner=call.owner, limit=1)), None)
 
     async def _find_by_url(self, url: str, argument: str, kind: InputKind, call: RunRequest) -> OutputMedia | None:
         """Return the output whose link the text is: it is better known here than by a link that expires."""

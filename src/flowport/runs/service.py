@@ -4,11 +4,12 @@ import logging
 from collections.abc import Awaitable, Mapping
 from enum import Enum
 from functools import partial
-from typing import Any, Final, Protocol, assert_never
+from typing import Final, Protocol, assert_never
 
 import anyio
 
-from flowport.domain.errors import FlowportError, ProviderError, StoreError
+from flowport.domain.backoff import Backoff
+from flowport.domain.errors import FlowportError, ProviderError, RunNotFound, StoreError
 from flowport.domain.models import (
     ENDED_UNRESTORED,
     ENDED_UNSENT,
@@ -18,7 +19,7 @@ from flowport.domain.models import (
     RunState,
     Urgency,
 )
-from flowport.domain.run_events import Cancelled, CancelRequested, Finished, RunEvent, StartUnknown
+from flowport.domain.run_events import Cancelled, Finished, PollingStopped, RunEvent, StartUnknown
 from flowport.network.account import OpenAccount
 from flowport.network.ratelimit.limiter import Priority
 from flowport.runs.downloads import DownloadRetrier
@@ -35,6 +36,9 @@ from flowport.store.interface import Store
 from flowport.store.records import Recorded
 
 logger = logging.getLogger(__name__)
+
+CRASHED: Final = Backoff(5.0, 2.0, 300.0)
+"""Pauses after internal errors while a run is polled or saved; each may be a bug that every poll meets again."""
 
 _CRASHED_WHILE_STARTING: Final = "Flowport made a mistake while it started this run, so it may or may not be running."
 
@@ -74,7 +78,7 @@ class Runner:
         clock: Clock,
         supervisor: Supervisor,
         starter: RunStarter,
-        follower: RunPoller,
+        poller: RunPoller,
         writer: PendingWrites,
         acceptor: Acceptor,
         retrier: DownloadRetrier,
@@ -87,7 +91,7 @@ class Runner:
         self._clock = clock
         self._supervisor = supervisor
         self._starter = starter
-        self._follower = follower
+        self._poller = poller
         self._writer = writer
         self._acceptor = acceptor
         self._retrier = retrier
@@ -103,7 +107,7 @@ class Runner:
             request,
             accept=partial(self._store.accept, run),
             begin=partial(self._begin, run, call, request),
-            on_crash=partial(self._note_crash, run.id),
+            on_crash=partial(self._note_crash, run),
         )
 
     async def _begin(self, run: Run, call: PreparedCall, request: RunRequest, *, is_unwanted: bool) -> None:
@@ -121,7 +125,7 @@ class Runner:
 
     def get_step(self, run: Run) -> Step:
         """Return what is to be done next for a run."""
-        return next_step(run, self._clock.now(), should_save=self._should_save)
+        return next_step(run, should_save=self._should_save)
 
     def follow(self, run: Run) -> None:
         """Execute the steps of a run or batch that this process holds, in the background, until none is left."""
@@ -142,7 +146,7 @@ class Runner:
 
     def _spawn(self, run: Run) -> None:
         # A task for each step: the files of a call do not stay in memory while its run goes on.
-        self._supervisor.spawn(f"run {run.id}", self._carry_on, run, on_crash=partial(self._note_crash, run.id))
+        self._supervisor.spawn(f"run {run.id}", self._carry_on, run, on_crash=partial(self._note_crash, run))
 
     async def _carry_on(self, run: Run, call: PreparedCall | None = None) -> None:
         if self._live_runs.get(run.id) is None:
@@ -212,7 +216,7 @@ class Runner:
             return await self._starter.start(run, call, account)
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
-                await self._note_end(run.id)
+                await self._note_end(run)
             raise
 
     async def _settle(self, run: Run, event: RunEvent) -> Run | None:
@@ -225,9 +229,10 @@ class Runner:
         return None
 
     async def _poll(self, run: Run, account: OpenAccount) -> Run | None:
-        over = await self._follower.follow(run, account)
+        over = await self._poller.poll(run, account)
         if not over.state.is_final:
-            if over.process_id != run.process_id:
+            entry = self._live_runs.get(run.id)
+            if over.process_id != run.process_id or (entry is not None and not entry.run.is_followed):
                 self._live_runs.remove(run.id)
             return None
         if over.lease == run.lease and isinstance(self.get_step(over), Download):
@@ -262,16 +267,31 @@ class Runner:
             return CancelOutcome.UNKNOWN
         if view.state.is_final:
             return CancelOutcome.ALREADY_OVER
-        if view.state is RunState.ACCEPTED and await self._cancel_unsent(run.id):
+        if view.state is RunState.ACCEPTED and await self.cancel_unsent(run.id):
             return CancelOutcome.CANCELLED
         if not should_stop_following:
             account = self._accounts.get(view.account_id)
             is_asked = account is not None and await ask_to_cancel(view, account)
             return CancelOutcome.ASKED if is_asked else CancelOutcome.CANNOT
-        outcome = await self._store.record(run.id, CancelRequested())
-        self._live_runs.update(outcome.run or view)
-        self._live_runs.remove(run.id)
+        kept = (await self._store.record(run.id, PollingStopped())).run or view
+        if kept.state.is_final:
+            return CancelOutcome.UNKNOWN if kept.state is RunState.UNKNOWN else CancelOutcome.ALREADY_OVER
+        self._let_go(kept)
         return CancelOutcome.UNFOLLOWED
+
+    def note_kept(self, kept: Run) -> None:
+        """Stop polling a run that another process has stopped or claimed, by what the store has."""
+        entry = self._live_runs.get(kept.id)
+        if entry is None or kept.state.is_final or entry.is_settled:
+            return
+        is_stopped = not kept.is_followed and kept.lease == entry.run.lease and kept.state.is_at_provider
+        if is_stopped or (kept.lease > entry.run.lease and kept.process_id != entry.run.process_id):
+            self._let_go(kept)
+
+    def _let_go(self, run: Run) -> None:
+        """Show the last state of a run that is not over, and forget it."""
+        self._live_runs.update(run)
+        self._live_runs.remove(run.id)
 
     def stop_unwanted(self, run: Run, request: RunRequest) -> None:
         """Cancel a run whose caller has gone, as far as that is possible and no other call waits; for `FLOWPORT_ON_CANCEL=stop`."""
@@ -287,51 +307,69 @@ class Runner:
             await cancel_unwanted(entry.run, self._accounts[entry.run.account_id], self._store)
 
     async def _abandon(self, run: Run, call_id: str) -> bool:
-        if await self._cancel_unsent(run.id, ended_call_id=call_id, unless_waited_for=True):
+        if await self.cancel_unsent(run.id, ended_call_id=call_id, unless_waited_for=True):
             return True
         # Its request may just be on its way; when it comes back untaken, the starter asks again.
         self._live_runs.note_unwanted(run.id)
         return False
 
-    async def _cancel_unsent(self, run_id: str, **conditions: Any) -> bool:
+    async def cancel_unsent(self, run_id: str, *, ended_call_id: str = "", unless_waited_for: bool = False) -> bool:
         """Cancel a run for which nothing was sent, and return whether that was still possible."""
-        outcome = await self._store.record(run_id, Cancelled(CANCELLED_UNSENT, self._clock.now()), **conditions)
+        outcome = await self._store.record(
+            run_id,
+            Cancelled(CANCELLED_UNSENT, self._clock.now()),
+            ended_call_id=ended_call_id,
+            unless_waited_for=unless_waited_for,
+        )
         if isinstance(outcome, Recorded):
             self._live_runs.update(outcome.run)
         return isinstance(outcome, Recorded)
 
-    async def _note_end(self, run_id: str) -> None:
+    async def _get_latest(self, run: Run) -> Run:
+        """Return a run as the list of live runs has it; one that is no longer followed as the store has it."""
+        entry = self._live_runs.get(run.id)
+        return entry.run if entry is not None else await self._store.get_run(run.id, account_id=None, owner=run.owner)
+
+    async def _note_end(self, run: Run) -> None:
         """Record, as this process ends, what is certain about a run that the provider has not acknowledged."""
-        entry = self._live_runs.get(run_id)
-        if entry is None:
-            return
-        run, now = entry.run, self._clock.now()
+        now = self._clock.now()
         try:
+            run = await self._get_latest(run)
             # A row that was not sent keeps its place: the process that goes on with its batch sends it.
             if run.state is RunState.ACCEPTED and not run.batch_id:
-                await self._store.record(run_id, Cancelled(ENDED_UNSENT, now), run.lease)
+                await self._store.record(run.id, Cancelled(ENDED_UNSENT, now), run.lease)
             elif run.state is RunState.STARTING:
-                await self._store.record(run_id, StartUnknown(ENDED_WHILE_STARTING, now), run.lease)
-        except StoreError as exc:
-            logger.error("run %s was %s at the end, which could not be recorded: %s", run_id, run.state, exc)  # noqa: TRY400
+                await self._store.record(run.id, StartUnknown(ENDED_WHILE_STARTING, now), run.lease)
+        except (StoreError, RunNotFound) as exc:
+            logger.error("run %s was %s at the end, which could not be recorded: %s", run.id, run.state, exc)  # noqa: TRY400
 
     async def _fail_unsent(self, run: Run, reason: str) -> Run:
         failed = Finished(RunState.FAILED, self._clock.now(), failure=reason)
         return await self._writer.record(run, failed)
 
-    async def _note_crash(self, run_id: str) -> None:
-        """Record what is certain about a run whose task died of our own bug, and wake those who wait for it."""
-        entry = self._live_runs.get(run_id)
-        if entry is None:
+    async def _note_crash(self, run: Run) -> None:
+        """Record what is certain about a run whose task had an internal error; poll or save it again after a pause."""
+        try:
+            latest = await self._get_latest(run)
+        except RunNotFound:  # it was not accepted, or erased
             return
-        view = entry.run
-        if view.state is RunState.STARTING:
-            unknown = StartUnknown(_CRASHED_WHILE_STARTING, self._clock.now())
-            view = await self._writer.record(view, unknown)
-        elif view.state is RunState.ACCEPTED:
-            view = await self._fail_unsent(view, "Flowport made a mistake before anything was sent.")
-        self._live_runs.update(view, is_saving=False, problem="Flowport made a mistake while it followed this run.")
-        self._live_runs.remove(run_id)
+        if latest.state is RunState.STARTING:
+            latest = await self._writer.record(latest, StartUnknown(_CRASHED_WHILE_STARTING, self._clock.now()))
+        elif latest.state is RunState.ACCEPTED:
+            latest = await self._fail_unsent(latest, "Flowport made a mistake before anything was sent.")
+        entry = self._live_runs.get(run.id)
+        self._live_runs.update(latest, is_saving=False, problem="Flowport made a mistake while it followed this run.")
+        if entry is None or not isinstance(self.get_step(latest), Poll | Download):
+            self._live_runs.remove(run.id)
+            return
+        entry.crashes += 1
+        self._supervisor.spawn(f"run {run.id}, after its crash", self._restart_crashed, entry)
+
+    async def _restart_crashed(self, entry: LiveRun) -> None:
+        """Execute the next step of a run again after a pause, unless it was stopped meanwhile."""
+        await self._clock.sleep(CRASHED.get_pause(entry.crashes) or CRASHED.longest_seconds)
+        if self._live_runs.get(entry.run.id) is entry:
+            self._spawn(entry.run)
 
 
 async def ask_to_cancel(run: Run, account: OpenAccount) -> bool:

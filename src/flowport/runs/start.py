@@ -289,7 +289,7 @@ class RunStarter:
     async def _retreat(self, run: Run) -> bool:
         """Return whether the store has the run as accepted again; only then may it be sent again."""
         try:
-            return isinstance(await self._store.record(run.id, run_events.NotTaken(), run.lease), Recorded)
+            return isinstance(await self._store.record(run.id, run_events.StartNotTaken(), run.lease), Recorded)
         except StoreError as exc:
             logger.warning("run %s was not taken, which could not be recorded: %s", run.id, exc)
             return False
@@ -306,7 +306,7 @@ class RunStarter:
         event: run_events.RunEvent
         match outcome:
             case Started(provider_run_id, state):
-                event = run_events.Started(provider_run_id, state, now)
+                event = run_events.StartAcknowledged(provider_run_id, state, now)
             case NotTaken(error):
                 if isinstance(error, ProviderRefused):
                     self._live_runs.note_refused(run.id, str(error))

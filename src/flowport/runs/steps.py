@@ -1,7 +1,11 @@
-"""Decide what a run needs next. Pure: the record and the time are enough, so any process that holds the run can execute it.
+"""Decide what a run needs next, and when its next poll is due. Pure.
 
-`service.Runner.advance` executes a step: for a new run, for one that was claimed from a dead process, and for a row of a
-batch alike.
+`next_step` goes by the record alone, so any process that holds the run can execute it: `service.Runner.advance` does, for a new
+run, for one that was claimed from a dead process, and for a row of a batch.
+
+The poll schedule is the rest. `Pace` bounds how often one run is polled. Within it, `choose_run` decides which run of an account
+gets the next request, by the usual duration of its app, and `get_gap_seconds` spreads the polls of all runs over the request
+limit. `poller.AccountPoller` executes the schedule.
 """
 
 import heapq
@@ -13,11 +17,6 @@ from typing import Final, NamedTuple, TypeAlias, assert_never
 
 from flowport.domain.backoff import Backoff
 from flowport.domain.models import FIRST_LEASE, Run, RunState
-from flowport.runtime.clock import Pace
-
-FIRST_POLL_SECONDS: Final = 2.5
-"""From the start to the first poll that a provider documents."""
-
 
 FAILED_POLL: Final = {True: Backoff(2.0, 2.0, 10.0), False: Backoff(2.0, 2.0, 60.0)}
 """Pauses after polls without a response: while a caller waits for the run, and while none does."""
@@ -41,8 +40,11 @@ LAST_STARTS_MINUTES: Final = 1.0
 LIVE_ROWS_MINUTES: Final = 4
 """As many rows of a batch are live as polls fit into so many minutes."""
 
-LIVE_ROWS: Final = range(64, 1_000)
-"""The fewest and the most live rows of a batch under a request limit. Each decision looks at every live row."""
+MIN_LIVE_ROWS: Final = 64
+"""Live rows of a batch under a low request limit."""
+
+MAX_LIVE_ROWS: Final = 1_000
+"""Live rows of a batch under a high one: each decision looks at every live row."""
 
 LIVE_ROWS_UNLIMITED: Final = 200
 """Live rows of a batch where no request limit is known."""
@@ -65,10 +67,7 @@ class MarkUnknown:
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """Ask the provider how it stands."""
-
-    at: float
-    """The earliest instant."""
+    """Poll it until it is over, as the schedule allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ class Done:
 Step: TypeAlias = Start | Drop | MarkUnknown | Poll | Download | Conduct | Done
 
 
-def next_step(run: Run, now: float, *, should_save: bool = True) -> Step:
+def next_step(run: Run, *, should_save: bool = True) -> Step:
     """Return what the process that holds a run does next for it.
 
     Args:
@@ -106,8 +105,7 @@ def next_step(run: Run, now: float, *, should_save: bool = True) -> Step:
         case RunState.STARTING:
             return MarkUnknown()
         case RunState.QUEUED | RunState.RUNNING:
-            first_at = (run.started_at or run.accepted_at) + FIRST_POLL_SECONDS
-            return Poll(max(now, first_at)) if run.is_followed else Done()
+            return Poll() if run.is_followed else Done()
         case RunState.SUCCEEDED | RunState.PARTIAL | RunState.FAILED | RunState.CANCELLED:
             return Download() if should_save and has_unsaved(run) else Done()
         case RunState.UNKNOWN:
@@ -121,8 +119,20 @@ def has_unsaved(run: Run) -> bool:
     return any(output.url and not output.saved_path for output in run.outputs)
 
 
-class _Step(NamedTuple):
-    """When a run is polled that does not fit into the pace."""
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often one run is polled."""
+
+    first_seconds: float = 2.5
+    """From the start to the first poll (get-run: "wait 2-3 s")."""
+    every_seconds: float = 4.0
+    """Between two polls (get-run: "then every 3-5 s")."""
+    spread_per_second: int = 200
+    """About how many polls a second are made when many runs started together and no limit spreads them."""
+
+
+class _Schedule(NamedTuple):
+    """When a poll is worth a request, by the usual duration of the app."""
 
     first: float
     """The age at the first poll, as a part of the usual duration."""
@@ -132,8 +142,8 @@ class _Step(NamedTuple):
     """The longest gap."""
 
 
-WAITED: Final = _Step(0.4, 0.15, 20.0)
-ROW: Final = _Step(1.35, 0.4, 120.0)
+WAITED: Final = _Schedule(0.4, 0.15, 20.0)
+ROW: Final = _Schedule(1.35, 0.4, 120.0)
 
 
 class PollReason(Enum):
@@ -165,9 +175,9 @@ class PollState:
     @property
     def due_at(self) -> float:
         """When a poll is worth a request that others need as well."""
-        step = WAITED if self.is_waited else ROW
-        gap_seconds = min(self.usual_seconds * step.gap, step.longest_seconds)
-        return max(self.started_at + self.usual_seconds * step.first, self.seen_at + gap_seconds)
+        schedule = WAITED if self.is_waited else ROW
+        gap_seconds = min(self.usual_seconds * schedule.gap, schedule.longest_seconds)
+        return max(self.started_at + self.usual_seconds * schedule.first, self.seen_at + gap_seconds)
 
 
 def get_gap_seconds(runs: int, pace: Pace, *, limit: int, polls_in_one: int = 1) -> float:
@@ -176,11 +186,11 @@ def get_gap_seconds(runs: int, pace: Pace, *, limit: int, polls_in_one: int = 1)
     return gap_seconds if gap_seconds > pace.every_seconds else 0.0
 
 
-def get_live_rows(limit: int) -> int:
+def get_max_live_rows(limit: int) -> int:
     """Return how many rows of one batch may be live: as many as the request limit can poll."""
     if not limit:
         return LIVE_ROWS_UNLIMITED
-    return min(max(limit * LIVE_ROWS_MINUTES, LIVE_ROWS.start), LIVE_ROWS.stop)
+    return min(max(limit * LIVE_ROWS_MINUTES, MIN_LIVE_ROWS), MAX_LIVE_ROWS)
 
 
 def get_next_pause(

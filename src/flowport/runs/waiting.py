@@ -18,7 +18,7 @@ from flowport.runs.delivery import Caller
 from flowport.runs.live import BatchView, LiveRun, LiveRuns, QueuePlace, RunView
 from flowport.runs.poll import DurationBook, Usual
 from flowport.runs.recovery import Recovery
-from flowport.runs.steps import get_live_rows
+from flowport.runs.steps import get_max_live_rows
 from flowport.runtime.clock import Clock
 from flowport.store.interface import Store
 from flowport.store.records import BatchProgress, get_usual_seconds
@@ -254,7 +254,8 @@ class _RunWait:
     async def _find_entry(self) -> LiveRun | None:
         """Return the entry of a live run, made from the store while another process follows it; None when none does.
 
-        A run whose process has died meanwhile is claimed, so that the caller need not ask again.
+        A run whose process has died meanwhile is claimed, so that the caller need not ask again. A run that is no longer
+        polled stays so: only a new call resumes it.
         """
         waiter = self._waiter
         if self._last is not None and self._last.is_settled:
@@ -263,7 +264,7 @@ class _RunWait:
         if entry is not None:
             return entry
         kept = await waiter.store.get_run(self._run.id, account_id=None, owner=self._run.owner)
-        if kept.state.is_final:
+        if kept.state.is_final or not kept.is_followed:
             return None
         if not waiter.recovery.is_followed_elsewhere(kept):
             await waiter.recovery.resume(kept)
@@ -391,7 +392,7 @@ def estimate_left_seconds(
     if usual_seconds is None:
         return None
     asked = 60.0 * (rest + batch_progress.unstarted) / requests_per_minute if requests_per_minute else 0.0
-    return max(usual_seconds * -(-rest // get_live_rows(requests_per_minute)), asked)
+    return max(usual_seconds * -(-rest // get_max_live_rows(requests_per_minute)), asked)
 
 
 def _format_roughly(seconds: float) -> str:

@@ -5,7 +5,7 @@ crash is logged with the traceback, and its owner is notified.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
@@ -139,11 +139,19 @@ class _Noted(Generic[T]):
 class FirstList:
     """The first tool list: work that it does not need begins after it was written. Listens to the exchange of its request."""
 
-    def __init__(self) -> None:
+    def __init__(self, saved: Sequence[Mapping[str, Any]] | None = None) -> None:
+        self.saved = saved
+        """The list that is answered until the catalogues are loaded; None without one, and after that."""
+        self.outdated = anyio.Event()
+        """Set when the list has to be saved for the next start."""
         self.asked = anyio.Event()
         """Set when a client asked for it: from then on changes must be announced."""
         self.written = anyio.Event()
-        """Set when it was written, or its client is gone."""
+        """Set when it was written, its client is gone, or another request needs what is loaded after it."""
+
+    def note_outdated(self) -> None:
+        """A catalogue was loaded or saved."""
+        self.outdated.set()
 
     def note_written(self) -> None:
         """The list was written."""

@@ -6,7 +6,6 @@ lengthen a wait. Tests hand in a clock of their own, so none of them sleeps.
 
 import sys
 import time
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final, Protocol
@@ -71,15 +70,3 @@ def _get_boot_id() -> str:
         return _BOOT_ID.read_text("ascii").strip()
     except OSError:
         return ""
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How often one run is polled."""
-
-    first_seconds: float = 2.5
-    """From the start to the first poll (get-run: "wait 2-3 s")."""
-    every_seconds: float = 4.0
-    """Between two polls (get-run: "then every 3-5 s")."""
-    spread_per_second: int = 200
-    """About how many polls a second are made when many runs started together and no limit spreads them."""

@@ -215,3 +215,11 @@ def find_folder_problem(folder: Path) -> str:
     except OSError as exc:
         return exc.strerror or type(exc).__name__
     return "" if free_bytes >= MIN_FREE_BYTES else f"only {free_bytes // 1_000_000} MB are free on its disk"
+
+
+def get_stamp(path: Path) -> int:
+    """Return a number that changes whenever the file is replaced; 0 if it does not exist."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

@@ -8,11 +8,6 @@ from typing import Any, Final
 
 import mcp.types as t
 
-from flowport.actions.cancel_run import CANCEL_RUN
-from flowport.actions.find_apps import FIND_APPS
-from flowport.actions.get_balance import GET_BALANCE
-from flowport.actions.list_runs import LIST_RUNS
-from flowport.actions.views.page import read_page
 from flowport.server.clients import Context
 
 EXTENSION: Final = "io.modelcontextprotocol/ui"
@@ -20,8 +15,8 @@ MIME_TYPE: Final = "text/html;profile=mcp-app"
 PAGE_URI: Final = "ui://flowport/run.html"
 
 _TOOL_META: Final = {"ui": {"resourceUri": PAGE_URI}}
-_WITHOUT_PAGE: Final = frozenset(tool.name for tool in (CANCEL_RUN, FIND_APPS, GET_BALANCE, LIST_RUNS))
-"""The tools whose answers are not about one run."""
+WITHOUT_PAGE: Final = frozenset({"cancel_run", "find_apps", "get_balance", "list_runs"})
+"""The tools whose answers are not about one run. By name: the first list does not load them."""
 
 # No `csp`: the page loads nothing. It gets pictures through the host, and shows them as data URIs.
 _PAGE_META: Final = {"ui": {"prefersBorder": False, "permissions": {"clipboardWrite": {}}}}
@@ -39,9 +34,11 @@ def supports_apps(context: Context) -> bool:
 
 def add_page(tools: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return the tools, each about a run with the page that shows its answer."""
-    return [tool if tool["name"] in _WITHOUT_PAGE else {**tool, "_meta": _TOOL_META} for tool in tools]
+    return [tool if tool["name"] in WITHOUT_PAGE else {**tool, "_meta": _TOOL_META} for tool in tools]
 
 
 def build_page_contents() -> list[t.TextResourceContents | t.BlobResourceContents]:
     """Return the page as the protocol carries it."""
+    from flowport.actions.views.page import read_page  # noqa: PLC0415 - for hosts that show it
+
     return [t.TextResourceContents(uri=PAGE_URI, mime_type=MIME_TYPE, text=read_page(), _meta=_PAGE_META)]

@@ -264,8 +264,7 @@ _LIST_EVENTS: Final[Mapping[ListKind, type[ToolsListChanged | ResourcesListChang
 class Announcer:
     """Sends change notifications to clients of both eras."""
 
-    def __init__(self, changes: Changes) -> None:
-        self._changes = changes
+    def __init__(self) -> None:
         self._bus = InMemorySubscriptionBus()
         self._older: set[Connection] = set()
         self.listen = ListenHandler(self._bus)
@@ -294,16 +293,16 @@ class Announcer:
         _get_watched(_get_connection(context)).discard(str(params.uri))
         return t.EmptyResult()
 
-    async def keep_announcing_lists(self) -> None:
+    async def keep_announcing_lists(self, changes: Changes) -> None:
         """Announce each change of a list. Never returns."""
         while True:
-            lists = await self._changes.take_lists()
+            lists = await changes.take_lists()
             await self.announce([_LIST_EVENTS[kind]() for kind in ListKind if kind in lists])
 
-    async def keep_announcing_runs(self) -> None:
+    async def keep_announcing_runs(self, changes: Changes) -> None:
         """Announce each change of a run to its subscribers. Never returns."""
         while True:
-            run_ids = await self._changes.take_runs()
+            run_ids = await changes.take_runs()
             await self.announce([ResourceUpdated(uri=format_run_uri(run_id)) for run_id in sorted(run_ids)])
 
     async def announce(self, events: Sequence[ServerEvent]) -> None:

@@ -134,7 +134,7 @@ class Completion:
             return _build_values(_filter(self._get_choices(others.get(APP.name, "")), begun))
         if name in {RUN_ID.name, BATCH_ID}:
             runs = await self._workspace.store.get_runs(
-                account_id=None, owner=owner, limit=MAX_VALUES, unseen_first=False
+                account_id=None, owner=owner, limit=MAX_VALUES, undelivered_first=False
             )
             ids = (run.id for run in runs if run.is_batch or name == RUN_ID.name)
             return _build_values(_filter(ids, begun))

@@ -116,7 +116,9 @@ class Resources:
 
     async def list_runs(self, owner: str) -> tuple[Run, ...]:
         """Return the newest runs, which are what the resource list shows."""
-        return await self._workspace.store.get_runs(account_id=None, owner=owner, limit=MAX_LISTED, unseen_first=False)
+        return await self._workspace.store.get_runs(
+            account_id=None, owner=owner, limit=MAX_LISTED, undelivered_first=False
+        )
 
     async def read(self, uri: str, reader: Caller) -> Content:
         """Return what a URI names.

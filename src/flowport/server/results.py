@@ -48,7 +48,7 @@ def build_error_result(error: FlowportError) -> t.CallToolResult:
 
 
 def build_mistake_result() -> t.CallToolResult:
-    """Return the result for our own bug; what it was stays in the log."""
+    """Return the result for an internal error; the log has the details."""
     return _build({"error": "InternalError", "message": OUR_MISTAKE}, is_error=True)
 
 

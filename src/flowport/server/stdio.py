@@ -13,8 +13,8 @@ from mcp.shared.jsonrpc_dispatcher import cancelled_request_id_from_params
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
 
 from flowport.server.clients import STDIO
-from flowport.server.handlers import FlowportServer
 from flowport.server.requests import Request, RequestTable
+from flowport.server.server import FlowportServer
 from flowport.server.shutdown import End
 from flowport.server.stdio_streams import (
     LineReader,

@@ -38,7 +38,7 @@ from flowport.store.records import (
 
 
 class RunStore(Protocol):
-    """The three writes of runs, and the calls that wait for them."""
+    """Accepting, changing and claiming runs, the calls that wait for them, and the runs to mention."""
 
     async def accept(
         self, run: Run, rules: AttachRules | None = None, terms: SpendingCheck | None = None
@@ -101,14 +101,14 @@ class RunStore(Protocol):
     async def is_waited_for(self, run_id: str) -> bool:
         """Return whether a call still waits for a run."""
 
-    async def take_reminder(self, *, owner: str, but: Collection[str] = ()) -> Reminder | None:
+    async def take_reminder(self, *, owner: str, excluded: Collection[str] = ()) -> Reminder | None:
         """Return the runs to mention in an answer, and count the mention; None if there are none.
 
         A run is mentioned if it is over and undelivered, no call waits for it, and it was mentioned less than `MAX_REMINDERS`
         times.
 
         Args:
-            but: Runs that are about to be delivered.
+            excluded: Runs that are about to be delivered.
         """
 
 
@@ -258,7 +258,7 @@ class RunQueries(Protocol):
         owner: str,
         limit: int,
         before: str | None = None,
-        unseen_first: bool,
+        undelivered_first: bool,
         state: RunState | None = None,
         search: RunSearch | None = None,
     ) -> tuple[Run, ...]:
@@ -267,7 +267,7 @@ class RunQueries(Protocol):
         Args:
             account_id: None for the runs of all accounts.
             before: The last run of the previous page, at its present position; None for the first page.
-            unseen_first: List the runs that are over and undelivered before all others.
+            undelivered_first: List the runs that are over and undelivered before all others.
             state: None for runs in any state.
             search: None for all runs. The text of a batch includes that of its rows.
 
@@ -275,7 +275,7 @@ class RunQueries(Protocol):
             RunNotFound: The owner has no run `before`.
         """
 
-    async def count_unseen(self, *, owner: str) -> int:
+    async def count_undelivered(self, *, owner: str) -> int:
         """Return how many of an owner's runs are over and undelivered."""
 
     async def get_runs_under_way(self, *, owner: str, limit: int) -> tuple[Run, ...]:

@@ -164,7 +164,7 @@ class Reminder:
 
 
 MAX_REMINDERS: Final = 3
-"""How many answers say of a run that it is over and unseen."""
+"""How many answers say of a run that it is over and undelivered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
 
 from flowport.runtime.http_server import HttpServer
-from flowport.server.handlers import FlowportServer
+from flowport.server.server import FlowportServer
 from flowport.server.shutdown import End
 from flowport.server.stdio_streams import MAX_MESSAGE_BYTES
 from flowport.web.bodies import BodyReader

@@ -83,7 +83,7 @@ async def test_a_running_run_reports_which_nodes_are(magica: MagicaClient) -> No
     ("key", "found"), [("model", "text_to_image"), ("output", "output"), ("content", "content"), ("text", "text")]
 )
 async def test_outputs_lie_under_odd_keys(magica: MagicaClient, key: str, found: str) -> None:
-    """`result` is no more than usual."""
+    """`result` is only the usual key; the fake can use others."""
     await magica.switch(output_key=key)
     run = await finish(magica)
     assert [list(node["output"]) for node in run["nodeRuns"]] == [[], [found], [found]]

@@ -13,8 +13,8 @@ from flowport.network.account import OpenAccount
 from flowport.providers.interface import Started
 from flowport.runs.live import LiveRuns, PendingWrites
 from flowport.runs.poll import RunPoller
+from flowport.runs.steps import Pace
 from flowport.runtime.background import Supervisor
-from flowport.runtime.clock import Pace
 from tests.fakes.client import Client as SandboxClient
 from tests.providers.contract.worlds import WORLDS, ProviderWorld
 from tests.runs.samples import NOW, RUN
@@ -39,13 +39,13 @@ class Party:
         """Follow them to their ends by a clock that stands still while requests are under way: so they are ripe together."""
         clock, live_runs, store, ends = FakeClock(idle_seconds=0.05), LiveRuns(), FaultyStore(folder / "l.sqlite3"), []
         async with Supervisor() as supervisor:
-            follower = RunPoller(
+            poller = RunPoller(
                 store, live_runs, clock, Pace(), PendingWrites(store, live_runs, clock), supervisor=supervisor
             )
 
             async def follow(run: Run) -> None:
                 """Follow one."""
-                ends.append((await follower.follow(run, self.account)).state)
+                ends.append((await poller.poll(run, self.account)).state)
 
             account_id = self.account.account.id
             runs = [replace(RUNNING, id=one, provider_run_id=one, account_id=account_id) for one in self.run_ids]

@@ -13,7 +13,7 @@ from flowport.domain.run_events import (
     DeliveryCancelled,
     Finished,
     Reported,
-    Started,
+    StartAcknowledged,
     StartRequested,
 )
 from flowport.store.interface import Store
@@ -61,7 +61,7 @@ async def call(store: Store, n: int, **changes: Any) -> str:
 async def finish(store: Store, run_id: str) -> None:
     """Let a run succeed."""
     await store.record(run_id, StartRequested(NOW))
-    await store.record(run_id, Started("remote", S.RUNNING, NOW))
+    await store.record(run_id, StartAcknowledged("remote", S.RUNNING, NOW))
     await store.record(run_id, Finished(S.SUCCEEDED, NOW, spent_credits=0.0))
 
 
@@ -78,7 +78,7 @@ async def test_a_repeated_call_joins_a_run_whose_end_was_not_delivered(store: St
     earlier = build_equal("run_0", state, outputs=(OUTPUT,))
     await store.accept(earlier)
     assert await store.accept(build_equal("run_1"), build_rules("call_1")) == Joined(earlier)
-    kept = await store.get_runs(account_id=None, owner=OWNER, limit=9, unseen_first=False)
+    kept = await store.get_runs(account_id=None, owner=OWNER, limit=9, undelivered_first=False)
     assert [run.id for run in kept] == ["run_0"]
 
 
@@ -274,7 +274,7 @@ async def test_a_delivery_that_was_cancelled_afterwards_is_joined_for_a_minute(
     await finish(store, "run_0")
     for event in (Delivered(NOW), DeliveryCancelled(NOW)):
         await store.record("run_0", event, ended_call_id="call_0")
-    assert await store.count_unseen(owner=OWNER) == 0
+    assert await store.count_undelivered(owner=OWNER) == 0
     assert await call(store, 1, at=NOW + seconds) == run_id
 
 
@@ -305,10 +305,10 @@ async def test_what_an_answer_on_its_way_holds_is_not_mentioned(store: Store) ->
     """The answer that delivers a result must not say that it was not delivered."""
     for n in range(2):
         await store.accept(build_equal(f"run_{n}", S.SUCCEEDED))
-    reminder = await store.take_reminder(owner=OWNER, but={"run_1"})
+    reminder = await store.take_reminder(owner=OWNER, excluded={"run_1"})
     assert reminder is not None
     assert [run.id for run in reminder.runs] == ["run_0"]
-    assert await store.take_reminder(owner=OWNER, but={"run_0", "run_1"}) is None
+    assert await store.take_reminder(owner=OWNER, excluded={"run_0", "run_1"}) is None
 
 
 async def test_an_unseen_run_is_mentioned_three_times(store: Store) -> None:

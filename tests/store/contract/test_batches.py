@@ -292,7 +292,7 @@ async def test_a_delivery_goes_for_all_rows(store: Store) -> None:
     await store.accept_batch(build_batch())
     await store.accept_rows(BATCH, [build_row(n, S.SUCCEEDED) for n in (1, 2, 3)])
     await store.finish_batch(BATCH, Finished(S.SUCCEEDED, 900.0), csv_path="", csv_problem="")
-    assert await store.count_unseen(owner=OWNER) == 1
+    assert await store.count_undelivered(owner=OWNER) == 1
     reminder = await store.take_reminder(owner=OWNER)
     assert reminder is not None
     assert [run.id for run in reminder.runs] == [BATCH]
@@ -309,9 +309,9 @@ async def test_lists_and_counts_show_a_batch_as_one(store: Store) -> None:
     await store.accept_rows(BATCH, [build_row(n, S.SUCCEEDED) for n in (1, 2)])
     await store.accept(build_run("run_9", S.SUCCEEDED))
     for is_unseen_first in (True, False):
-        found = await store.get_runs(account_id=None, owner=OWNER, limit=9, unseen_first=is_unseen_first)
+        found = await store.get_runs(account_id=None, owner=OWNER, limit=9, undelivered_first=is_unseen_first)
         assert {run.id for run in found} == {BATCH, "run_9"}
-    assert await store.count_unseen(owner=OWNER) == 1
+    assert await store.count_undelivered(owner=OWNER) == 1
     history = await store.get_history(owner=OWNER)
     assert (history.runs, history.live) == (3, 0)
 

@@ -88,5 +88,5 @@ async def test_an_owner_is_erased_but_for_what_is_live(store: Store) -> None:
     for run in (KEPT["unseen"], KEPT["unknown and unseen"], KEPT["live"], build_old_run("run_1"), theirs):
         await store.accept(run)
     assert await store.erase_owner(OWNER) == Erasure(3, (OUTPUT.saved_path,))
-    assert await store.get_runs(account_id=None, owner=OWNER, limit=9, unseen_first=False) == (KEPT["live"],)
+    assert await store.get_runs(account_id=None, owner=OWNER, limit=9, undelivered_first=False) == (KEPT["live"],)
     assert await store.get_run("run_theirs", account_id=None, owner="other") == theirs

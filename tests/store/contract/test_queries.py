@@ -39,12 +39,12 @@ async def list_ids(
     *,
     limit: int = 10,
     before: str | None = None,
-    unseen_first: bool = False,
+    undelivered_first: bool = False,
     account_id: str | None = None,
 ) -> str:
     """Return the ids of a page of the owner's runs, joined."""
     runs = await store.get_runs(
-        account_id=account_id, owner=OWNER, limit=limit, before=before, unseen_first=unseen_first
+        account_id=account_id, owner=OWNER, limit=limit, before=before, undelivered_first=undelivered_first
     )
     return "".join(run.id for run in runs)
 
@@ -78,20 +78,20 @@ async def test_runs_are_listed_newest_first(store: Store) -> None:
 async def test_unseen_runs_that_are_over_come_first(store: Store) -> None:
     """An undelivered result must not slide off the first page."""
     await accept_mixture(store)
-    assert await list_ids(store, unseen_first=True) == "dbfeca"
-    assert await list_ids(store, unseen_first=True, account_id=ACCOUNT) == "dbeca"
+    assert await list_ids(store, undelivered_first=True) == "dbfeca"
+    assert await list_ids(store, undelivered_first=True, account_id=ACCOUNT) == "dbeca"
 
 
-@pytest.mark.parametrize("unseen_first", [True, False])
+@pytest.mark.parametrize("undelivered_first", [True, False])
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 6])
-async def test_pages_make_up_the_whole_list(store: Store, limit: int, unseen_first: bool) -> None:
+async def test_pages_make_up_the_whole_list(store: Store, limit: int, undelivered_first: bool) -> None:
     """Nothing falls between two pages or comes twice, wherever the cut is."""
     await accept_mixture(store)
     pages, before = "", None
-    while page := await list_ids(store, limit=limit, before=before, unseen_first=unseen_first):
+    while page := await list_ids(store, limit=limit, before=before, undelivered_first=undelivered_first):
         assert len(page) <= limit
         pages, before = pages + page, page[-1]
-    assert pages == await list_ids(store, unseen_first=unseen_first)
+    assert pages == await list_ids(store, undelivered_first=undelivered_first)
 
 
 async def test_runs_of_the_same_instant_are_all_paged(store: Store) -> None:
@@ -112,7 +112,7 @@ async def test_listed_runs_have_their_own_outputs(store: Store) -> None:
     first = replace(RUN, id="a", batch_id="")
     second = build_run("b", S.SUCCEEDED, outputs=(replace(OUTPUT, n=3),))
     await accept(store, first, second)
-    runs = await store.get_runs(account_id=None, owner=OWNER, limit=2, unseen_first=False)
+    runs = await store.get_runs(account_id=None, owner=OWNER, limit=2, undelivered_first=False)
     assert runs == (second, first)
 
 
@@ -120,12 +120,12 @@ async def test_a_state_and_what_is_unseen_are_asked_of_the_whole_list(store: Sto
     """A rare state lies behind any number of others."""
     await accept_mixture(store)
     found = [
-        await store.get_runs(account_id=None, owner=OWNER, limit=10, unseen_first=is_first, state=S.SUCCEEDED)
+        await store.get_runs(account_id=None, owner=OWNER, limit=10, undelivered_first=is_first, state=S.SUCCEEDED)
         for is_first in (False, True)
     ]
 
     assert [[run.id for run in runs] for runs in found] == [["a"], ["a"]]
-    assert await store.count_unseen(owner=OWNER) == 2
+    assert await store.count_undelivered(owner=OWNER) == 2
 
 
 async def test_runs_under_way_are_the_owners_newest_without_rows(store: Store) -> None:
@@ -331,6 +331,6 @@ async def test_a_search_keeps_the_runs_that_it_describes(store: Store, search: R
         build_run("e", S.CANCELLED, accepted_at=5.0),
         build_run("f", S.SUCCEEDED, accepted_at=6.0, owner="another"),
     )
-    runs = await store.get_runs(account_id=None, owner=OWNER, limit=10, unseen_first=False, search=search)
+    runs = await store.get_runs(account_id=None, owner=OWNER, limit=10, undelivered_first=False, search=search)
 
     assert "".join(run.id for run in runs) == found

@@ -10,19 +10,19 @@ from flowport.domain.run_events import (
     Adopted,
     AdoptionTried,
     Cancelled,
-    CancelRequested,
     Delivered,
     DeliveryCancelled,
     Finished,
     InputsPrepared,
     LinksRefreshed,
-    NotTaken,
     OutputSaved,
     Polled,
+    PollingStopped,
     Reported,
     RunEvent,
+    StartAcknowledged,
     StartConfirmed,
-    Started,
+    StartNotTaken,
     StartRequested,
     StartUnknown,
     apply,
@@ -37,12 +37,12 @@ SAVED = replace(OUTPUT, saved_path="/kept.png")
 # Each event from a state that it changes.
 CHANGES: list[tuple[Run, RunEvent]] = [
     (build_run("run_1"), StartRequested(7.0)),
-    (build_run("run_1", S.STARTING, starting_at=7.0), NotTaken()),
-    (build_run("run_1", S.STARTING), Started("r1", S.QUEUED, 8.0)),
+    (build_run("run_1", S.STARTING, starting_at=7.0), StartNotTaken()),
+    (build_run("run_1", S.STARTING), StartAcknowledged("r1", S.QUEUED, 8.0)),
     (build_run("run_1", S.UNKNOWN, reserved_credits=0.0, spent_credits=5.0), StartConfirmed("r1", S.RUNNING, 8.0)),
     (build_run("run_1", S.STARTING), StartUnknown("No answer.", 9.0, "<html>")),
     (build_run("run_1", S.QUEUED), Polled(S.RUNNING, 9.0)),
-    (build_run("run_1", S.RUNNING), CancelRequested()),
+    (build_run("run_1", S.RUNNING), PollingStopped()),
     (build_run("run_1"), Cancelled("Nothing was sent.", 9.0)),
     (build_run("run_1", S.RUNNING), Finished(S.PARTIAL, 9.0, RUN.outputs, "why", 4.0, is_cost_reported=True)),
     (build_run("run_1", S.SUCCEEDED, outputs=RUN.outputs), OutputSaved(SAVED)),
@@ -113,7 +113,7 @@ async def test_the_reply_to_a_start_is_recorded_although_the_run_was_given_up(st
     """Another process may have called the run unknown; without the id its result could never be fetched."""
     await store.accept(build_run("run_1", S.STARTING, process_id="dead"))
     await store.record("run_1", StartUnknown("The process has ended.", 9.0))
-    outcome = await store.record("run_1", Started("r1", S.RUNNING, 10.0))
+    outcome = await store.record("run_1", StartAcknowledged("r1", S.RUNNING, 10.0))
     assert isinstance(outcome, Recorded)
     assert (outcome.run.state, outcome.run.reserved_credits, outcome.run.spent_credits) == (S.RUNNING, 5.0, 0.0)
     assert (await store.get_live_runs(account_id=ACCOUNT)) == (outcome.run,)
@@ -153,7 +153,7 @@ async def test_what_an_earlier_holder_records_is_stale(store: Store, run: Run, e
     await store.claim("run_1", "p2", lease=run.lease)
     claimed = await get_run(store)
     outcome = await store.record("run_1", event, run.lease)
-    if isinstance(event, Started):
+    if isinstance(event, StartAcknowledged):
         assert outcome == Recorded(apply(claimed, event))
         assert await store.record("run_1", replace(event, provider_run_id="r2"), run.lease) == Stale(outcome.run)
     else:

@@ -24,7 +24,7 @@ from flowport.runs.batch.csv_tables import MAX_TABLE_BYTES, Table, parse_table
 from flowport.runs.batch.report import restore_table
 from flowport.runs.prepare import CallPreparer, KnownFiles, MediaInput, PreparedCall, build_run, draw_id
 from flowport.runs.references import OutputMedia
-from flowport.runs.steps import LIVE_ROWS
+from flowport.runs.steps import MIN_LIVE_ROWS
 from flowport.runs.submit import RunRequest
 from flowport.runtime.clock import Clock
 from flowport.store.interface import Workers
@@ -195,7 +195,7 @@ def _check_size(request: BatchRequest) -> None:
             request.argument, f"asks for {count} runs", f"One batch may have {MAX_ROWS}, variations counted."
         )
     shared_bytes = count_bytes(request.shared)
-    if shared_bytes * min(count, LIVE_ROWS.start) > MAX_SHARED_BYTES:
+    if shared_bytes * min(count, MIN_LIVE_ROWS) > MAX_SHARED_BYTES:
         raise build_refusal(
             "arguments", "holds too much data for so many rows", "Give paths or https URLs of the files instead."
         )

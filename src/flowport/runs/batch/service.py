@@ -21,7 +21,7 @@ from flowport.runs.batch.report import BatchReport, SavedReport
 from flowport.runs.live import LiveRuns
 from flowport.runs.recovery import Recovery
 from flowport.runs.service import Runner, ask_to_cancel
-from flowport.runs.steps import get_live_rows
+from flowport.runs.steps import get_max_live_rows
 from flowport.runs.submit import Acceptor, RunRequest, Submission
 from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Clock
@@ -130,7 +130,7 @@ class BatchConductor:
         account = self._accounts.get(batch.account_id)
         if account is None:
             return None
-        most = get_live_rows(account.limiter.limit)
+        most = get_max_live_rows(account.limiter.limit)
         free = min(batch_progress.waiting, _count_places(batch_progress, most) - batch_progress.live)
         if free > 0:
             rows = await self._store.get_waiting_rows(batch.id, limit=free)

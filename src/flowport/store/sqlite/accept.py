@@ -37,7 +37,7 @@ from flowport.store.records import (
 from flowport.store.sqlite.operations import (
     IS_ALONE,
     IS_LIVE,
-    IS_UNSEEN,
+    IS_UNDELIVERED,
     RUN_LIST,
     Value,
     find_run,
@@ -134,16 +134,16 @@ def _find_uncertain_row(
 
 
 _IS_TO_MENTION: Final = (
-    f"runs.owner = :owner AND {IS_UNSEEN} AND {IS_ALONE} AND runs.reminder_count < :most "  # noqa: S608 - our own words
-    "AND runs.id NOT IN (SELECT value FROM json_each(:but)) AND NOT EXISTS (SELECT 1 FROM waiting_calls WHERE waiting_calls.run_id = runs.id)"
+    f"runs.owner = :owner AND {IS_UNDELIVERED} AND {IS_ALONE} AND runs.reminder_count < :most "  # noqa: S608 - our own words
+    "AND runs.id NOT IN (SELECT value FROM json_each(:excluded)) AND NOT EXISTS (SELECT 1 FROM waiting_calls WHERE waiting_calls.run_id = runs.id)"
 )
 
 
 def find_reminder(
-    connection: sqlite3.Connection, owner: str, but: Collection[str], *, is_counted: bool = False
+    connection: sqlite3.Connection, owner: str, excluded: Collection[str], *, is_counted: bool = False
 ) -> Reminder | None:
-    """Return the unseen runs that are to be mentioned, and count the mention if it is made."""
-    values: dict[str, Value] = {"owner": owner, "most": MAX_REMINDERS, "but": json.dumps(list(but))}
+    """Return the undelivered runs that are to be mentioned, and count the mention if it is made."""
+    values: dict[str, Value] = {"owner": owner, "most": MAX_REMINDERS, "excluded": json.dumps(list(excluded))}
     newest = f"runs WHERE {_IS_TO_MENTION} ORDER BY runs.accepted_at DESC, runs.id DESC LIMIT {_MAX_NAMED}"
     runs = select_runs(connection, newest, values)
     notices = [row["text"] for row in connection.execute("SELECT text FROM notices")]

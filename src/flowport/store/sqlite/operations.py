@@ -73,7 +73,7 @@ LIVE: Final = ", ".join(f"'{state}'" for state in RunState if state not in FINAL
 """The states of runs that are not over, as SQL."""
 IS_OVER: Final = f"runs.state IN ({_FINAL})"
 # The plus keeps SQLite from walking an owner's runs state by state: it is to take the index of the few undelivered.
-IS_UNSEEN: Final = f"(runs.delivered_at IS NULL AND +{IS_OVER})"
+IS_UNDELIVERED: Final = f"(runs.delivered_at IS NULL AND +{IS_OVER})"
 IS_ALONE: Final = "runs.batch_id = ''"
 """Of a batch with its rows the batch alone."""
 # An ended run has an instant of its end; the state is compared too, without an index, because it decides.

@@ -13,7 +13,7 @@ from flowport.store.sqlite.operations import (
     IS_ALONE,
     IS_LIVE,
     IS_OVER,
-    IS_UNSEEN,
+    IS_UNDELIVERED,
     LIVE,
     find_run,
     reads,
@@ -64,22 +64,22 @@ class RunQueries:
         owner: str,
         limit: int,
         before: str | None = None,
-        unseen_first: bool,
+        undelivered_first: bool,
         state: RunState | None = None,
         search: RunSearch | None = None,
     ) -> tuple[Run, ...]:
         select = partial(_select_page, connection, account_id=account_id, owner=owner, state=state, search=search)
         start = None if before is None else _require_run(connection, before, account_id=account_id, owner=owner)
-        if not unseen_first:
+        if not undelivered_first:
             return select("", limit=limit, start=start)
         unseen: tuple[Run, ...] = ()
         if start is None or (start.delivered_at is None and start.state.is_final):
-            unseen = select(IS_UNSEEN, limit=limit, start=start)
+            unseen = select(IS_UNDELIVERED, limit=limit, start=start)
             start = None  # the others begin at their newest
-        return unseen + select(f"NOT {IS_UNSEEN}", limit=limit - len(unseen), start=start)
+        return unseen + select(f"NOT {IS_UNDELIVERED}", limit=limit - len(unseen), start=start)
 
     @reads
-    def count_unseen(self, connection: sqlite3.Connection, *, owner: str) -> int:
+    def count_undelivered(self, connection: sqlite3.Connection, *, owner: str) -> int:
         # All undelivered ones, which the index alone counts, but for the few of them that are live.
         undelivered = "SELECT count(*) FROM runs WHERE owner = ? AND delivered_at IS NULL AND batch_id = ''"
         queries = (undelivered, f"{undelivered} AND {IS_LIVE}")

@@ -110,9 +110,9 @@ class SqliteStore(BatchOperations, RunQueries, RecordMaintenance):
     def is_waited_for(self, connection: sqlite3.Connection, run_id: str) -> bool:
         return is_waited_for(connection, run_id)
 
-    async def take_reminder(self, *, owner: str, but: Collection[str] = ()) -> Reminder | None:
+    async def take_reminder(self, *, owner: str, excluded: Collection[str] = ()) -> Reminder | None:
         """Return what is to be mentioned beside an answer, and count it."""
-        find = partial(find_reminder, owner=owner, but=but)
+        find = partial(find_reminder, owner=owner, excluded=excluded)
         # Usually nothing is found, and a read waits for no other process.
         if await self.worker.read(find) is None:
             return None
