@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup dev test verify check unit coverage crash soak laws conformance clients docker-proof gallery demo bench bundle lock upgrade docs format clean
+.PHONY: setup dev test verify check unit coverage crash soak laws conformance clients docker-proof gallery pictures demo bench bundle lock upgrade docs format clean
 
 setup:
 	@PYTHON='$(PYTHON)' sh scripts/setup.sh run
@@ -77,6 +77,11 @@ $(CLIENTS)/node_modules/.package-lock.json: $(CLIENTS)/package-lock.json
 # The page of the gallery, from `gallery/` into the package; `verify` checks that the committed file is the same.
 gallery:
 	cd gallery && npm ci --loglevel=error && npm run build
+
+# Every picture of the documentation, in docs/pictures: the gallery in Chromium, with npm, and the terminal.
+pictures: dev
+	$(BIN)/python scripts/record_terminal.py
+	$(BIN)/python scripts/gallery_pictures.py
 
 # The steps of the Dockerfile, without a container engine.
 docker-proof: dev

@@ -82,7 +82,7 @@ def _build_page(client: Client) -> Iterator[str]:
             format_own_command(client, template, LAUNCH, name=SERVER_NAME, scope="user", system="linux")
             for template in (client.add, client.remove)
         ]
-        yield from ("", "Its own command does the same:", "", "```sh", *filter(None, lines), "```")
+        yield from ("", "With its own command:", "", "```sh", *filter(None, lines), "```")
     yield from ("", "## Keys", "", _KEYS[client.keys])
     yield from ("", "## Limits", "", "| limit | value |", "| --- | --- |", f"| waits for a call | {client.waits} |")
     yield f"| set | {client.advice} |"

@@ -113,11 +113,41 @@ def test_every_page_is_linked_from_the_readme() -> None:
 
 
 def test_every_picture_is_small() -> None:
-    """Pictures are part of each clone, and the README shows them."""
-    pictures = list((ROOT / "docs/images").iterdir())
+    """Pictures are part of each clone, and each is shown somewhere."""
+    pictures = list((ROOT / "docs/pictures").iterdir())
+    shown = "\n".join(path.read_text(encoding="utf-8") for path in DOCUMENTS)
 
     assert [path.name for path in pictures if path.stat().st_size > 150_000] == []
-    assert all(f"docs/images/{path.name}" in README for path in pictures)
+    assert [path.name for path in pictures if f"pictures/{path.name})" not in shown] == []
+
+
+def test_the_recording_needs_nothing_from_elsewhere() -> None:
+    """A web page shows it as an image: without scripts, fonts, addresses or paths of the computer that made it."""
+    recording = (ROOT / "docs/pictures/terminal.svg").read_text(encoding="utf-8")
+    namespace = 'xmlns="http://www.w3.org/2000/svg"'
+
+    assert recording.count("//") == recording.count(namespace) == 1
+    assert not re.search(r"<script|@import|@font-face|url\(|href|/tmp|/root", recording)
+    assert [name for name in ("apps", "show", "run", "runs", "doctor") if f"flowport {name}" not in recording] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_that_a_document_names_exists(document: Path) -> None:
+    """Commands are copied from the documents: each exists, with the flags that stand behind it."""
+    helps = {section.partition("`")[0]: section for section in read_page("commands.md").split("\n## `flowport ")[1:]}
+    text = document.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    lines = [line.partition(" #")[0] for block in blocks for line in block.splitlines()]
+    spans = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+    named = [match for line in [*lines, *spans] if (match := COMMAND.match(line))]
+
+    assert [match.group() for match in named if match["name"] not in COMMANDS] == []
+    for match in named:
+        flags = re.findall(r"(?<=\s)--[a-z-]+", match["rest"])
+        assert [flag for flag in flags if flag not in helps[match["name"]] and flag != "--help"] == [], match.group()
+
+
+COMMAND = re.compile(r"(?:\$ )?(?:\.venv/bin/)?flowport (?P<name>[a-z]+)\b(?P<rest>.*)")
 
 
 def find_errors(base: type[FlowportError]) -> set[str]:
