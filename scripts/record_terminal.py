@@ -73,6 +73,8 @@ def record(command: str, home: Path) -> Output:
     Raises:
         RuntimeError: It failed; the message is its output.
     """
+    if sys.platform == "win32":
+        raise NotImplementedError  # it has no pseudo-terminals
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
     variables = {"HOME": str(home), "PATH": os.defpath, "LANG": "C.UTF-8", "TERM": "xterm-256color"}
