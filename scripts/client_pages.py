@@ -25,8 +25,8 @@ SYSTEMS: Final[Mapping[System, Mapping[str, str]]] = {
     "win32": {name: f"%{name}%" for name in ("USERPROFILE", "APPDATA", "LOCALAPPDATA")},
 }
 _KEYS: Final = {
-    "inherited": "It passes the whole environment on. A key that `flowport auth` stored is found without it.",
-    "unknown": "Whether it passes keys of the environment on was not tried. One that `flowport auth` stored is found.",
+    "inherited": "It passes the whole environment on. A key that `flowport auth` stored is found as well.",
+    "unknown": "Whether it passes on keys of the environment was not tried. A key that `flowport auth` stored is found.",
     "no": "It passes no keys on. Store yours with `flowport auth`: the file then contains none.",
     "named": "It passes on what `env_vars` names; `install` names what is set. `flowport auth` needs neither.",
     "expanded": "It withholds variables that look like keys. `install` lets those through that are set, as `$NAME`. "

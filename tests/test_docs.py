@@ -24,6 +24,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 TEXTS = {".md", ".py", ".toml", ".example", ".json", ".sh", ".html"}
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
+COMMAND = re.compile(r"(?:\.venv/bin/)?flowport (?P<name>[a-z]+)\b(?P<rest>.*)")
 DOCUMENTS = [*ROOT.glob("*.md"), *PAGES]
 
 
@@ -145,9 +146,6 @@ def test_every_command_that_a_document_names_exists(document: Path) -> None:
     for match in named:
         flags = re.findall(r"(?<=\s)--[a-z-]+", match["rest"])
         assert [flag for flag in flags if flag not in helps[match["name"]] and flag != "--help"] == [], match.group()
-
-
-COMMAND = re.compile(r"(?:\$ )?(?:\.venv/bin/)?flowport (?P<name>[a-z]+)\b(?P<rest>.*)")
 
 
 def find_errors(base: type[FlowportError]) -> set[str]:
