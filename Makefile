@@ -28,7 +28,7 @@ check: dev
 	$(BIN)/interrogate --quiet tests
 	$(BIN)/python scripts/write_docs.py --check
 
-UNIT := -q --numprocesses=3 --dist=loadfile --ignore=tests/crash
+UNIT := -q --numprocesses=4 --dist=loadfile --ignore=tests/crash
 unit: dev
 	$(BIN)/pytest $(UNIT)
 
