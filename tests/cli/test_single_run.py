@@ -167,8 +167,8 @@ def test_runs_are_selected_by_flags(person: Person) -> None:
     assert len(read(person, "runs", "--limit", "1")["runs"]) == 1
 
 
-def test_a_run_that_goes_on_is_cancelled(tmp_path: Path) -> None:
-    """What the provider cannot cancel is said, with the code of a failure."""
+def test_a_run_that_goes_on_is_neither_opened_nor_cancelled(tmp_path: Path) -> None:
+    """It has no files yet. What the provider cannot cancel is said, with the code of a failure."""
     with open_provider(tmp_path / "provider", speed=0.3) as provider:
         person = Person(tmp_path, provider.environment)
         with person.open_terminal("run", "slow_cinema_still", "prompt=x") as terminal:
@@ -176,11 +176,14 @@ def test_a_run_that_goes_on_is_cancelled(tmp_path: Path) -> None:
             terminal.type("\x03")
             terminal.wait()
         (run,) = read(person, "runs", "--live")["runs"]
+        opened = person.run("open", run["run_id"])
         done = person.run("cancel", run["run_id"])
         left = person.run("cancel", run["run_id"], "--stop-following")
 
     assert (done.returncode, left.returncode) == (1, 0), done.stderr
     assert "`flowport cancel --stop-following`" in done.stderr
+    assert (opened.returncode, opened.stdout) == (1, "")
+    assert f"{run['run_id']} is not over." in opened.stderr
 
 
 def test_the_balance_is_shown(person: Person) -> None:

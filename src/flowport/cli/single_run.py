@@ -12,6 +12,7 @@ from flowport.cli.console import ExitCode, print_facts, say
 from flowport.cli.results import open_outputs, print_run, show_result, word_facts
 from flowport.cli.session import Session, run_session
 from flowport.domain.errors import ArgumentsInvalid, RunNotFound
+from flowport.domain.models import RunState
 from flowport.runs.service import CancelOutcome
 
 _CANCEL_CODES: Final = {
@@ -65,7 +66,14 @@ async def _show_run(session: Session, *, given: dict[str, Any]) -> ExitCode:
 async def _open_run(session: Session, *, given: dict[str, Any]) -> ExitCode:
     view = await _get(session, given["name"], is_waited=False)
     code, outputs = await show_result(session, view, lambda _: None)
-    return open_outputs(str(view.facts["run_id"]), outputs) if outputs else code
+    run_id, is_over = str(view.facts["run_id"]), RunState(str(view.facts["state"])).is_final
+    if outputs or is_over:
+        opened = open_outputs(run_id, outputs)
+        code = opened if outputs else code or opened
+    if not is_over:
+        say(f"{run_id} is not over. `flowport show {run_id} --wait` waits for its end.")
+        return ExitCode.FAILED
+    return code
 
 
 async def _cancel(session: Session, *, given: dict[str, Any]) -> ExitCode:
