@@ -14,7 +14,7 @@ from typing import Final
 
 from flowport.bootstrap import open_assembly
 from flowport.cli import serve
-from flowport.cli.main import prepare_process
+from flowport.cli.startup import prepare_process
 from flowport.runs.steps import Pace
 from flowport.runtime.failpoints import Failpoint
 from tests.support.shifted_clock import ShiftedClock

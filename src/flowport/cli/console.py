@@ -180,11 +180,6 @@ def _replace_unwritable(stream: TextIO) -> None:
         stream.reconfigure(errors="replace")
 
 
-def discard_output() -> None:
-    """Drop what standard output has not taken: it would raise once more at the end of the program."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of a table."""
@@ -204,6 +199,8 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> 
     if not console.is_terminal:
         for row in cells:
             sys.stdout.write("\t".join(row) + "\n")
+        # Whether it can be written is known before what is said about it.
+        sys.stdout.flush()
         return
     if not _fits(columns, cells, console.width):
         kept = [place for place, one in enumerate(columns) if not one.is_optional]

@@ -1,10 +1,9 @@
 """The command line: a table of commands, each imported only when it is called."""
 
-import gc
+import errno
 import importlib
 import json
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from typing import Any, Final
 import click
 
 from flowport import __version__
+from flowport.cli.startup import get_signal_code, prepare_process
+from flowport.cli.streams import OutputLost, discard_output, prepare_streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +49,10 @@ COMMANDS: Final = {
 """Every command, in the order of the help."""
 
 DEFAULT_COMMAND: Final = "serve"
-SERVING: Final = frozenset({"serve", "sandbox", "gallery"})
-"""What a signal ends as it is meant to; any other command is interrupted by it."""
-INTERRUPTED: Final = 130
 COMPLETION_VARIABLE: Final = "_FLOWPORT_COMPLETE"
 HELP_FLAGS: Final = ("-h", "--help")
+_OWN_FLAGS: Final = frozenset({*HELP_FLAGS, "--version"})
+"""Flags of the program itself; all others are those of the server."""
 CONTEXT: Final[dict[str, Any]] = {"help_option_names": list(HELP_FLAGS), "max_content_width": 100}
 
 INTRODUCTION: Final = f"""\
@@ -71,7 +71,29 @@ An assistant starts this same command and speaks MCP with it over a pipe. Withou
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name and return the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    prepare_process(0 if words[:1] == [] or words[0] in SERVING or words[0].startswith("-") else INTERRUPTED)
+    prepare_process(get_signal_code(words))
+    is_server = _is_server(words)
+    prepare_streams(is_output_checked=not is_server)
+    if sys.stdout is None and not is_server:
+        # A run would be paid for, and nobody would see its result.
+        sys.stderr.write("Standard output is closed, so nothing could be shown, and nothing was started.\n")
+        return 1
+    try:
+        return _call(words)
+    except OutputLost as exc:
+        # What has closed a pipe has seen enough.
+        if exc.errno != errno.EPIPE:
+            sys.stderr.write(f"The output could not be written ({exc.strerror}).\n")
+        discard_output()
+        return 1
+
+
+def _is_server(words: Sequence[str]) -> bool:
+    """Return whether the words start the MCP server, which has its own use of standard output."""
+    return not words or words[0] == DEFAULT_COMMAND or (words[0].startswith("-") and words[0] not in _OWN_FLAGS)
+
+
+def _call(words: list[str]) -> int:
     if COMPLETION_VARIABLE in os.environ:
         # Our own forms of the shells' scripts replace the library's.
         importlib.import_module(COMMANDS["completion"].module)
@@ -85,19 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             exc.show()
         return exc.exit_code
-    except BrokenPipeError:
-        # What reads the output has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     return int(code or 0)
-
-
-def prepare_process(code: int = 0) -> None:
-    """Exit quietly on a signal until a command handles signals itself, and disable garbage collection until it serves."""
-    # A start creates many objects and no garbage; collecting takes a sixth of the time to the first tool list.
-    gc.disable()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: os._exit(code))
 
 
 class CommandTable(click.Group):
@@ -121,7 +131,7 @@ class CommandTable(click.Group):
         if not args and sys.stdin is not None and sys.stdin.isatty():
             click.echo(INTRODUCTION, nl=False)
             ctx.exit(0)
-        if not args or (args[0].startswith("-") and args[0] not in {*HELP_FLAGS, "--version"}):
+        if not args or (args[0].startswith("-") and args[0] not in _OWN_FLAGS):
             args = [DEFAULT_COMMAND, *args]
         return super().parse_args(ctx, args)
 

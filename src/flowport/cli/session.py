@@ -8,6 +8,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,8 +23,9 @@ from flowport.actions.find_apps import refresh_catalogues
 from flowport.actions.workspace import OpenCatalog, Workspace
 from flowport.bootstrap import open_assembly
 from flowport.catalog.listing import Listing
-from flowport.cli.console import ExitCode, discard_output, print_json, report_error, say, word_for_terminal
+from flowport.cli.console import ExitCode, print_json, report_error, say, word_for_terminal
 from flowport.cli.progress import LiveProgress
+from flowport.cli.streams import OutputLost, discard_output
 from flowport.domain.call_errors import AppNotFound, count_credits
 from flowport.domain.errors import ConfigurationError, FlowportError
 from flowport.domain.models import LOCAL_OWNER, Run, RunState
@@ -40,10 +42,6 @@ START_SECONDS: Final = 15.0
 """How long Ctrl-C lets a start that is on its way come to its end. A second Ctrl-C does not wait."""
 
 UNSENT: Final = frozenset({RunState.ACCEPTED, RunState.STARTING})
-
-
-class OutputLost(Exception):
-    """The result could not be written."""
 
 
 Work: TypeAlias = Callable[["Session"], Awaitable[ExitCode]]
@@ -131,9 +129,9 @@ class Session:
             else:
                 human()
             sys.stdout.flush()
-        except OSError as exc:
+        except OutputLost:
             self.exchange.note_disconnected()
-            raise OutputLost from exc
+            raise
         self.exchange.note_written()
         await anyio.lowlevel.checkpoint()
 
@@ -215,7 +213,8 @@ def run_session(work: Work, given: Mapping[str, Any]) -> int:
     code = anyio.run(_open, settings, partial(Session, is_json=is_json, is_agreed=is_agreed), work)
     if code is ExitCode.INTERRUPTED:
         # A thread may still read the terminal, and the usual way out would wait for it.
-        sys.stdout.flush()
+        with suppress(OutputLost):
+            sys.stdout.flush()
         os._exit(code)
     return code
 
@@ -236,11 +235,12 @@ async def _open(settings: Settings, build: Callable[[Workspace], Session], work:
 
 async def _carry_out(session: Session, work: Work) -> ExitCode:
     try:
-        return await work(session)
-    except FlowportError as exc:
-        session.exchange.withdraw()
-        session.progress.pause()
-        return report_error(exc, is_json=session.is_json)
+        try:
+            return await work(session)
+        except FlowportError as exc:
+            session.exchange.withdraw()
+            session.progress.pause()
+            return report_error(exc, is_json=session.is_json)
     except OutputLost:
         shown = f" `flowport show {session.run.id}` prints it again." if session.run else ""
         say(f"The output could not be written, so the result does not count as delivered.{shown}")

@@ -30,8 +30,9 @@ async def serve(listener: socket.socket, server: FlowportServer, tasks: anyio.ab
     is_over = anyio.Event()
     tasks.start_soon(_run, web, listener, end, is_over)
     # The socket accepts connections already, so an early client waits in its queue.
-    sys.stdout.write(f"Flowport listens at {address.origin}{PATH}\n")
-    sys.stdout.flush()
+    if sys.stdout is not None:
+        sys.stdout.write(f"Flowport listens at {address.origin}{PATH}\n")
+        sys.stdout.flush()
     await end.asked.wait()
     server.close_streams()
     # The server logs each closed connection as an error; here it is intended.
