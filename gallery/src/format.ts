@@ -58,9 +58,11 @@ export function formatValue(value: Json): string {
   return typeof value === "string" ? value : JSON.stringify(value).slice(0, 600);
 }
 
-/** The argument that says most: the longest text. */
+/** The argument that says most: a prompt, else a text or a title by its name, else the longest text. */
 export function getPrompt(given: Facts): string {
   const isFile = /^(flowport|https?|data|run|file):|^(\/|[A-Za-z]:\\)/;
-  const texts = Object.values(given).filter((value): value is string => typeof value === "string" && !isFile.test(value));
-  return texts.sort((one, other) => other.length - one.length)[0]?.slice(0, 200) ?? "";
+  const texts = Object.entries(given).filter((one): one is [string, string] => typeof one[1] === "string" && !isFile.test(one[1]) && one[1].trim() !== "");
+  const rank = (name: string) => 1 + ["prompt", "text", "title"].indexOf(name.toLowerCase()) || 9;
+  texts.sort(([one, short], [other, long]) => rank(one) - rank(other) || long.length - short.length);
+  return texts[0]?.[1].slice(0, 200) ?? "";
 }

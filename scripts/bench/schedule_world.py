@@ -140,7 +140,7 @@ class _Memory:
         """Return the history."""
         return self._durations
 
-    async def record(self, run_id: str, event: RunEvent, **_: Any) -> Recorded | Stale:
+    async def record(self, run_id: str, event: RunEvent, _: int | None = None, **__: Any) -> Recorded | Stale:
         """Apply an event to the entry in the list of live runs."""
         entry = self._live_runs.get(run_id)
         return Stale(None) if entry is None else Recorded(apply(entry.run, event))

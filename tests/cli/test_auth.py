@@ -98,6 +98,8 @@ def test_a_refused_key_is_not_stored(terminal: Terminal) -> None:
 
     assert (ran.code, ran.out) == (1, "")
     assert "The key was not stored: Magnific does not accept the API key." in ran.err
+    assert ran.err.endswith(" Check the key.\n")
+    assert "client's configuration" not in ran.err
     assert not get_keys(terminal).exists()
 
 
@@ -266,3 +268,17 @@ def test_an_interrupt_at_the_question_restores_the_terminal(terminal: Terminal) 
 
     assert (process.returncode, is_shown) == (130, True)
     assert not get_keys(terminal).exists()
+
+
+def test_a_key_file_that_cannot_be_read_is_not_called_empty(terminal: Terminal) -> None:
+    """A key may be in it, and to store one would not help."""
+    get_keys(terminal).parent.mkdir(parents=True)
+    get_keys(terminal).write_text("magnific_api_key = FPSX")
+    status = terminal.run("auth", "--status")
+    doctor = terminal.run("doctor")
+
+    assert status.code == 1
+    assert "Magnific: whether there is a key is not known: the key file cannot be read." in status.out
+    assert "Whether a key is set is not known: the key file cannot be read." in doctor.out
+    for words in ("no key.", "No API key is set"):
+        assert words not in status.out + doctor.out

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from flowport.cli.doctor.checks import check_account, check_caps, check_folder, check_store
+from flowport.cli.doctor.checks import check_account, check_caps, check_folder, check_settings, check_store
 from flowport.cli.doctor.facts import AccountFacts, Answered, Failed, FolderFacts
 from flowport.cli.doctor.findings import Finding, Level, Public, fault, get_worst, ok, remove_private, warn
 from flowport.domain.errors import DayUsedUp, Operation, ProviderBusy, ProviderRefused, StoreError
 from flowport.domain.spending import SpendingLimits
 from flowport.network.ratelimit.limiter import LimiterStatus
+from flowport.settings.settings import explain_settings
 from flowport.store.maintenance import StoreHealth
 from flowport.store.records import History
 
@@ -186,12 +187,45 @@ def test_the_record_has_a_line_for_each_state(health: StoreHealth, lines: list[s
     assert get_lines([*check_store(health)]) == lines
 
 
-def test_the_caps_are_shown() -> None:
+def test_the_caps_are_shown(tmp_path: Path) -> None:
     """Each in credits; without any, the setting that sets one."""
+    report = explain_settings({"FLOWPORT_HOME": str(tmp_path)}, {})
+    capped = replace(report.settings, spending_limits=SpendingLimits(5.0, 20.5, None))
+
     assert (
-        check_caps(SpendingLimits(5.0, 20.5, None)).sentence == "At most, in credits: 5 for a run; 20.5 for 24 hours."
+        check_caps(replace(report, settings=capped)).sentence == "At most, in credits: 5 for a run; 20.5 for 24 hours."
     )
-    assert "FLOWPORT_MAX_CREDITS_PER_DAY" in check_caps(SpendingLimits()).sentence
+    assert "FLOWPORT_MAX_CREDITS_PER_DAY" in check_caps(report).sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            'flowport_max_credits_per_day = "lots"',
+            "They are not known: FLOWPORT_MAX_CREDITS_PER_DAY cannot be used.",
+        ),
+        (
+            "flowport_max_credit_per_day = 5",
+            "They are not known: flowport_max_credit_per_day in a.toml cannot be used.",
+        ),
+        ("flowport_max_credits_per_day =", "They are not known: the configuration file cannot be read."),
+    ],
+)
+def test_caps_that_a_fault_hides_are_not_called_unset(tmp_path: Path, text: str, sentence: str) -> None:
+    """A limit that a person has set must not seem never to have been set; nor a key."""
+    path = tmp_path / "a.toml"
+    path.write_text(text)
+    report = explain_settings({"FLOWPORT_HOME": str(tmp_path)}, {}, config_path=path)
+    keys = [one.sentence for one in check_settings(report) if one.name == "API keys"]
+
+    assert check_caps(report).level is Level.WARNING
+    assert check_caps(report).sentence == sentence
+    assert keys == (
+        ["Whether a key is set is not known: the configuration file cannot be read."]
+        if report.unread
+        else ["No API key is set, so only the demo apps are listed."]
+    )
 
 
 def test_a_shared_line_holds_only_public_values() -> None:

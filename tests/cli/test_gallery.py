@@ -87,3 +87,14 @@ def test_a_port_in_use_is_a_sentence(tmp_path: Path) -> None:
             assert (child.wait(), line) == (2, "")
 
     assert f"--port names port {port}" in (tmp_path / "b" / "gallery" / "stderr.txt").read_text()
+
+
+def test_a_gallery_of_an_unusable_record_does_not_open(tmp_path: Path) -> None:
+    """One sentence, and no address of a page that could show nothing."""
+    tmp_path.joinpath("person").mkdir()
+    tmp_path.joinpath("person", "home").write_text("not a folder")
+    with open_gallery(tmp_path / "person", "--no-open") as (child, line):
+        assert (child.wait(), line) == (1, "")
+
+    (said,) = (tmp_path / "person" / "gallery" / "stderr.txt").read_text().splitlines()
+    assert said.startswith("Flowport's record of runs cannot be used: the folder ")

@@ -323,3 +323,33 @@ def test_open_shows_the_files(person: Person, tmp_path: Path) -> None:
 
     assert (done.returncode, again.returncode) == (0, 0), again.stderr
     assert (tmp_path / "opened.txt").read_text(encoding="utf-8") == done.stdout * 2
+
+
+def test_the_demo_takes_its_tools_without_their_prefix(tmp_path: Path) -> None:
+    """The examples of the help are written so; an assistant gets the whole names."""
+    person = Person(tmp_path)
+    shown = person.run("show", "retro_poster", "--json")
+    table = tmp_path / "rows.csv"
+    table.write_text("prompt\na lake\n")
+    ran = person.run("run", "text_to_picture", "prompt=a lake")
+    batch = person.run("batch", "text_to_picture", str(table), "--new")
+    unknown = person.run("show", "retro_posters")
+
+    assert json.loads(shown.stdout)["tool"] == "sandbox_retro_poster"
+    assert (ran.returncode, batch.returncode, unknown.returncode) == (0, 0, 4), ran.stderr + batch.stderr
+
+
+def test_a_missing_table_is_named_by_its_path(person: Person) -> None:
+    """`csv` is the argument of an assistant's tool, and no word of the command."""
+    done = person.run("batch", "text_to_picture", "nofile.csv")
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("Nothing was started. nofile.csv ")
+
+
+def test_a_negative_price_is_refused(person: Person) -> None:
+    """No app costs so little, so every app would be listed as the nearest."""
+    done = person.run("apps", "--max-credits", "-1")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--max-credits" in done.stderr

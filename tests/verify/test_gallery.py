@@ -53,7 +53,7 @@ def test_the_lock_file_holds_no_address_of_a_registry() -> None:
     assert '"resolved"' not in (GALLERY / "package-lock.json").read_text()
 
 
-@pytest.mark.parametrize("check", ["app", "local"])
-def test_the_page_in_chromium(tmp_path: Path, check: str) -> None:
+@pytest.mark.parametrize("check", ["app", "format", "local"])
+def test_the_page_passes_its_checks(tmp_path: Path, check: str) -> None:
     """Each file of checks says what it shows; its output is part of the failure."""
     run_node("--test", "--test-reporter=tap", f"checks/{check}.test.mjs", env=build_environment(tmp_path))

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,9 +12,11 @@ import anyio
 import httpx2
 import pytest
 
+from flowport.actions.cancel_run import format_cancellation
 from flowport.domain.models import OutputKind, Run, RunState
+from flowport.runs.service import CancelOutcome
 from flowport.runtime.http_server import HttpServer
-from flowport.web.gallery import build_gallery
+from flowport.web.gallery import build_gallery, word_for_page
 from flowport.web.listen_address import Address, listen
 from tests.fakes.client import open_sandbox
 from tests.store.samples import OUTPUT, build_run
@@ -264,3 +267,13 @@ async def test_only_the_page_cancels_a_run(gallery: Gallery) -> None:
     assert (done.status_code, done.json()["state"]) == (200, "cancelled")
     assert unknown.status_code == 404
     assert json.loads(unknown.text)["error"]["kind"] == "RunNotFound"
+
+
+@pytest.mark.parametrize("outcome", CancelOutcome)
+@pytest.mark.parametrize("state", [RunState.SUCCEEDED, RunState.PARTIAL, RunState.FAILED, RunState.CANCELLED])
+def test_the_answer_to_a_cancellation_speaks_to_a_person(outcome: CancelOutcome, state: RunState) -> None:
+    """Tools of an assistant cannot be called from the page."""
+    text = word_for_page(format_cancellation(outcome, replace(build_run("run_1"), state=state), None))
+
+    assert not re.search("get_run|cancel_run|stop_following", text)
+    assert text.endswith(".")

@@ -8,7 +8,7 @@ from flowport.actions.views.app import KnownApp, build_app_row
 from flowport.actions.views.view import UNKNOWN_COST, format_instant
 from flowport.catalog.readings import build_choices
 from flowport.catalog.search import Candidate, Search, get_listing, search_apps
-from flowport.cli.cached_apps import Apps, load_apps
+from flowport.cli.cached_apps import Apps, load_apps, name_app
 from flowport.cli.console import Column, ExitCode, print_facts, print_json, print_table, report_error, say
 from flowport.domain.call_errors import AppAmbiguous, AppNotFound
 from flowport.domain.errors import ConfigurationError
@@ -156,7 +156,8 @@ def _build_input(app: KnownApp, item: Input) -> dict[str, Any]:
 
 
 def _show(apps: Apps, given: dict[str, Any]) -> ExitCode:
-    listing = get_listing([one.listing for one in apps.apps], given["name"])
+    listings = [one.listing for one in apps.apps]
+    listing = get_listing(listings, name_app(listings, given["name"]))
     app = next(one for one in apps.apps if one.listing is listing)
     if listing.app.inputs is None and not listing.left_out:
         raise _InputsUnread

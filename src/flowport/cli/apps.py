@@ -14,7 +14,9 @@ from flowport.cli.flags import KEY_VARIABLES, add_common_flags, call, define_com
     variables={**KEY_VARIABLES, "FLOWPORT_SOURCE": "Whose apps are read: own, published or all."},
 )
 @click.argument("words", nargs=-1)
-@click.option("--max-credits", type=float, metavar="NUMBER", help="Only apps of a known price up to this.")
+@click.option(
+    "--max-credits", type=click.FloatRange(0), metavar="NUMBER", help="Only apps of a known price up to this."
+)
 @click.option("--left-out", "is_left_out", is_flag=True, help="What cannot be run instead, and why.")
 @click.option("--refresh", "is_refreshed", is_flag=True, help="Ask the provider again first.")
 @add_common_flags

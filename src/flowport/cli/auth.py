@@ -14,6 +14,7 @@ import anyio
 import click
 
 from flowport.cli.console import ExitCode, print_json
+from flowport.cli.doctor.checks import name_unread
 from flowport.cli.doctor.collect import check_account, open_reading_accounts
 from flowport.cli.doctor.facts import Answered, Failed
 from flowport.cli.flags import add_config_flag, define_command
@@ -209,6 +210,9 @@ def _describe(
     match outcome:
         case _ if problem is not None:
             code, is_accepted, says = ExitCode.FAILED, False, str(problem)
+        case None if report.unread:
+            more = "" if Origin.KEY_FILE in report.unread else " `flowport doctor` says why."
+            code, says = ExitCode.FAILED, f"whether there is a key is not known: {name_unread(report)}.{more}"
         case None:
             code, says = ExitCode.NOT_FOUND, f"no key. `flowport auth {plugin.name}` stores one."
         case Answered():

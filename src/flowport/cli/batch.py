@@ -17,8 +17,8 @@ from flowport.cli.flags import KEY_VARIABLES, MONEY_VARIABLES, add_common_flags,
         "INPUT": "What all rows share, as name=value.",
     },
     examples=(
-        "flowport batch sketch_to_realism cups.csv",
-        "flowport batch sketch_to_realism cups.csv style=warm --variations 2 --stop-after-failures 3",
+        "flowport batch photo_to_pencil_sketch cups.csv",
+        "flowport batch photo_to_pencil_sketch cups.csv line_strength=2 --variations 2 --stop-after-failures 3",
     ),
     variables={**KEY_VARIABLES, **MONEY_VARIABLES},
 )

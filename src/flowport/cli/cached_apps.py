@@ -1,15 +1,19 @@
 """The apps as the last catalogue on disk has them: known at once, also without a network."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import anyio
 
 from flowport.actions.views.app import KnownApp
+from flowport.catalog.listing import Listing
+from flowport.catalog.search import get_listing
 from flowport.catalog.snapshots import build_cache_path, load_catalogue, narrow_catalogue
+from flowport.domain.call_errors import AppAmbiguous, AppNotFound
 from flowport.domain.errors import StoreError
 from flowport.domain.models import Account, Source
+from flowport.domain.text import build_slug
 from flowport.providers.registry import build_demo_account, get_demo_plugin, get_plugin
 from flowport.settings.settings import Settings
 from flowport.store.opening import find_store
@@ -38,6 +42,18 @@ def get_accounts(settings: Settings) -> list[tuple[Account, str]]:
     """Return the accounts of the settings, each with the title of its provider; without a key the sandbox's."""
     named = [(one.account, get_plugin(one.provider).title) for one in settings.providers]
     return named or [(build_demo_account(get_demo_plugin()), SANDBOX_TITLE)]
+
+
+def name_app(listings: Sequence[Listing], wanted: str) -> str:
+    """Return the name by which an app is looked up: in a terminal the prefix of the sandbox's tools may be left out."""
+    try:
+        get_listing(listings, wanted)
+    except AppNotFound:
+        meant = f"sandbox_{build_slug(wanted)}"
+        return meant if any(meant == one.tool_name for one in listings) else wanted
+    except AppAmbiguous:
+        return wanted
+    return wanted
 
 
 def load_apps(settings: Settings, *, with_history: bool = True) -> Apps | None:

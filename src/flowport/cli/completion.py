@@ -103,8 +103,10 @@ def complete_app_or_run(ctx: click.Context, param: click.Parameter, incomplete: 
 
 def complete_input(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Return names of the app's inputs, then choices or files."""
-    listings = (one.listing for one in _load_apps(ctx))
-    listing = next((one for one in listings if one.tool_name == ctx.params.get("app")), None)
+    listings = [one.listing for one in _load_apps(ctx)]
+    name_app = importlib.import_module("flowport.cli.cached_apps").name_app
+    wanted = name_app(listings, ctx.params.get("app") or "")
+    listing = next((one for one in listings if one.tool_name == wanted), None)
     if listing is None or listing.app.inputs is None:
         return []
     name, has_value, value = incomplete.partition("=")

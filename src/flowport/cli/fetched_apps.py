@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from flowport.actions.find_apps import get_known_apps, refresh_catalogues
-from flowport.cli.cached_apps import SANDBOX_TITLE, Apps
+from flowport.cli.cached_apps import SANDBOX_TITLE, Apps, name_app
 from flowport.cli.console import ExitCode, say
 from flowport.cli.session import Session, run_session
 from flowport.domain.call_errors import AppNotFound
@@ -31,7 +31,7 @@ async def _fetch(session: Session, *, show: Callable[[Apps], ExitCode], wanted: 
     if is_refreshed:
         await refresh_catalogues(workspace)
     if wanted:
-        await session.fetch_app(wanted)
+        await session.fetch_app(name_app(workspace.get_listings(), wanted))
     session.progress.pause()
     problem = workspace.get_catalogue_problem()
     currents = [one.catalog.current for one in workspace.catalogs]

@@ -12,14 +12,16 @@ from typing import Any, Final
 import anyio
 import anyio.to_thread
 
+from flowport.actions.run_history import list_history
 from flowport.bootstrap import open_assembly
 from flowport.cli.console import report_error, say
 from flowport.cli.session import load_terminal_settings
-from flowport.domain.errors import ConfigurationError
+from flowport.domain.errors import ConfigurationError, FlowportError
 from flowport.runtime.http_server import HttpServer
 from flowport.runtime.logging import start_logging
 from flowport.server.shutdown import End, listen_for_signals
 from flowport.settings.settings import Settings
+from flowport.store.records import RunSearch
 from flowport.web.gallery import build_gallery
 from flowport.web.listen_address import Address, listen
 
@@ -44,7 +46,15 @@ async def _serve(settings: Settings, listener: socket.socket, given: dict[str, A
     url = f"{address.origin}/{token}/"
     end = End()
     listen_for_signals(end)
+    # A record that cannot be used is said once, below.
+    logging.disable(logging.ERROR)
     async with open_assembly(settings) as assembly, anyio.create_task_group() as tasks:
+        try:
+            await list_history(assembly.workspace, RunSearch(), state=None, before=None, limit=1)
+        except FlowportError as exc:
+            return report_error(exc, is_json=given["is_json"])
+        finally:
+            logging.disable(logging.NOTSET)
         gallery = build_gallery(assembly.workspace, address, token)
         web = HttpServer(gallery, log_level=logging.CRITICAL, lifespan="off")
         tasks.start_soon(web.serve, [listener])

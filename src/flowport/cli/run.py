@@ -16,7 +16,7 @@ from flowport.cli.flags import KEY_VARIABLES, MONEY_VARIABLES, add_common_flags,
     },
     examples=(
         'flowport run text_to_picture prompt="a lake at dawn"',
-        "flowport run sketch_to_realism image=@sketch.png --open",
+        "flowport run photo_to_pencil_sketch photo=@cup.png --open",
         'files=$(flowport run text_to_picture prompt="a lake" --variations 4 --yes)',
     ),
     variables={**KEY_VARIABLES, **MONEY_VARIABLES},

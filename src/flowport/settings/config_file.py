@@ -52,6 +52,8 @@ class ConfigFile:
     """What the tables of the providers mean, by their names."""
     problems: tuple[ConfigurationError, ...] = ()
     """All that is wrong with it, in its own order."""
+    is_unread: bool = False
+    """Whether nothing of it could be read, so that what it sets is not known."""
 
 
 def load_config_file(path: Path, *, must_exist: bool) -> ConfigFile:
@@ -64,22 +66,23 @@ def load_config_file(path: Path, *, must_exist: bool) -> ConfigFile:
         table = tomllib.loads(_decode(path.read_bytes()))
     except FileNotFoundError:
         missing = ConfigurationError(str(path), "does not exist", "Give the path of a TOML file.")
-        return ConfigFile(problems=(missing,) if must_exist else ())
+        return ConfigFile(problems=(missing,) if must_exist else (), is_unread=must_exist)
     except OSError as exc:
         reason = exc.strerror or type(exc).__name__
         problem = ConfigurationError(str(path), f"cannot be read ({reason})", "Give the path of a TOML file.")
-        return ConfigFile(problems=(problem,))
+        return ConfigFile(problems=(problem,), is_unread=True)
     except UnicodeDecodeError as exc:
         line = exc.object.count(b"\n", 0, exc.start) + 1
         unread = f"cannot be read: line {line} holds a byte that is not {exc.encoding.upper()}"
-        return ConfigFile(problems=(ConfigurationError(str(path), unread, "Save the file as UTF-8."),))
+        problem = ConfigurationError(str(path), unread, "Save the file as UTF-8.")
+        return ConfigFile(problems=(problem,), is_unread=True)
     except tomllib.TOMLDecodeError as exc:
-        return ConfigFile(problems=(_build_syntax_error(path, exc),))
+        return ConfigFile(problems=(_build_syntax_error(path, exc),), is_unread=True)
     except RecursionError:
         problem = ConfigurationError(
             str(path), "cannot be read: it is nested too deeply", "Write each setting on its own line."
         )
-        return ConfigFile(problems=(problem,))
+        return ConfigFile(problems=(problem,), is_unread=True)
     return _parse_table(table, path)
 
 

@@ -39,7 +39,7 @@ def load_key_file(path: Path) -> ConfigFile:
         remedy = f"Move it to {path.with_name('config.toml')}."
         problems.append(ConfigurationError(f"{name.lower()} in {NAME}", "is not an API key", remedy))
     keys = {name: text for name, text in found.values.items() if name not in others}
-    return ConfigFile(keys, problems=tuple(problems))
+    return ConfigFile(keys, problems=tuple(problems), is_unread=found.is_unread)
 
 
 def is_exposed(path: Path) -> bool:

@@ -97,6 +97,8 @@ class SettingsReport:
     origins: Mapping[str, Origin]
     """Where each of these comes from."""
     problems: tuple[ConfigurationError, ...]
+    unread: tuple[Origin, ...] = ()
+    """The files of which nothing could be read, so that what they set is not known."""
 
 
 def load_settings(flags: Mapping[str, str], environ: Mapping[str, str], *, config_path: Path | None = None) -> Settings:
@@ -140,7 +142,7 @@ def explain_settings(
         problems += [exc, *exc.others]
         wrong = {problem.setting for problem in problems}
         settings = _combine({**read, **{name: usual[name] for name in wrong & usual.keys()}}, wrong)
-    return SettingsReport(settings, sources.values, sources.origins, tuple(problems))
+    return SettingsReport(settings, sources.values, sources.origins, tuple(problems), sources.unread)
 
 
 def load_home(flags: Mapping[str, str], environ: Mapping[str, str], *, config_path: Path | None = None) -> Path:
@@ -165,6 +167,7 @@ class _Sources:
     origins: Mapping[str, Origin]
     tables: Mapping[str, Any]
     problems: tuple[ConfigurationError, ...]
+    unread: tuple[Origin, ...]
 
 
 def _read_sources(flags: Mapping[str, str], environ: Mapping[str, str], config_path: Path | None) -> _Sources:
@@ -184,7 +187,10 @@ def _read_sources(flags: Mapping[str, str], environ: Mapping[str, str], config_p
     unknown = {name: problem for name in found if (problem := _find_name_problem(name))}
     obeyed = {name: text for name, (text, _) in found.items() if name not in unknown}
     origins = {name: found[name][1] for name in obeyed}
-    return _Sources(obeyed, origins, file.tables, (*file.problems, *keys.problems, *unknown.values()))
+    problems = (*file.problems, *keys.problems, *unknown.values())
+    files = {Origin.CONFIG_FILE: file, Origin.KEY_FILE: keys}
+    unread = tuple(origin for origin, one in files.items() if one.is_unread)
+    return _Sources(obeyed, origins, file.tables, problems, unread)
 
 
 def get_environment() -> Mapping[str, str]:

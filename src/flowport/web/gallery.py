@@ -52,6 +52,9 @@ _HEADERS: Final = {
 _NOTHING_POLICY: Final = "default-src 'none'; sandbox; frame-ancestors 'none'"
 _INLINE: Final = re.compile(r"<(script|style)\b[^>]*>(.*?)</\1>", re.DOTALL)
 
+_STOP_FOLLOWING: Final = re.compile(r"; cancel_run with stop_following .*")
+"""What the page cannot do."""
+
 
 @dataclass(frozen=True, slots=True)
 class PageCaller:
@@ -185,7 +188,12 @@ async def _answer_cancel(workspace: Workspace, request: Request, *, origins: fro
     view = await cancel_run(workspace, caller, {"run_id": request.path_params["run_id"]})
     # The assistant that asked for the run has not learned of its end.
     caller.exchange.withdraw()
-    return _answer(view.facts)
+    return _answer({**view.facts, "summary": word_for_page(str(view.facts["summary"]))})
+
+
+def word_for_page(summary: str) -> str:
+    """Return a sentence for the person at the page, which does what the tools that it names do for an assistant."""
+    return _STOP_FOLLOWING.sub(".", summary).replace("get_run", "this page")
 
 
 async def _answer_file(workspace: Workspace, request: Request) -> Response:

@@ -9,10 +9,9 @@ from flowport.cli.clients import Client
 from flowport.cli.doctor.facts import AccountFacts, Answered, ClientFacts, Failed, FolderFacts, ServerFacts
 from flowport.cli.doctor.findings import Finding, Level, Public, build_finding, fault, ok, warn
 from flowport.domain.errors import ConfigurationError, DayUsedUp, ProviderBusy, ProviderRefused
-from flowport.domain.spending import SpendingLimits
 from flowport.network.connections import Proxy
 from flowport.network.ratelimit.limiter import LimiterStatus
-from flowport.settings.settings import SettingsReport
+from flowport.settings.settings import Origin, SettingsReport
 from flowport.settings.variables import get_key_names, get_variables
 from flowport.store.maintenance import StoreHealth
 
@@ -20,6 +19,8 @@ MAX_SKEW_SECONDS: Final = 60.0
 LITTLE_BYTES: Final = 1_000_000_000
 TOO_LITTLE_BYTES: Final = 50_000_000
 _UNAUTHORIZED: Final = 401
+_LIMIT: Final = re.compile("credit", re.IGNORECASE)
+"""Occurs in the names of spending limits alone, also in most misspelt ones."""
 _SHOWABLE: Final = re.compile(
     r"[0-9]{1,12}(\.[0-9]{1,6})?|true|false|yes|no|on|off|own|published|all|keep|stop|resource|text|allow|confirm|refuse"
     r"|flows|apps|auto",
@@ -42,8 +43,17 @@ def check_settings(report: SettingsReport) -> Iterator[Finding]:
         else:
             value = Public(text) if _SHOWABLE.fullmatch(text) else text
             yield ok(name, "{value}, set by the {origin}.", value=value, origin=origin)
-    if not report.settings.providers and not wrong & {*get_key_names()}:
+    if report.settings.providers or wrong & {*get_key_names()}:
+        return
+    if report.unread:
+        yield warn("API keys", "Whether a key is set is not known: {unread}.", unread=Public(name_unread(report)))
+    else:
         yield warn("API keys", "No API key is set, so only the demo apps are listed.", "flowport auth")
+
+
+def name_unread(report: SettingsReport) -> str:
+    """Return that files could not be read, as the end of a sentence."""
+    return f"the {' and the '.join(report.unread)} cannot be read"
 
 
 def _build_problem(name: str, error: ConfigurationError, *, is_public: bool = False) -> Finding:
@@ -182,8 +192,14 @@ def check_store(health: StoreHealth) -> Iterator[Finding]:
         yield warn(name, template, fix, count=history.unknown)
 
 
-def check_caps(limits: SpendingLimits) -> Finding:
-    """Return the spending limits."""
+def check_caps(report: SettingsReport) -> Finding:
+    """Return the spending limits, as far as no fault hides them."""
+    limits = report.settings.spending_limits
+    faulty = ", ".join(one.setting for one in report.problems if _LIMIT.search(one.setting))
+    if Origin.CONFIG_FILE in report.unread:
+        return warn("spending limits", "They are not known: the configuration file cannot be read.")
+    if faulty:
+        return warn("spending limits", "They are not known: {faulty} cannot be used.", faulty=faulty)
     given = {
         "a run": limits.max_credits_per_run,
         "24 hours": limits.max_credits_per_day,

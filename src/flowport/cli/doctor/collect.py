@@ -39,6 +39,7 @@ CHECK_SECONDS: Final = 10.0
 _FILE_ADDRESS: Final = "https://files.example"
 """Stands for the hosts of results, which only the provider knows."""
 _NOT_FOUND: Final = 404
+_UNAUTHORIZED: Final = 401
 
 
 async def open_reading_accounts(settings: Settings, stack: AsyncExitStack) -> list[OpenAccount]:
@@ -84,8 +85,10 @@ def _explain(account: OpenAccount, error: FlowportError) -> Failed:
     """Return an error with its advice, and with the address that a person has set where it looks wrong."""
     if not isinstance(error, ProviderError):
         return Failed(error, str(error))
+    # The error's own advice speaks of an assistant's client, and here a person gave the key.
+    advice = "Check the key." if getattr(error, "status", 0) == _UNAUTHORIZED else error.advice
     address = account.explain(error).removeprefix(str(error))
-    return Failed(error, error.explanation, f"{error.advice}{address}".strip())
+    return Failed(error, error.explanation, f"{advice}{address}".strip())
 
 
 async def _ask_for_list(account: OpenAccount) -> Answered:

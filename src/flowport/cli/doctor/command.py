@@ -156,7 +156,7 @@ def _build_local_works(report: SettingsReport) -> list[tuple[str, Work]]:
         "network": lambda: checks.check_routes(
             collect.find_routes(settings), collect.find_trust_problem(), get_trust_settings()
         ),
-        "spending limits": lambda: [checks.check_caps(settings.spending_limits)],
+        "spending limits": lambda: [checks.check_caps(report)],
     }
     folders: dict[str, Callable[[], FolderFacts]] = {}
     if keys is not None:
