@@ -5,12 +5,14 @@ from typing import Any, cast
 
 import pytest
 
-from flowport.actions.cancel_run import format_batch_cancellation
+from flowport.actions.cancel_run import format_batch_cancellation, format_cancellation
+from flowport.domain.models import RunState
 from flowport.network.account import OpenAccount
 from flowport.providers.magica.api import Magica
 from flowport.providers.magnific.api import Magnific
 from flowport.runs.service import CancelOutcome
 from flowport.store.records import BatchProgress
+from tests.store.samples import build_run
 
 NONE: dict[str, Any] = dict.fromkeys(BatchProgress.__dataclass_fields__, 0) | {
     "stop_reason": "",
@@ -69,3 +71,11 @@ def test_only_cancelled_runs_are_reported_as_cancelled(
     """A user who reads "cancelled" no longer checks runs that are still paid for."""
     account = cast("OpenAccount", SimpleNamespace(provider=provider))
     assert format_batch_cancellation(BatchProgress(**{**NONE, **counts}), account) == (words, outcome)
+
+
+@pytest.mark.parametrize("outcome", CancelOutcome)
+@pytest.mark.parametrize("state", RunState)
+def test_every_outcome_has_a_sentence_for_every_state(outcome: CancelOutcome, state: RunState) -> None:
+    """A run may change its state between the request and the answer."""
+    account = cast("OpenAccount", SimpleNamespace(provider=Magica()))
+    assert format_cancellation(outcome, build_run("run_1", state), account).endswith(".")

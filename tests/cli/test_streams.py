@@ -17,7 +17,7 @@ from tests.support.provider_process import ProviderProcess, open_provider
 
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProviderProcess]:
-    """Run a provider whose runs take a moment, so that their progress is told."""
+    """Run a provider whose runs take a moment, so that their progress is shown."""
     with open_provider(tmp_path_factory.mktemp("slow"), speed=0.05) as provider:
         yield provider
 
@@ -53,7 +53,7 @@ RUN = "flowport run slow_cinema_still prompt=x"
 
 
 @pytest.mark.parametrize("stderr", ["2> >(exec true)", "2> >(head -1 >/dev/null)", "2>/dev/full", "2>&-"])
-def test_messages_that_nobody_reads_end_no_run(person: Person, stderr: str) -> None:
+def test_unread_messages_do_not_end_a_run(person: Person, stderr: str) -> None:
     """It is paid for, and its result goes elsewhere."""
     done = type_line(person, f"{RUN} {stderr}")
 
@@ -62,7 +62,7 @@ def test_messages_that_nobody_reads_end_no_run(person: Person, stderr: str) -> N
     assert list_runs(person) == [("succeeded", True)]
 
 
-def test_a_run_is_followed_to_its_end_although_nobody_reads_on(person: Person) -> None:
+def test_a_run_is_followed_to_its_end_after_the_reader_left(person: Person) -> None:
     """Only its result counts as not delivered."""
     done = type_line(person, f"{RUN} 2>&1 | head -1; exit ${{PIPESTATUS[0]}}")
 

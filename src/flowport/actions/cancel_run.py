@@ -24,6 +24,7 @@ _ENDS: Final = {
     RunState.SUCCEEDED: "it succeeded, and get_run has its result",
     RunState.PARTIAL: "it ended with errors, and get_run has what it made",
     RunState.FAILED: "it failed, and get_run tells why",
+    RunState.UNKNOWN: "whether it was started is not known",
 }
 """How a run that was not cancelled has ended, as the end of a sentence."""
 
@@ -151,6 +152,8 @@ def _format_over(run: Run, title: str) -> str:
         )
     if run.state is RunState.CANCELLED:
         return f"The run is cancelled already; {_format_cost(run)}."
+    if not run.state.is_final:
+        return "The run was not cancelled; get_run shows how it stands."
     return f"The run is over already: {_ENDS[run.state]}."
 
 

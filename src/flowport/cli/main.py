@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     is_server = _is_server(words)
     prepare_streams(is_output_checked=not is_server)
     if sys.stdout is None and not is_server:
-        # A run would be paid for, and nobody would see its result.
+        # A run would be paid for, and its result would not be seen.
         sys.stderr.write("Standard output is closed, so nothing could be shown, and nothing was started.\n")
         return 1
     try:

@@ -28,7 +28,7 @@ class _Raw(Protocol):
 class MessageFile(io.RawIOBase):
     """Takes every message. After the first that could not be written no other is tried.
 
-    A command says how it goes on standard error. That nobody reads it must not end a run that is paid for, and libraries
+    A command says how it goes on standard error. A reader that is gone must not end a run that is paid for, and libraries
     write there too (a bar of progress, a question, a refused flag), so it is decided here and not by each of them.
     """
 
@@ -47,7 +47,7 @@ class MessageFile(io.RawIOBase):
         except (OSError, ValueError):
             self._is_lost = True
             return size
-        # None: a full pipe that nobody may wait for.
+        # None: a full pipe, for which no process may wait.
         return size if written is None else written
 
     def writable(self) -> bool:
