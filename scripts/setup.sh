@@ -119,6 +119,9 @@ output=$log
 "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --progress-bar off --require-hashes -r "$lock" \
   >"$log" 2>&1 || explain
 
+# Python 3.11 puts it into each environment (10 MB); Flowport is built without it.
+grep -q '^setuptools==' "$lock" || "$venv/bin/python" -m pip uninstall --quiet --yes setuptools >>"$log" 2>&1 || explain
+
 step 4 "Flowport" "Install Flowport itself, from this folder"
 "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --no-deps --no-build-isolation -e . \
   >"$log" 2>&1 || explain
