@@ -87,7 +87,7 @@ class NoStore:
         """Return the run in memory."""
         return self._runs[run_id]
 
-    async def record(self, run_id: str, event: RunEvent, **_: Any) -> Recorded:
+    async def record(self, run_id: str, event: RunEvent, _: int | None = None, **__: Any) -> Recorded:
         """Keep the run to which the event was applied."""
         self._runs[run_id] = apply(self._runs[run_id], event)
         return Recorded(self._runs[run_id])
