@@ -34,7 +34,7 @@ async def test_apps_are_found_by_their_earlier_results(flowport: Harness) -> Non
 
     videos = await flowport.ask("find_apps", makes="video")
     sounds = await flowport.ask("find_apps", makes="audio", query="jingle")
-    strangers = await flowport.ask("find_apps", makes="video", query="retro")
+    unknown_outputs = await flowport.ask("find_apps", makes="video", query="retro")
     plain = await flowport.ask("find_apps", query="text to picture")
 
     assert list_rows(videos, "makes")[0] == ("clip_and_jingle", "audio, video")
@@ -45,7 +45,7 @@ async def test_apps_are_found_by_their_earlier_results(flowport: Harness) -> Non
         f"1 of them has made video here before; what the other {unknown} make is not told before they are run."
     )
     assert (list_rows(sounds, "makes"), sounds["summary"]) == ([("clip_and_jingle", "audio, video")], "1 app found.")
-    assert "None of them has made video here before" in strangers["summary"]
+    assert "None of them has made video here before" in unknown_outputs["summary"]
     assert list_rows(plain, "makes") == [("text_to_picture", "image")]
 
 

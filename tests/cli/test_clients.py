@@ -36,7 +36,7 @@ def get_paths(
     name: str, scope: Scope = "user", *, system: System, environment: dict[str, str] | None = None
 ) -> list[str]:
     """Return where a client's file may be."""
-    client, folder = get_clients()[name], PurePath("/work")
+    client, folder = get_clients()[name], PurePath("/project")
     known = ENVIRONMENTS[system] | (environment or {})
     return [str(path) for path in find_paths(client, scope, system=system, environment=known, folder=folder)]
 
@@ -131,11 +131,11 @@ def test_the_folders_of_windows_have_defaults() -> None:
 @pytest.mark.parametrize(
     ("name", "path"),
     [
-        ("claude-code", "/work/.mcp.json"),
-        ("cursor", "/work/.cursor/mcp.json"),
-        ("vscode", "/work/.vscode/mcp.json"),
-        ("gemini-cli", "/work/.gemini/settings.json"),
-        ("codex", "/work/.codex/config.toml"),
+        ("claude-code", "/project/.mcp.json"),
+        ("cursor", "/project/.cursor/mcp.json"),
+        ("vscode", "/project/.vscode/mcp.json"),
+        ("gemini-cli", "/project/.gemini/settings.json"),
+        ("codex", "/project/.codex/config.toml"),
     ],
 )
 def test_a_project_has_its_own_file(name: str, path: str) -> None:

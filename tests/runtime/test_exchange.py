@@ -5,27 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from flowport.runtime.exchange import Exchange
+from tests.support.scripted import Listener
 
 WRITTEN, CANCELLED, DISCONNECTED = Exchange.note_written, Exchange.note_cancelled, Exchange.note_disconnected
-
-
-class Listener:
-    """Keeps the reports that it receives."""
-
-    def __init__(self) -> None:
-        self.events: list[str] = []
-
-    def note_written(self) -> None:
-        """Keep that the answer was written."""
-        self.events.append("written")
-
-    def note_cancelled(self) -> None:
-        """Keep that the request was cancelled after that."""
-        self.events.append("cancelled")
-
-    def note_left(self) -> None:
-        """Keep that the client has left."""
-        self.events.append("left")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from flowport.server.repeats import RequestIdInUse, RequestsInProgress
 from flowport.server.requests import MAX_KEPT, RequestTable
 from tests.support.fake_clock import wait_until_blocked
 from tests.support.harness import READER, ScriptedCaller
-from tests.support.scripted import wait_until
+from tests.support.scripted import Listener, wait_until
 
 
 def test_an_unused_id_is_passed_on_unchanged() -> None:
@@ -168,25 +168,6 @@ async def test_another_request_under_a_live_id_is_refused_on_a_connection() -> N
         bench.go_on.set()
         await bench.requests.answer(build_caller(), "z", bench.make, is_stateless=True)
     assert bench.made == 2
-
-
-class Listener:
-    """Records the events of an answer."""
-
-    def __init__(self) -> None:
-        self.events: list[str] = []
-
-    def note_written(self) -> None:
-        """Record it."""
-        self.events.append("written")
-
-    def note_cancelled(self) -> None:
-        """Record it."""
-        self.events.append("cancelled")
-
-    def note_left(self) -> None:
-        """Record it."""
-        self.events.append("left")
 
 
 @pytest.mark.parametrize(

@@ -144,3 +144,22 @@ async def wait_until(condition: Callable[[], bool]) -> None:
     with anyio.fail_after(60):
         while not condition():
             await anyio.lowlevel.checkpoint()
+
+
+class Listener:
+    """Keeps what an exchange reports about its answer."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def note_written(self) -> None:
+        """Keep that the answer was written."""
+        self.events.append("written")
+
+    def note_cancelled(self) -> None:
+        """Keep that the request was cancelled after that."""
+        self.events.append("cancelled")
+
+    def note_left(self) -> None:
+        """Keep that the client has left."""
+        self.events.append("left")

@@ -18,7 +18,7 @@ _NOTHING: Final = {**asdict(History(0, 0, 0, 0, None, 0, 0)), "record_bytes": 0}
 
 
 @define_command(
-    "history", examples=("flowport history", "flowport history --home /mnt/work/flowport"), variables=RECORD_VARIABLES
+    "history", examples=("flowport history", "flowport history --home /media/disk/flowport"), variables=RECORD_VARIABLES
 )
 @add_common_flags
 def command(config: Path | None, home: str | None, *, is_json: bool) -> int:
