@@ -22,26 +22,28 @@ class Entry:
     """Where a command is, and its line of help."""
 
     module: str
-    """The module that exports the command as `command`."""
+    """The module that holds the command."""
     help: str
+    attribute: str = "command"
+    """What the command is called in its module."""
 
 
 COMMANDS: Final = {
-    "apps": Entry("flowport.cli.apps", "list apps with their prices, durations and inputs"),
-    "show": Entry("flowport.cli.show", "show an app, or a run with its files"),
-    "run": Entry("flowport.cli.run", "run an app and wait for its files"),
-    "batch": Entry("flowport.cli.batch", "run an app for each row of a table"),
-    "runs": Entry("flowport.cli.runs", "list the newest runs"),
-    "open": Entry("flowport.cli.open", "open the files of a run"),
-    "cancel": Entry("flowport.cli.cancel", "cancel a run or a batch"),
-    "balance": Entry("flowport.cli.balance", "show what is left, and what was spent"),
+    "apps": Entry("flowport.cli.run_commands", "list apps with their prices, durations and inputs", "apps"),
+    "show": Entry("flowport.cli.run_commands", "show an app, or a run with its files", "show"),
+    "run": Entry("flowport.cli.run_commands", "run an app and wait for its files", "run"),
+    "batch": Entry("flowport.cli.run_commands", "run an app for each row of a table", "batch"),
+    "runs": Entry("flowport.cli.run_commands", "list the newest runs", "runs"),
+    "open": Entry("flowport.cli.run_commands", "open the files of a run", "open_files"),
+    "cancel": Entry("flowport.cli.run_commands", "cancel a run or a batch", "cancel"),
+    "balance": Entry("flowport.cli.run_commands", "show what is left, and what was spent", "balance"),
     "auth": Entry("flowport.cli.auth", "store the API key of a provider, or show where each key is set"),
     "doctor": Entry("flowport.cli.doctor.command", "check the installation, and print what corrects each fault"),
     "gallery": Entry("flowport.cli.gallery", "show runs and their results in a browser of this computer"),
     "history": Entry("flowport.cli.history", "print how many runs are on record, and how much space they take"),
     "erase": Entry("flowport.cli.erase", "remove runs from the record"),
     "install": Entry("flowport.cli.install", "add Flowport to the configuration of a client"),
-    "uninstall": Entry("flowport.cli.uninstall", "remove Flowport from the configuration of a client"),
+    "uninstall": Entry("flowport.cli.install", "remove Flowport from the configuration of a client", "uninstall"),
     "serve": Entry("flowport.cli.serve", "speak MCP on standard input and output (the default), or over HTTP"),
     "sandbox": Entry("flowport.cli.sandbox", "serve the demo provider alone, for development and tests"),
     "completion": Entry("flowport.cli.completion", "print the completion script of a shell"),
@@ -121,7 +123,8 @@ class CommandTable(click.Group):
         """Import a command."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(COMMANDS[cmd_name].module).command
+        entry = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(entry.module), entry.attribute)
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
