@@ -108,6 +108,7 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 -
   --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet
 lock: dev
 	$(LOCK) --group build -o requirements.lock
+	$(LOCK) --group build --extra team --constraint requirements.lock -o requirements-team.lock
 	$(LOCK) --group dev --constraint requirements.lock -o requirements-dev.lock
 
 upgrade: LOCK += --upgrade

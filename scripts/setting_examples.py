@@ -35,6 +35,7 @@ _ENVIRONMENTS: Final = (
     {"MAGNIFIC_BASE_URL": "https://["},
     {"MAGICA_CANCEL_PATH": "cancel"},
     {"MAGNIFIC_FILE_ORIGINS": "10.0.0.5:8188"},
+    {"FLOWPORT_TRUSTED_PROXIES": "proxy.example.com"},
 )
 _FILES: Final = (
     "wait_seconds = 4",

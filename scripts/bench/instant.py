@@ -17,6 +17,7 @@ from flowport.catalog.listing import Catalogue, Listing
 from flowport.catalog.schema import build_tool
 from flowport.catalog.snapshots import build_cache_path, save_catalogue
 from flowport.domain.models import LOCAL_OWNER, Account, App, Input, InputKind
+from flowport.domain.principal import LOCAL, Principal
 from flowport.domain.spending import Consent
 from flowport.providers.registry import ProviderSettings
 from flowport.runs.steps import Pace
@@ -81,6 +82,7 @@ class QuietCaller:
 
     arrived_at_seconds: float
     owner: str = LOCAL_OWNER
+    principal: Principal = LOCAL
     connection: str = ""
     client: str = ""
     exchange: Exchange = field(default_factory=Exchange)

@@ -13,6 +13,7 @@ from mcp.server.context import CallNext, HandlerResult
 
 from flowport.bootstrap import Assembly, open_assembly
 from flowport.domain.models import LOCAL_OWNER
+from flowport.domain.principal import LOCAL, Principal
 from flowport.domain.spending import Consent
 from flowport.providers.registry import ProviderSettings
 from flowport.runs.steps import Pace
@@ -41,6 +42,7 @@ class ScriptedCaller:
     arrived_at_seconds: float = 0.0
     send: Callable[[float, str], Awaitable[None]] = _drop_report
     owner: str = LOCAL_OWNER
+    principal: Principal = LOCAL
     connection: str = ""
     client: str = ""
     exchange: Exchange = field(default_factory=Exchange)

@@ -28,7 +28,8 @@ from flowport.cli.progress import LiveProgress
 from flowport.cli.streams import OutputLost, discard_output
 from flowport.domain.call_errors import AppNotFound, count_credits
 from flowport.domain.errors import ConfigurationError, FlowportError
-from flowport.domain.models import LOCAL_OWNER, Run, RunState
+from flowport.domain.models import Run, RunState
+from flowport.domain.principal import LOCAL
 from flowport.domain.spending import Consent
 from flowport.domain.text import clean_line
 from flowport.runtime.exchange import Exchange
@@ -50,7 +51,8 @@ Work: TypeAlias = Callable[["Session"], Awaitable[ExitCode]]
 class Session:
     """One command: the workspace, and the person who called it. It is a `Caller` and a `Watcher`."""
 
-    owner = LOCAL_OWNER
+    principal = LOCAL
+    owner = LOCAL.owner
     client = "flowport in a terminal"
 
     def __init__(self, workspace: Workspace, *, is_json: bool, is_agreed: bool) -> None:

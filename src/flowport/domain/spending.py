@@ -45,6 +45,12 @@ class SpendingLimits:
     confirm_above_credits: float | None = None
     """The price above which the user is asked; None for never."""
     unknown_price: UnknownPrice = UnknownPrice.ALLOW
+    max_credits_per_month: float | None = None
+    """For the last 30 days, over all accounts of one provider; None for no limit."""
+    max_account_credits_per_day: float | None = None
+    """For the last 24 hours, of one account and all its owners; None for no limit."""
+    max_account_credits_per_month: float | None = None
+    """For the last 30 days, of one account and all its owners; None for no limit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import anyio
 
 from flowport.domain.errors import StoreError
 from flowport.domain.models import Run
+from flowport.domain.principal import Principal
 from flowport.domain.run_events import Delivered, DeliveryCancelled, Reported, RunEvent
 from flowport.domain.spending import Consent
 from flowport.runtime.background import Supervisor
@@ -40,6 +41,10 @@ class Caller(Protocol):
     @property
     def owner(self) -> str:
         """Whose runs are meant."""
+
+    @property
+    def principal(self) -> Principal:
+        """Who asks, with the accounts and limits that are theirs; its owner is `owner`."""
 
     @property
     def connection(self) -> str:

@@ -32,7 +32,7 @@ from mcp.server.subscriptions import (
 from mcp.shared.exceptions import MCPError
 
 from flowport.domain.call_errors import ConfirmationNeeded
-from flowport.domain.models import LOCAL_OWNER
+from flowport.domain.principal import LOCAL, Principal
 from flowport.domain.spending import Consent
 from flowport.domain.text import clean_line
 from flowport.domain.uris import format_run_uri
@@ -60,6 +60,10 @@ _NOTHING_TO_FILL_IN: Final[dict[str, Any]] = {"type": "object", "properties": {}
 
 EXCHANGE_KEY: Final = "flowport.runs.delivery"
 """Where the scope of a request over HTTP keeps its exchange."""
+
+
+PRINCIPAL_KEY: Final = "flowport.principal"
+"""Where the scope of an authenticated request over HTTP keeps its principal."""
 
 
 async def provide_exchange(ctx: Context, call_next: CallNext) -> HandlerResult:
@@ -133,6 +137,13 @@ def find_exchange(context: Context) -> Exchange | None:
     return found if isinstance(found, Exchange) else None
 
 
+def get_principal(context: Context) -> Principal:
+    """Return who sends a request; the person at this computer where no authentication says otherwise."""
+    request = context.request
+    found = None if request is None or isinstance(request, Exchange) else request.scope.get(PRINCIPAL_KEY)
+    return found if isinstance(found, Principal) else LOCAL
+
+
 def is_stateless(context: Context) -> bool:
     """Return whether the client has no session, so that request ids may repeat."""
     request = context.request
@@ -171,8 +182,6 @@ class UsedConfirmations:
 class McpCaller:
     """A client that sends a request."""
 
-    owner = LOCAL_OWNER
-
     def __init__(
         self,
         context: Context,
@@ -190,6 +199,8 @@ class McpCaller:
         if exchange is None:
             raise RuntimeError("a request has no exchange")
         self.arrived_at_seconds = arrived_at_seconds
+        self.principal = get_principal(context)
+        self.owner = self.principal.owner
         self.connection = get_connection_key(context)
         self.client = clean_line(client.client_info.name) if client else ""
         self.exchange = exchange

@@ -21,7 +21,7 @@ from flowport.catalog.ranking import ORDER_NAME
 from flowport.catalog.search import MAX_NEAREST
 from flowport.domain.call_errors import AppAmbiguous, AppNotFound, ConfirmationNeeded, ResourceNotFound
 from flowport.domain.errors import ArgumentsInvalid, ConfigurationError, FlowportError, StoreError
-from flowport.domain.models import LOCAL_OWNER, JsonValue
+from flowport.domain.models import JsonValue
 from flowport.runs.delivery import Caller
 from flowport.runtime.background import FirstList, ListKind
 from flowport.runtime.failpoints import Failpoint, trigger
@@ -33,6 +33,7 @@ from flowport.server.clients import (
     McpCaller,
     UsedConfirmations,
     build_question,
+    get_principal,
     is_stateless,
 )
 from flowport.server.prompts import PROMPTS, Completion, build_prompt_text
@@ -198,7 +199,7 @@ class Handlers:
 
     async def list_resources(self, context: Context, __: t.PaginatedRequestParams | None) -> t.ListResourcesResult:
         """Answer with the newest runs; and for clients that show it, with the page."""
-        found = build_list(await _guard(self._resources.list_runs(LOCAL_OWNER)))
+        found = build_list(await _guard(self._resources.list_runs(get_principal(context).owner)))
         if supports_apps(context):
             found.resources.append(PAGE_RESOURCE)
         return found
@@ -238,11 +239,12 @@ class Handlers:
         message = t.PromptMessage(role="user", content=t.TextContent(text=text))
         return t.GetPromptResult(description=prompt.description, messages=[message])
 
-    async def complete(self, _: Context, params: t.CompleteRequestParams) -> t.CompleteResult:
+    async def complete(self, context: Context, params: t.CompleteRequestParams) -> t.CompleteResult:
         """Answer with what the person may mean by the beginning of an argument."""
         others = (params.context.arguments if params.context else None) or {}
         argument = params.argument
-        found = await _guard(self._completion.complete(argument.name, argument.value, others, owner=LOCAL_OWNER))
+        owner = get_principal(context).owner
+        found = await _guard(self._completion.complete(argument.name, argument.value, others, owner=owner))
         return t.CompleteResult(completion=found)
 
 

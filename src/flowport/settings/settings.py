@@ -22,6 +22,7 @@ from flowport.domain.spending import SpendingLimits, UnknownPrice
 from flowport.domain.text import get_nearest
 from flowport.providers.registry import ProviderSettings, get_plugins
 from flowport.settings.config_file import ConfigFile, load_config_file
+from flowport.settings.http_settings import HttpSettings
 from flowport.settings.key_file import get_key_file_path, is_exposed, load_key_file
 from flowport.settings.values import (
     choose_home,
@@ -70,6 +71,7 @@ class Settings:
     should_show_previews: bool = True
     should_send_links: bool = True
     """Whether answers hold resource links, which some clients cannot take; addresses are in the text either way."""
+    http: HttpSettings = field(default_factory=HttpSettings)
 
     @property
     def api_hosts(self) -> frozenset[str]:
@@ -234,6 +236,23 @@ def _combine(read: Mapping[str, Any], wrong: AbstractSet[str]) -> Settings:
         should_send_links=read["FLOWPORT_LINKS"] == "resource",
         should_save_outputs=read["FLOWPORT_SAVE_OUTPUTS"],
         should_show_previews=read["FLOWPORT_PREVIEWS"],
+        http=_build_http_settings(read),
+    )
+
+
+def _build_http_settings(read: Mapping[str, Any]) -> HttpSettings:
+    return HttpSettings(
+        public_url=read["FLOWPORT_PUBLIC_URL"],
+        trusted_proxies=read["FLOWPORT_TRUSTED_PROXIES"],
+        oauth_issuer=read["FLOWPORT_OAUTH_ISSUER"],
+        oauth_audience=read["FLOWPORT_OAUTH_AUDIENCE"],
+        oauth_scopes=read["FLOWPORT_OAUTH_SCOPES"],
+        should_accept_own_keys=read["FLOWPORT_OWN_KEYS"],
+        max_sessions=read["FLOWPORT_MAX_SESSIONS"],
+        max_connections=read["FLOWPORT_MAX_CONNECTIONS"],
+        requests_per_minute=read["FLOWPORT_PERSON_REQUESTS_PER_MINUTE"],
+        max_file_bytes=read["FLOWPORT_PERSON_MAX_MEGABYTES"] * 1_000_000,
+        link_hours=read["FLOWPORT_LINK_HOURS"],
     )
 
 
@@ -268,7 +287,13 @@ def _build_spending_limits(read: Mapping[str, Any]) -> SpendingLimits:
     )
     # A person who sets a limit wants none of its kind passed unasked, and an unknown price may be above any.
     usual = UnknownPrice.ALLOW if limits == (None, None, None) else UnknownPrice.CONFIRM
-    return SpendingLimits(*limits, UnknownPrice(read["FLOWPORT_UNKNOWN_PRICE"] or usual))
+    return SpendingLimits(
+        *limits,
+        UnknownPrice(read["FLOWPORT_UNKNOWN_PRICE"] or usual),
+        max_credits_per_month=read["FLOWPORT_MAX_CREDITS_PER_MONTH"],
+        max_account_credits_per_day=read["FLOWPORT_ACCOUNT_MAX_CREDITS_PER_DAY"],
+        max_account_credits_per_month=read["FLOWPORT_ACCOUNT_MAX_CREDITS_PER_MONTH"],
+    )
 
 
 def _is_ours(name: str) -> bool:

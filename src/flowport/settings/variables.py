@@ -6,6 +6,7 @@ from typing import Final
 from flowport.domain.models import Source
 from flowport.domain.spending import UnknownPrice
 from flowport.providers.registry import get_plugins
+from flowport.settings.http_settings import HTTP_VARIABLES
 from flowport.settings.values import (
     Variable,
     parse_choice,
@@ -92,6 +93,24 @@ _OWN: Final = (
         _parse_credits,
     ),
     Variable(
+        "FLOWPORT_MAX_CREDITS_PER_MONTH",
+        "No more than this in the last 30 days, at one provider.",
+        "none",
+        _parse_credits,
+    ),
+    Variable(
+        "FLOWPORT_ACCOUNT_MAX_CREDITS_PER_DAY",
+        "No more than this in the last 24 hours by one account, for all people who use it.",
+        "none",
+        _parse_credits,
+    ),
+    Variable(
+        "FLOWPORT_ACCOUNT_MAX_CREDITS_PER_MONTH",
+        "No more than this in the last 30 days by one account, for all people who use it.",
+        "none",
+        _parse_credits,
+    ),
+    Variable(
         "FLOWPORT_CONFIRM_ABOVE_CREDITS", "Ask the person before each run above this price.", "none", _parse_credits
     ),
     Variable(
@@ -124,6 +143,7 @@ _OWN: Final = (
         parse_choice("resource", "text"),
         "resource",
     ),
+    *HTTP_VARIABLES,
     Variable("FLOWPORT_DATABASE_URL", "A PostgreSQL store.", "SQLite in FLOWPORT_HOME", None),
 )
 

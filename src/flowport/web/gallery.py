@@ -28,6 +28,7 @@ from flowport.actions.views.view import Facts
 from flowport.actions.workspace import Workspace
 from flowport.domain.errors import FlowportError, RunNotFound
 from flowport.domain.models import LOCAL_OWNER, OutputKind, RunState
+from flowport.domain.principal import LOCAL, Principal
 from flowport.domain.spending import Consent
 from flowport.media.previews import NoPreview
 from flowport.runtime.exchange import Exchange
@@ -61,6 +62,7 @@ class PageCaller:
     """The person at the page, who gets the answer alone and is asked nothing."""
 
     arrived_at_seconds: float
+    principal: Principal = LOCAL
     owner: str = LOCAL_OWNER
     connection: str = "gallery"
     client: str = "gallery"
