@@ -97,12 +97,12 @@ def test_every_entry_point_is_documented() -> None:
         assert [name for name in points if not re.search(rf"\b{re.escape(name)}\b", pages, re.IGNORECASE)] == []
 
 
-@pytest.mark.parametrize("extra", ["heic"])
+@pytest.mark.parametrize("extra", ["heic", "team"])
 def test_every_extra_is_documented(extra: str) -> None:
     """An optional dependency is useless to users who do not know it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-    assert set(project["optional-dependencies"]) == {"heic"}
+    assert set(project["optional-dependencies"]) == {"heic", "team"}
     assert f".[{extra}]" in read_page("getting-started.md")
 
 

@@ -1,5 +1,6 @@
 """The configuration: from where, in which order, and what is refused with which words."""
 
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from flowport.domain.models import Source
 from flowport.domain.spending import SpendingLimits, UnknownPrice
 from flowport.providers.magica.declared import DeclaredInput, DeclaredWorkflow
 from flowport.providers.registry import ProviderSettings
+from flowport.settings.http_settings import HttpSettings
 from flowport.settings.settings import Settings, get_environment
 from flowport.settings.variables import get_variables
 from tests.support.configuring import KEY, load, refuse
@@ -45,6 +47,9 @@ def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) 
         "FLOWPORT_REQUESTS_PER_DAY": "99",
         "FLOWPORT_MAX_CREDITS_PER_RUN": "20",
         "FLOWPORT_MAX_CREDITS_PER_DAY": "99.5",
+        "FLOWPORT_MAX_CREDITS_PER_MONTH": "900",
+        "FLOWPORT_ACCOUNT_MAX_CREDITS_PER_DAY": "500",
+        "FLOWPORT_ACCOUNT_MAX_CREDITS_PER_MONTH": "5000",
         "FLOWPORT_CONFIRM_ABOVE_CREDITS": "0",
         "FLOWPORT_UNKNOWN_PRICE": "Refuse",
         "FLOWPORT_FILE_ROOTS": f"{tmp_path / 'a'}: {tmp_path / 'b'} :",
@@ -52,6 +57,17 @@ def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) 
         "FLOWPORT_SAVE_OUTPUTS": "false",
         "FLOWPORT_PREVIEWS": "false",
         "FLOWPORT_LINKS": "Text",
+        "FLOWPORT_PUBLIC_URL": "https://flowport.example/team/",
+        "FLOWPORT_TRUSTED_PROXIES": "127.0.0.1, 10.0.0.0/8",
+        "FLOWPORT_OAUTH_ISSUER": "https://login.example/realms/agency",
+        "FLOWPORT_OAUTH_AUDIENCE": " flowport ",
+        "FLOWPORT_OAUTH_SCOPES": "runs, files",
+        "FLOWPORT_OWN_KEYS": "yes",
+        "FLOWPORT_MAX_SESSIONS": "11",
+        "FLOWPORT_MAX_CONNECTIONS": "12",
+        "FLOWPORT_PERSON_REQUESTS_PER_MINUTE": "13",
+        "FLOWPORT_PERSON_MAX_MEGABYTES": "14",
+        "FLOWPORT_LINK_HOURS": "15",
     }
     assert set(environ) | set(NOT_BUILT) == {variable.name for variable in get_variables()}
     assert load(environ) == Settings(
@@ -85,10 +101,23 @@ def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) 
         keep_days=30,
         requests_per_minute=9,
         requests_per_day=99,
-        spending_limits=SpendingLimits(20.0, 99.5, 0.0, UnknownPrice.REFUSE),
+        spending_limits=SpendingLimits(20.0, 99.5, 0.0, UnknownPrice.REFUSE, 900.0, 500.0, 5000.0),
         should_save_outputs=False,
         should_show_previews=False,
         should_send_links=False,
+        http=HttpSettings(
+            public_url="https://flowport.example/team",
+            trusted_proxies=(ip_network("127.0.0.1"), ip_network("10.0.0.0/8")),
+            oauth_issuer="https://login.example/realms/agency",
+            oauth_audience="flowport",
+            oauth_scopes=("runs", "files"),
+            should_accept_own_keys=True,
+            max_sessions=11,
+            max_connections=12,
+            requests_per_minute=13,
+            max_file_bytes=14_000_000,
+            link_hours=15,
+        ),
     )
 
 

@@ -43,6 +43,7 @@ from flowport.store.sqlite.operations import (
 )
 from flowport.store.sqlite.queries import RunQueries
 from flowport.store.sqlite.thread import StoreWorker, Worker
+from flowport.store.sqlite.tokens import TokenOperations
 
 ASIDE_SECONDS: Final = 1.0
 """How long a write beside an answer that is ready waits for other processes."""
@@ -52,7 +53,7 @@ _FORGOTTEN_SECONDS: Final = 7 * 24 * 3600.0
 _UPLOAD_COLUMNS: Final = tuple(field.name for field in fields(Upload))
 
 
-class SqliteStore(BatchOperations, RunQueries, RecordMaintenance):
+class SqliteStore(BatchOperations, TokenOperations, RunQueries, RecordMaintenance):
     """A `Store` in a SQLite file; `store.interface` describes each method."""
 
     def __init__(self, worker: Worker) -> None:
