@@ -104,4 +104,4 @@ def _open_signer(home: Path) -> Signer:
 
 
 async def _refuse_own_account(_: str, __: str) -> str:
-    raise ConfigurationError("FLOWPORT_OWN_KEYS", "is not set", "Send no key of your own.")
+    raise NotImplementedError
