@@ -15,6 +15,7 @@ from flowport.actions.tenants import Tenants
 from flowport.domain.models import RunState
 from flowport.domain.principal import Principal
 from flowport.runtime.http_server import HttpServer
+from flowport.server.shutdown import End
 from flowport.web.gallery_sessions import COOKIE, LINK_SECONDS, SESSION_SECONDS, GallerySessions, People
 from flowport.web.listen_address import Address, HostCheck, listen
 from flowport.web.signing import Purpose, Signer
@@ -101,7 +102,7 @@ async def open_server(folder: Path, people: People | None, public_url: str = "")
         address = Address(*listener.getsockname()[:2])
         workspace = harness.assembly.workspace
         tenants = Tenants(workspace, refuse_own_account)
-        site = Site(workspace.settings, public_url or address.origin, tenants, SIGNER, lambda: now[0])
+        site = Site(workspace.settings, public_url or address.origin, tenants, SIGNER, lambda: now[0], End())
         sessions = GallerySessions(site, people)
         app = HostCheck(Starlette(routes=sessions.build_routes()), address, "/gallery/")
         web = HttpServer(app, log_level=30, lifespan="off")
@@ -176,7 +177,7 @@ async def test_the_cookie_is_for_the_gallery_alone(tmp_path: Path, public_url: s
 )
 @pytest.mark.parametrize("other", ["boris", "cara", "local", "none"])
 async def test_the_run_of_another_person_does_not_exist(server: Server, path: str, other: str) -> None:
-    """The answer is the one about a run that nobody has."""
+    """The answer is the one about a run that does not exist."""
     async with server.sign_in("token-a") as browser:
         answer = await browser.get(f"/gallery/{path.replace('{}', other)}")
         unknown = await browser.get(f"/gallery/{path.replace('{}', 'unknown')}")
@@ -195,8 +196,8 @@ async def test_no_search_finds_the_run_of_another_person(server: Server, query: 
     assert {run["run_id"] for run in listed} <= {"run_anna"}
 
 
-async def test_nobody_cancels_the_run_of_another_person(server: Server) -> None:
-    """Boris may cancel his run; Anna is told that there is none."""
+async def test_only_the_owner_cancels_a_run(server: Server) -> None:
+    """Boris may cancel his run; for Anna it does not exist."""
     path = "/gallery/api/runs/run_live/cancel"
     async with server.sign_in("token-a") as anna, server.sign_in("token-b") as boris:
         refused = await anna.post(path)
@@ -212,7 +213,7 @@ async def test_nobody_cancels_the_run_of_another_person(server: Server) -> None:
 
 
 async def test_a_revoked_token_ends_its_sessions(server: Server) -> None:
-    """Whoever loses the token loses the gallery at the next request."""
+    """The gallery is closed at the next request."""
     async with server.sign_in("token-a") as browser:
         del server.people.by_token["token-a"]
         answers = [await browser.get(f"/gallery/{path}") for path in ("", "api/runs", "files/run_anna/1")]
@@ -261,7 +262,7 @@ def forge_sessions() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", forge_sessions())
-async def test_a_forged_session_is_none(server: Server, name: str) -> None:
+async def test_a_forged_session_is_refused(server: Server, name: str) -> None:
     """Only what the server signed as a session opens the gallery."""
     cookie = f"{COOKIE}={forge_sessions()[name]}".encode()
     async with server.open_browser() as browser:
@@ -284,7 +285,7 @@ async def test_a_forged_session_is_none(server: Server, name: str) -> None:
         "token=é".encode(),
     ],
 )
-async def test_a_bad_form_signs_nobody_in(server: Server, body: bytes) -> None:
+async def test_a_bad_form_opens_no_session(server: Server, body: bytes) -> None:
     """It gets the form again, with a sentence."""
     async with server.open_browser() as browser:
         answer = await browser.post("/gallery/sign-in", content=body)
@@ -294,7 +295,7 @@ async def test_a_bad_form_signs_nobody_in(server: Server, body: bytes) -> None:
     assert 'role="alert"' in answer.text
 
 
-async def test_another_page_signs_nobody_in_or_out(server: Server) -> None:
+async def test_another_page_can_neither_sign_in_nor_out(server: Server) -> None:
     """Forms are taken from the server's own pages alone."""
     async with server.sign_in("token-a") as browser:
         for origin in ("https://evil.example", "null", "http://127.0.0.1:1", ""):
