@@ -200,7 +200,7 @@ async def _serve_home(
     from flowport.server.handlers import Handlers  # noqa: PLC0415 - likewise
 
     async with (open_all or open_assembly)(settings, first_list=first_list) as assembly:
-        late.provide(Handlers(assembly.workspace, assembly.file_threads, first_list))
+        late.provide(Handlers(assembly.tenants, assembly.file_threads, first_list))
         _settle()
         if not is_early:
             tasks.start_soon(speak)

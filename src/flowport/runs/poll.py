@@ -217,6 +217,10 @@ class RunPoller:
                 return noted
             run = noted
 
+    def forget_account(self, account: OpenAccount) -> None:
+        """Forget the poller of an account that is closed; none of its runs is polled any more."""
+        self._pollers.pop(account.account.id, None)
+
     def _get_poller(self, account: OpenAccount) -> AccountPoller:
         known = self._pollers.get(account.account.id)
         if known is None:
