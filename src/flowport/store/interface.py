@@ -264,6 +264,9 @@ class RecordKeeping(Protocol):
             StoreError: It is damaged. From then on `accept` refuses; everything else works as far as possible.
         """
 
+    async def check_writable(self) -> None:
+        """Write to the file, and change nothing in it; wait a second at most for other processes."""
+
     async def prune(self, *, before: float, boot_before: BootTime | None = None) -> int:
         """Delete the runs of all owners that ended and were delivered before an instant, and return their number.
 

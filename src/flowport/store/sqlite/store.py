@@ -119,6 +119,10 @@ class SqliteStore(BatchOperations, TokenOperations, RunQueries, RecordMaintenanc
             return None
         return await self.worker.write(partial(find, is_counted=True), patience_seconds=ASIDE_SECONDS)
 
+    async def check_writable(self) -> None:
+        """Write the page that holds the version of the file as it is."""
+        await self.worker.write(_rewrite_version, patience_seconds=ASIDE_SECONDS)
+
     @reads
     def get_spending(
         self,
@@ -227,3 +231,8 @@ def open_worker(path: Path, *, busy_seconds: float, wait_seconds: float | None =
     except StoreError:
         connection.close()
         raise
+
+
+def _rewrite_version(connection: sqlite3.Connection) -> None:
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    connection.execute(f"PRAGMA user_version = {version}")
