@@ -1,4 +1,4 @@
-"""The accounts of people's own keys: opened when a key comes, closed and forgotten when nobody uses them.
+"""The accounts of people's own keys: opened when a key comes, closed and forgotten when they are idle.
 
 A key is kept in memory alone, and no longer than its account is open. Its runs are on record by the account's id, so they
 are followed again as soon as the key comes back.
@@ -79,7 +79,7 @@ class OwnAccounts:
         """Open the account of a key, or return it if it is open.
 
         Raises:
-            ConfigurationError: The text is no key of this provider, or too many accounts are in use.
+            ConfigurationError: The text cannot be a key of this provider, or too many accounts are in use.
             StoreError: The store cannot be read or written.
         """
         wanted = build_own_settings(self._settings, provider, key)
@@ -152,7 +152,7 @@ class OwnAccounts:
         # A request may have come while the store was asked.
         if self._entries.get(account_id) is not entry or not self._is_unused(entry, seconds):
             return False
-        # Whoever comes now opens it again.
+        # The next request opens it again.
         del self._entries[account_id]
         entry.closing.set()
         return True

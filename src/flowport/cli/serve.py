@@ -210,7 +210,9 @@ async def _serve_home(
     from flowport.bootstrap import open_assembly  # noqa: PLC0415 - loads what runs apps, and the first list comes first
     from flowport.server.handlers import Handlers  # noqa: PLC0415 - likewise
 
-    async with (open_all or open_assembly)(settings, first_list=first_list) as assembly:
+    accepts_own_keys = not is_alone and settings.http.should_accept_own_keys
+    opening = (open_all or open_assembly)(settings, first_list=first_list, accepts_own_keys=accepts_own_keys)
+    async with opening as assembly:
         late.provide(Handlers(assembly.tenants, assembly.file_threads, first_list))
         _settle()
         if not is_early:

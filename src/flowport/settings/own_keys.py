@@ -24,7 +24,7 @@ def build_own_settings(settings: Settings, provider: str, key: str) -> ProviderS
     """Return the settings of the account that a person's own key opens: those of the server, with another key.
 
     Raises:
-        ConfigurationError: The text is no key of this provider. It names the header, and never holds the text.
+        ConfigurationError: The text cannot be a key of this provider. The error names the header, and never holds the text.
     """
     header = get_own_key_header(provider)
     plugin = next((one for one in get_key_plugins() if one.name == provider), None)

@@ -13,7 +13,6 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from flowport.actions.tenants import Tenants
 from flowport.bootstrap import Assembly
 from flowport.domain.errors import ConfigurationError
 from flowport.server.server import FlowportServer
@@ -23,6 +22,7 @@ from flowport.web.bodies import BodyReader
 from flowport.web.health import build_health_routes
 from flowport.web.http_requests import RequestWatch
 from flowport.web.listen_address import Address, HostCheck, build_authorities, build_origins
+from flowport.web.owners import OwnedSessions
 from flowport.web.signing import Signer, load_signer
 from flowport.web.site import Site
 
@@ -39,7 +39,7 @@ OPEN_PARTS: Final[tuple[BuildRoutes, ...]] = (build_health_routes,)
 GUARDED_PARTS: Final[tuple[BuildRoutes, ...]] = ()
 """Routes that pass the guards, as the MCP endpoint does."""
 
-GUARDS: Final[tuple[Guard, ...]] = ()
+GUARDS: Final[tuple[Guard, ...]] = (OwnedSessions,)
 """ASGI middleware around each guarded route, the outermost first: who asks, and whether that person may go on."""
 
 
@@ -49,7 +49,7 @@ def build_site(assembly: Assembly, address: Address, end: End) -> Site:
     return Site(
         settings=workspace.settings,
         public_url=workspace.settings.http.public_url or address.origin,
-        tenants=Tenants(workspace, _refuse_own_account),
+        tenants=assembly.tenants,
         signer=_open_signer(workspace.settings.home),
         get_now=workspace.clock.now,
         end=end,
@@ -101,7 +101,3 @@ def _open_signer(home: Path) -> Signer:
     except ConfigurationError as exc:
         logger.warning("%s Until then signed addresses end with this process.", exc)
         return Signer([secrets.token_hex(32).encode()])
-
-
-async def _refuse_own_account(_: str, __: str) -> str:
-    raise NotImplementedError
