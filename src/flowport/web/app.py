@@ -19,6 +19,7 @@ from flowport.server.server import FlowportServer
 from flowport.server.shutdown import End
 from flowport.server.stdio_streams import MAX_MESSAGE_BYTES
 from flowport.web.bodies import BodyReader
+from flowport.web.files import build_file_routes
 from flowport.web.health import build_health_routes
 from flowport.web.http_requests import RequestWatch
 from flowport.web.listen_address import Address, HostCheck, build_authorities, build_origins
@@ -33,7 +34,7 @@ PATH: Final = "/mcp"
 BuildRoutes: TypeAlias = Callable[[Site], Sequence[Route]]
 Guard: TypeAlias = Callable[[ASGIApp, Site], ASGIApp]
 
-OPEN_PARTS: Final[tuple[BuildRoutes, ...]] = (build_health_routes,)
+OPEN_PARTS: Final[tuple[BuildRoutes, ...]] = (build_health_routes, build_file_routes)
 """Routes that anyone may ask: what they serve is public, or each address carries its own proof."""
 
 GUARDED_PARTS: Final[tuple[BuildRoutes, ...]] = ()
