@@ -82,8 +82,6 @@ class Recovery:
         self._link_refresher = link_refresher
         self._should_save = should_save
         self.can_adopt = can_adopt
-        self.lost_problem = KEY_GONE if can_adopt else KEY_ABSENT
-        """Why a run whose account is not open is not followed."""
 
     async def keep_watch(self) -> NoReturn:
         """Take over what dead processes left, now and every few seconds."""

@@ -17,7 +17,7 @@ from flowport.runs.batch.service import Batches
 from flowport.runs.delivery import Caller
 from flowport.runs.live import BatchView, LiveRun, LiveRuns, QueuePlace, RunView
 from flowport.runs.poll import DurationBook, Usual
-from flowport.runs.recovery import Recovery
+from flowport.runs.recovery import KEY_ABSENT, KEY_GONE, Recovery
 from flowport.runs.steps import get_max_live_rows
 from flowport.runtime.clock import Clock
 from flowport.store.interface import Store
@@ -191,7 +191,8 @@ class Waiter:
         if not kept.state.is_final and not is_lost:
             await self.durations.load(run.account_id, run.app_id)
             return self.build_view(LiveRun(kept, noted_at=self.clock.monotonic() - elapsed))
-        return RunView(kept, elapsed, problem=self.recovery.lost_problem if is_lost else "")
+        why = KEY_GONE if self.recovery.can_adopt else KEY_ABSENT
+        return RunView(kept, elapsed, problem=why if is_lost else "")
 
     async def get_batch_view(self, batch: Run) -> BatchView:
         """Return how a batch stands.
@@ -202,7 +203,8 @@ class Waiter:
         """
         kept = await self.store.get_run(batch.id, account_id=None, owner=batch.owner)
         is_lost = not kept.state.is_final and kept.account_id not in self.accounts
-        problem = self.recovery.lost_problem if is_lost else self.batches.get_problem(batch)
+        why = KEY_GONE if self.recovery.can_adopt else KEY_ABSENT
+        problem = why if is_lost else self.batches.get_problem(batch)
         progress = await self.store.get_batch_progress(batch.id)
         return BatchView(kept, progress, self.get_elapsed_seconds(kept), problem=problem)
 
