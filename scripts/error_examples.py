@@ -48,6 +48,7 @@ from flowport.domain.errors import (
 from flowport.domain.models import App, Input, InputKind, Option
 from flowport.media.input_files import MediaRules, resolve_media
 from flowport.network.causes import FetchError, UploadError
+from flowport.network.issuer import IssuerFailed
 from flowport.providers.interface import ApiAnswer, NotTaken, Uncertain
 from flowport.providers.magica.api import Magica
 from flowport.providers.magnific.api import Magnific
@@ -335,6 +336,8 @@ def _iterate_providers() -> Iterator[Example]:
     yield Example("FLOWPORT_REQUESTS_PER_DAY=5", DayUsedUp("Magica", Operation.START_RUN, 600.0, is_reported=False))
     yield Example("anything else of a provider", ProviderError("Magica", Operation.READ_BALANCE))
     yield Example("a result whose server fails", FetchError("cdn.example", "the server answered HTTP 500"))
+    problem = "it answered with status 404"
+    yield Example("FLOWPORT_OAUTH_ISSUER at another server", IssuerFailed("https://auth.example.com", problem, 404))
     yield Example("an upload that is refused", UploadError("storage.example", "its server answered HTTP 403"))
 
 

@@ -19,10 +19,12 @@ from flowport.domain.errors import ConfigurationError
 from flowport.server.server import FlowportServer
 from flowport.server.shutdown import End
 from flowport.server.stdio_streams import MAX_MESSAGE_BYTES
+from flowport.web.auth import Authentication, Authenticator
 from flowport.web.bodies import BodyReader
 from flowport.web.health import build_health_routes
 from flowport.web.http_requests import RequestWatch
 from flowport.web.listen_address import Address, HostCheck, build_authorities, build_origins
+from flowport.web.resource_metadata import build_metadata_routes
 from flowport.web.signing import Signer, load_signer
 from flowport.web.site import Site
 
@@ -33,17 +35,17 @@ PATH: Final = "/mcp"
 BuildRoutes: TypeAlias = Callable[[Site], Sequence[Route]]
 Guard: TypeAlias = Callable[[ASGIApp, Site], ASGIApp]
 
-OPEN_PARTS: Final[tuple[BuildRoutes, ...]] = (build_health_routes,)
+OPEN_PARTS: Final[tuple[BuildRoutes, ...]] = (build_health_routes, build_metadata_routes)
 """Routes that anyone may ask: what they serve is public, or each address carries its own proof."""
 
 GUARDED_PARTS: Final[tuple[BuildRoutes, ...]] = ()
 """Routes that pass the guards, as the MCP endpoint does."""
 
-GUARDS: Final[tuple[Guard, ...]] = ()
+GUARDS: Final[tuple[Guard, ...]] = (Authentication,)
 """ASGI middleware around each guarded route, the outermost first: who asks, and whether that person may go on."""
 
 
-def build_site(assembly: Assembly, address: Address, end: End) -> Site:
+def build_site(assembly: Assembly, address: Address, end: End, authenticator: Authenticator) -> Site:
     """Return what the parts of the web server work on."""
     workspace = assembly.workspace
     return Site(
@@ -53,6 +55,7 @@ def build_site(assembly: Assembly, address: Address, end: End) -> Site:
         signer=_open_signer(workspace.settings.home),
         get_now=workspace.clock.now,
         end=end,
+        authenticator=authenticator,
     )
 
 

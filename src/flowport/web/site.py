@@ -11,6 +11,7 @@ from flowport.domain.principal import LOCAL, Principal
 from flowport.server.clients import PRINCIPAL_KEY
 from flowport.server.shutdown import End
 from flowport.settings.settings import Settings
+from flowport.web.auth import Authenticator
 from flowport.web.signing import Signer
 
 SAFE_HEADERS: Final = {
@@ -33,6 +34,8 @@ class Site:
     """Returns the seconds since 1970."""
     end: End
     """The shutdown of this process."""
+    authenticator: Authenticator
+    """Finds out who sends a request."""
 
 
 def get_principal(connection: HTTPConnection) -> Principal:
