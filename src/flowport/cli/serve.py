@@ -22,7 +22,7 @@ from flowport.runtime.logging import start_logging
 from flowport.server import stdio
 from flowport.server.saved_list import SavedList
 from flowport.server.server import FlowportServer, LateHandlers, build_late_server
-from flowport.server.shutdown import End, listen_for_signals, open_client_fd
+from flowport.server.shutdown import DRAINING_SECONDS, End, listen_for_signals, open_client_fd
 from flowport.settings.api_keys import is_placeholder
 from flowport.settings.settings import Settings, get_environment, load_settings
 from flowport.settings.values import Variable, strip_quotes
@@ -117,7 +117,7 @@ def run(
     is_stdio = http is None
     try:
         address = None if http is None else parse_address(http)
-        settings = _load_settings(config, given)
+        settings = _load_settings(config, given, is_stdio=address is None)
         check_exposure(address, settings, has_auth=has_auth)
         serve = _choose_way(address, has_auth=has_auth)
     except ConfigurationError as exc:
@@ -174,13 +174,14 @@ def check_exposure(address: Address | None, settings: Settings | ConfigurationEr
     raise ConfigurationError(NO_AUTH, problem, "Leave it out, and make tokens with `flowport token add NAME`.")
 
 
-def _load_settings(config: Path | None, given: Mapping[str, str]) -> Settings | ConfigurationError:
+def _load_settings(config: Path | None, given: Mapping[str, str], *, is_stdio: bool) -> Settings | ConfigurationError:
     """Return the settings, or what is wrong with them for every call to answer."""
     try:
         settings = load_settings(given, get_environment(), config_path=config)
     except ConfigurationError as exc:
         return exc
-    start_logging({*_get_secrets(), *(provider.api_key for provider in settings.providers)})
+    is_json = settings.http.log_format == "json" or (settings.http.log_format == "" and not is_stdio)
+    start_logging({*_get_secrets(), *(provider.api_key for provider in settings.providers)}, is_json=is_json)
     return settings
 
 
@@ -206,7 +207,7 @@ async def _serve(
 ) -> int:
     """Serve, and return the exit code when everything is closed."""
     # Only a client on standard output has disconnected when its end is closed.
-    end = End(open_client_fd() if is_stdio else None)
+    end = End(open_client_fd()) if is_stdio else End(draining_seconds=DRAINING_SECONDS)
     listen_for_signals(end)
     async with anyio.create_task_group() as tasks:
         if isinstance(settings, ConfigurationError):
