@@ -20,6 +20,7 @@ from flowport.network.file_transfer import Fetcher
 from flowport.runs.batch.prepare import PreparedBatch
 from flowport.runs.batch.service import Batches
 from flowport.runs.delivery import Caller, Deliveries
+from flowport.runs.file_links import FileLinks
 from flowport.runs.prepare import CallPreparer, PreparedCall
 from flowport.runs.recovery import Recovery
 from flowport.runs.service import Runner
@@ -115,6 +116,7 @@ class Workspace:
     previewer: Previewer
     deliveries: Deliveries
     tool_order: ToolOrder = field(default_factory=ToolOrder)
+    file_links: FileLinks = field(default_factory=FileLinks)
 
     def get_tools(self) -> list[Mapping[str, Any]]:
         """Return every app tool as it goes over the wire, in order; of all providers together no more than there may be."""

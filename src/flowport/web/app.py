@@ -22,6 +22,7 @@ from flowport.settings.http_settings import HttpSettings
 from flowport.web.access_log import RequestLog, Traffic, note_route
 from flowport.web.auth import Authentication, Authenticator
 from flowport.web.bodies import BodyReader
+from flowport.web.files import build_file_routes
 from flowport.web.health import HEALTH_PATHS, build_health_routes
 from flowport.web.http_requests import RequestWatch
 from flowport.web.limits import AddressLimit, ClosingGate, PersonLimit, RateLimit
@@ -42,7 +43,7 @@ IDLE_SECONDS: Final = 30 * 60.0
 BuildRoutes: TypeAlias = Callable[[Site], Sequence[Route]]
 Guard: TypeAlias = Callable[[ASGIApp, Site], ASGIApp]
 
-OPEN_PARTS: Final[tuple[BuildRoutes, ...]] = (build_health_routes, build_metadata_routes)
+OPEN_PARTS: Final[tuple[BuildRoutes, ...]] = (build_health_routes, build_metadata_routes, build_file_routes)
 """Routes that anyone may ask: what they serve is public, or each address carries its own proof."""
 
 GUARDED_PARTS: Final[tuple[BuildRoutes, ...]] = ()
@@ -77,15 +78,28 @@ class WebApp:
     sessions: StreamableHTTPSessionManager
     calls: OpenCalls
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; or hold the sessions of older clients, where the web server is what begins and ends them."""
+        if scope["type"] != "lifespan":
+            await self.serve(scope, receive, send)
+            return
+        await receive()
+        async with self.sessions.run():
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
 
-def build_app(server: FlowportServer, address: Address, site: Site | None, end: End) -> WebApp:
+
+def build_app(server: FlowportServer, address: Address, site: Site | None, end: End | None = None) -> WebApp:
     """Return the web application of a server, for requests that name this address or the public one.
 
     Host and Origin are checked because a web page's own name can resolve to this computer (DNS rebinding).
 
     Args:
         site: What the parts work on; None for a server that only says what is wrong in its configuration.
+        end: The shutdown of this process; None for that of the site.
     """
+    end = end or (End() if site is None else site.end)
     http = HttpSettings() if site is None else site.settings.http
     # Checked once for all routes, below.
     security = TransportSecuritySettings(enable_dns_rebinding_protection=False)

@@ -195,7 +195,9 @@ class Authentication:
             await self._app(scope, receive, send)
             return
         headers = scope["headers"]
-        found = await self._authenticator.authenticate(headers)
+        # A part further out may have established it already.
+        known = scope.get(PRINCIPAL_KEY)
+        found = known if isinstance(known, Principal) else await self._authenticator.authenticate(headers)
         if isinstance(found, Principal):
             found = await self._use_own_keys(found, headers)
         if isinstance(found, Refusal):

@@ -50,7 +50,7 @@ async def serve(
     address = Address(host, port)
     site = None if assembly is None else await _open_site(assembly, address, end, has_auth=has_auth)
     app = build_app(server, address, site, end)
-    web = HttpServer(app.serve, log_level=logging.WARNING, lifespan="off")
+    web = HttpServer(app, log_level=logging.WARNING, lifespan="off")
     logging.getLogger(ACCESS_LOG).setLevel(logging.INFO)
     is_drained, are_sessions_over, is_over = anyio.Event(), anyio.Event(), anyio.Event()
     await tasks.start(_run_sessions, app, is_drained, are_sessions_over)
