@@ -28,6 +28,7 @@ from flowport.runs.batch.report import BatchReport
 from flowport.runs.batch.service import BatchConductor, Batches
 from flowport.runs.delivery import Deliveries
 from flowport.runs.downloads import DownloadRetrier, LinkRefresher, OutputSaver
+from flowport.runs.file_links import FileLinks
 from flowport.runs.inputs import InputPreparer
 from flowport.runs.live import LiveRuns, PendingWrites
 from flowport.runs.output_file import SavingRules
@@ -196,7 +197,8 @@ def _build_workspace(base: _Base, catalogs: list[OpenCatalog], pace: Pace) -> Wo
     settings, clock, store, process = base.settings, base.clock, base.home.store, base.home.process
     accounts = {one.account.account.id: one.account for one in catalogs}
     deliveries = Deliveries(store, clock, base.supervisor)
-    finder = OutputFinder(store, deliveries.delivered)
+    file_links = FileLinks()
+    finder = OutputFinder(store, deliveries.delivered, file_links)
     preparer = CallPreparer(MediaRules(settings.file_roots), base.file_threads, finder)
     link_refresher = LinkRefresher(store, clock)
     durations = DurationBook(store)
@@ -211,7 +213,7 @@ def _build_workspace(base: _Base, catalogs: list[OpenCatalog], pace: Pace) -> Wo
         live_runs=live_runs,
         clock=clock,
         process=process,
-        report=BatchReport(rules, base.file_threads),
+        report=BatchReport(rules, base.file_threads, file_links),
         find_free_arguments=rebuilder.find_free_arguments,
     )
     writer = PendingWrites(store, live_runs, clock)
@@ -297,6 +299,7 @@ def _build_workspace(base: _Base, catalogs: list[OpenCatalog], pace: Pace) -> Wo
         previewer=Previewer(base.file_threads, is_wanted=settings.should_show_previews),
         deliveries=deliveries,
         tool_order=ToolOrder(settings.home / ORDER_NAME, settings.apps),
+        file_links=file_links,
     )
 
 

@@ -21,6 +21,7 @@ from flowport.network.file_transfer import Fetcher
 from flowport.runs.batch.prepare import PreparedBatch
 from flowport.runs.batch.service import Batches
 from flowport.runs.delivery import Caller, Deliveries
+from flowport.runs.file_links import FileLinks
 from flowport.runs.prepare import CallPreparer, PreparedCall
 from flowport.runs.recovery import Recovery
 from flowport.runs.service import Runner
@@ -116,6 +117,7 @@ class Workspace:
     previewer: Previewer
     deliveries: Deliveries
     tool_order: ToolOrder = field(default_factory=ToolOrder)
+    file_links: FileLinks = field(default_factory=FileLinks)
 
     def get_tools(self) -> list[Mapping[str, Any]]:
         """Return every app tool as it goes over the wire, in order; of all providers together no more than there may be."""
@@ -172,7 +174,7 @@ class Workspace:
         if reading is not None:
             deadline = max(self.waiter.get_deadline(caller), self.clock.monotonic() + LEAST_SECONDS)
             subject = _DefinitionWait(reading.done, home.account)
-            if not await wait(subject, caller, self.clock, deadline):
+            if not await wait(subject, caller, self.clock, deadline, self.waiter.patience):
                 raise DefinitionNotRead(listing.app.name, home.account.provider.title, subject.get_limit_seconds())
             if reading.error is not None:
                 raise reading.error

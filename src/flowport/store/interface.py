@@ -17,6 +17,7 @@ from flowport.domain.access_tokens import AccessToken
 from flowport.domain.models import BootTime, Run
 from flowport.domain.run_events import Finished, RunEvent
 from flowport.domain.spending import Spending, SpendingCheck
+from flowport.store.received_files import ReceivedFileStore
 from flowport.store.records import (
     AcceptOutcome,
     AttachRules,
@@ -304,7 +305,16 @@ class RecordKeeping(Protocol):
 
 
 class Store(
-    RunStore, BatchStore, UploadStore, NameStore, SpendingStore, TokenStore, RunQueries, RecordKeeping, Protocol
+    RunStore,
+    BatchStore,
+    UploadStore,
+    NameStore,
+    SpendingStore,
+    TokenStore,
+    ReceivedFileStore,
+    RunQueries,
+    RecordKeeping,
+    Protocol,
 ):
     """The record of every run, shared by all Flowport processes of one home."""
 

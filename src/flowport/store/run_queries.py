@@ -20,6 +20,13 @@ class RunQueries(Protocol):
             RunNotFound: The owner, or the owner on this account, has no such run.
         """
 
+    async def get_run_of_any_owner(self, run_id: str) -> Run:
+        """Return one run of any owner; the caller must hold other proof that it may be read, such as a signature.
+
+        Raises:
+            RunNotFound: There is no such run.
+        """
+
     async def get_runs(
         self,
         *,

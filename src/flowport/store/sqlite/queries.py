@@ -56,6 +56,13 @@ class RunQueries:
         return found[0]
 
     @reads
+    def get_run_of_any_owner(self, connection: sqlite3.Connection, run_id: str) -> Run:
+        run = find_run(connection, run_id)
+        if run is None:
+            raise RunNotFound(run_id)
+        return run
+
+    @reads
     def get_runs(
         self,
         connection: sqlite3.Connection,

@@ -163,6 +163,22 @@ TABLES: Final = (
     )
     """,
     "CREATE UNIQUE INDEX tokens_by_name ON tokens (name) WHERE revoked_at IS NULL",
+    # Files that people upload to a server; without an instant of receipt, tickets that may be used once.
+    """
+    CREATE TABLE received_files (
+        id TEXT PRIMARY KEY,
+        owner TEXT NOT NULL,
+        requested_at REAL NOT NULL,
+        expires_at REAL NOT NULL,
+        purpose TEXT NOT NULL,
+        received_at REAL,
+        file_name TEXT NOT NULL,
+        mime_type TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        sha256 TEXT NOT NULL
+    )
+    """,
+    "CREATE INDEX received_files_by_owner ON received_files (owner)",
     # The lists of an owner's runs, newest first, in which a batch is one.
     "CREATE INDEX runs_by_owner ON runs (owner, accepted_at, id) WHERE batch_id = ''",
     "CREATE INDEX runs_by_owner_and_state ON runs (owner, state, accepted_at, id)",

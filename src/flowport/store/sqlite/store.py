@@ -42,6 +42,7 @@ from flowport.store.sqlite.operations import (
     writes,
 )
 from flowport.store.sqlite.queries import RunQueries
+from flowport.store.sqlite.received_files import ReceivedFileOperations
 from flowport.store.sqlite.spending import sum_spending
 from flowport.store.sqlite.thread import StoreWorker, Worker
 from flowport.store.sqlite.tokens import TokenOperations
@@ -54,7 +55,7 @@ _FORGOTTEN_SECONDS: Final = 7 * 24 * 3600.0
 _UPLOAD_COLUMNS: Final = tuple(field.name for field in fields(Upload))
 
 
-class SqliteStore(BatchOperations, TokenOperations, RunQueries, RecordMaintenance):
+class SqliteStore(BatchOperations, TokenOperations, RunQueries, RecordMaintenance, ReceivedFileOperations):
     """A `Store` in a SQLite file; `store.interface` describes each method."""
 
     def __init__(self, worker: Worker) -> None:
