@@ -21,11 +21,14 @@ from setting_examples import iterate_settings
 from flowport.catalog.arguments import parse_arguments
 from flowport.catalog.listing import Listing
 from flowport.domain.call_errors import (
+    AccountCapReached,
     AppAmbiguous,
     AppNotFound,
+    CapPeriod,
     ConfirmationNeeded,
     DayCapReached,
     DefinitionNotRead,
+    MonthCapReached,
     Namesake,
     NotConfirmed,
     PriceUnconfirmed,
@@ -289,6 +292,18 @@ def _iterate_costs() -> Iterator[Example]:
     yield Example(
         "30 credits, FLOWPORT_MAX_CREDITS_PER_DAY=100",
         DayCapReached("Retro Poster", 30.0, 100.0, 80.0, 10.0, 0.0, 20.0),
+    )
+    yield Example(
+        "30 credits, FLOWPORT_MAX_CREDITS_PER_MONTH=1000",
+        MonthCapReached("Retro Poster", 30.0, 1000.0, 970.0, 0.0, 10.0, 20.0),
+    )
+    yield Example(
+        "the same, and the limit is that of the caller's token",
+        MonthCapReached("Retro Poster", 30.0, 100.0, 80.0, 0.0, 0.0, 20.0, is_own=True),
+    )
+    yield Example(
+        "30 credits, FLOWPORT_ACCOUNT_MAX_CREDITS_PER_DAY=500",
+        AccountCapReached("Retro Poster", 30.0, 500.0, 12.0, CapPeriod.DAY),
     )
     yield Example("no price, FLOWPORT_UNKNOWN_PRICE=refuse", PriceUnknown("Retro Poster"))
     yield Example("30 credits, FLOWPORT_CONFIRM_ABOVE_CREDITS=20, a client that cannot ask", asked)
