@@ -79,7 +79,7 @@ class OwnAccounts:
         """Open the account of a key, or return it if it is open.
 
         Raises:
-            ConfigurationError: The text cannot be a key of this provider, or too many accounts are in use.
+            ConfigurationError: The server does not know the provider's address, or too many accounts are in use.
             StoreError: The store cannot be read or written.
         """
         wanted = build_own_settings(self._settings, provider, key)

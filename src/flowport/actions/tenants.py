@@ -1,7 +1,6 @@
 """The people of one server: each gets a workspace of the accounts that are theirs, with one engine below them all."""
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -45,10 +44,6 @@ class Tenants:
         """The accounts of the settings."""
         return frozenset(self._configured)
 
-    def get_account_ids(self, principal: Principal) -> frozenset[str]:
-        """Return the accounts that a principal may use, whether or not they are open."""
-        return self.account_ids if principal.account_ids is None else principal.account_ids
-
     def get_workspace(self, principal: Principal) -> Workspace:
         """Return the workspace that a principal may use; without an account it has no apps."""
         wanted = principal.account_ids
@@ -69,31 +64,12 @@ class Tenants:
         """Open the account of a person's own key, or note that it is used, and return its id.
 
         Raises:
-            ConfigurationError: The key cannot be one of this provider, the server takes none, or too many are in use.
+            ConfigurationError: The server takes no such keys, or too many are in use.
         """
         if self._own_accounts is None:
             problem = "is not accepted by this server"
             raise ConfigurationError(get_own_key_header(provider), problem, "Send the request without it.")
         return (await self._own_accounts.open(provider, key)).account.account.id
-
-    async def use_own_keys(self, principal: Principal, keys: Mapping[str, str]) -> Principal:
-        """Return a principal whose accounts of some providers are replaced by those of the person's own keys.
-
-        Args:
-            keys: By provider.
-
-        Raises:
-            ConfigurationError: As `open_own_account`.
-        """
-        if not keys:
-            return principal
-        opened = {await self.open_own_account(provider, key) for provider, key in keys.items()}
-        kept = {
-            account_id
-            for account_id in self.get_account_ids(principal)
-            if account_id not in self._configured or self._configured[account_id].account.account.provider not in keys
-        }
-        return replace(principal, account_ids=frozenset(kept | opened))
 
     def _build_order(self, account_ids: frozenset[str]) -> ToolOrder:
         """Return the order of the tools of these accounts: kept for the next start, unless they come and go."""
