@@ -39,6 +39,7 @@ Serve: TypeAlias = "Callable[[FlowportServer, anyio.abc.TaskGroup, End, Assembly
 
 _PREFIX: Final = "FLOWPORT_"
 _HTTP: Final = "flowport.web.transport"
+_WEBHOOKS: Final = "flowport.web.webhooks"
 _USAGE_ERROR: Final = 2
 
 SWITCH_SECONDS: Final = 0.0005
@@ -128,7 +129,9 @@ def _load_settings(config: Path | None, given: Mapping[str, str]) -> Settings | 
         settings = load_settings(given, get_environment(), config_path=config)
     except ConfigurationError as exc:
         return exc
-    start_logging({*_get_secrets(), *(provider.api_key for provider in settings.providers)})
+    providers = settings.providers
+    webhook_secrets = {secret for provider in providers for secret in provider.webhook_secrets}
+    start_logging({*_get_secrets(), *(provider.api_key for provider in providers), *webhook_secrets})
     return settings
 
 
@@ -210,7 +213,10 @@ async def _serve_home(
     from flowport.bootstrap import open_assembly  # noqa: PLC0415 - loads what runs apps, and the first list comes first
     from flowport.server.handlers import Handlers  # noqa: PLC0415 - likewise
 
-    async with (open_all or open_assembly)(settings, first_list=first_list) as assembly:
+    # By name, so that only a server over HTTP pays for a web server.
+    build_url = None if is_alone else importlib.import_module(_WEBHOOKS).build_webhook_urls(settings)
+    more = {} if build_url is None else {"build_webhook_url": build_url}
+    async with (open_all or open_assembly)(settings, first_list=first_list, **more) as assembly:
         late.provide(Handlers(assembly.workspace, assembly.file_threads, first_list))
         _settle()
         if not is_early:

@@ -26,6 +26,7 @@ from flowport.web.http_requests import RequestWatch
 from flowport.web.listen_address import Address, HostCheck, build_authorities, build_origins
 from flowport.web.signing import Signer, load_signer
 from flowport.web.site import Site
+from flowport.web.webhooks import build_routes as build_webhook_routes
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ PATH: Final = "/mcp"
 BuildRoutes: TypeAlias = Callable[[Site], Sequence[Route]]
 Guard: TypeAlias = Callable[[ASGIApp, Site], ASGIApp]
 
-OPEN_PARTS: Final[tuple[BuildRoutes, ...]] = (build_health_routes, build_file_routes)
+OPEN_PARTS: Final[tuple[BuildRoutes, ...]] = (build_health_routes, build_file_routes, build_webhook_routes)
 """Routes that anyone may ask: what they serve is public, or each address carries its own proof."""
 
 GUARDED_PARTS: Final[tuple[BuildRoutes, ...]] = ()
