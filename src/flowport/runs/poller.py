@@ -293,8 +293,12 @@ class AccountPoller:
         return get_gap_seconds(len(self._slots), self._pace, limit=limiter.limit_to_plan, polls_in_one=polls_in_one)
 
     def _must_rows_go_first(self) -> bool:
-        """Return whether due rows are polled before others are started: not when few are left to start."""
-        return self._count_unstarted() > self._account.limiter.limit * LAST_STARTS_MINUTES
+        """Return whether due rows are polled before others are started.
+
+        Not when few are left to start. Nor while ends are announced: every read then finds an end, so that the sooner all rows
+        are started, the sooner the last one is over.
+        """
+        return not self._reporting.is_reliable and self._count_unstarted() > self._account.limiter.limit * LAST_STARTS_MINUTES
 
     def _choose_any(self) -> PollSlot | None:
         """Return a slot for a granted request whose own run has ended; None when no slot is ripe."""
