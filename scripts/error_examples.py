@@ -33,6 +33,8 @@ from flowport.domain.call_errors import (
     ResourceNotFound,
     RunCapReached,
     RunNotOver,
+    ServerEnding,
+    TooManyCalls,
     UncertainStart,
 )
 from flowport.domain.errors import (
@@ -292,6 +294,8 @@ def _iterate_costs() -> Iterator[Example]:
     yield Example("the same, a client that asks", ConfirmationNeeded(asked.question))
     yield Example("the same, and the user declines", NotConfirmed(asked.question))
     yield Example("a call equal to an `unknown` run", uncertain)
+    yield Example("a person's 201st call that waits, over HTTP", TooManyCalls(200))
+    yield Example("a call that prepares its picture when `serve --http` shuts down", ServerEnding())
 
 
 _ANSWERS: Final[tuple[tuple[int, Any], ...]] = (

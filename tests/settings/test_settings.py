@@ -70,6 +70,8 @@ def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) 
         "FLOWPORT_PERSON_REQUESTS_PER_MINUTE": "13",
         "FLOWPORT_PERSON_MAX_MEGABYTES": "14",
         "FLOWPORT_LINK_HOURS": "15",
+        "FLOWPORT_LOGS": "JSON",
+        "FLOWPORT_PERSON_MAX_WAITING_CALLS": "16",
     }
     assert set(environ) | set(NOT_BUILT) == {variable.name for variable in get_variables()}
     assert load(environ) == Settings(
@@ -124,6 +126,8 @@ def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) 
             requests_per_minute=13,
             max_file_bytes=14_000_000,
             link_hours=15,
+            log_format="json",
+            max_waiting_calls=16,
         ),
     )
 

@@ -249,6 +249,7 @@ class EndOfTest(End):
         """Record the first request for the end."""
         if not self.asked.is_set():
             self.code = code
+            self.begun.set()
             self.asked.set()
 
 

@@ -165,7 +165,7 @@ class Workspace:
         if reading is not None:
             deadline = max(self.waiter.get_deadline(caller), self.clock.monotonic() + LEAST_SECONDS)
             subject = _DefinitionWait(reading.done, home.account)
-            if not await wait(subject, caller, self.clock, deadline):
+            if not await wait(subject, caller, self.clock, deadline, self.waiter.patience):
                 raise DefinitionNotRead(listing.app.name, home.account.provider.title, subject.get_limit_seconds())
             if reading.error is not None:
                 raise reading.error

@@ -22,7 +22,7 @@ from flowport.runtime.logging import start_logging
 from flowport.server import stdio
 from flowport.server.saved_list import SavedList
 from flowport.server.server import FlowportServer, LateHandlers, build_late_server
-from flowport.server.shutdown import End, listen_for_signals, open_client_fd
+from flowport.server.shutdown import DRAINING_SECONDS, End, listen_for_signals, open_client_fd
 from flowport.settings.api_keys import is_placeholder
 from flowport.settings.settings import Settings, get_environment, load_settings
 from flowport.settings.values import Variable, strip_quotes
@@ -102,7 +102,7 @@ def run(config: Path | None, http: str | None, given: Mapping[str, str], open_al
     if is_stdio and None in (sys.stdin, sys.stdout):
         logger.error("standard input or output is closed, and the client speaks there: Flowport ends")
         return 1
-    settings = _load_settings(config, given)
+    settings = _load_settings(config, given, is_stdio=is_stdio)
     code = 1
     try:
         code = anyio.run(partial(_serve, settings, serve, open_all, is_stdio=is_stdio))
@@ -123,15 +123,15 @@ def _choose_way(http: str | None) -> Serve:
     return partial(importlib.import_module(_HTTP).serve, listener)
 
 
-def _load_settings(config: Path | None, given: Mapping[str, str]) -> Settings | ConfigurationError:
+def _load_settings(config: Path | None, given: Mapping[str, str], *, is_stdio: bool) -> Settings | ConfigurationError:
     """Return the settings, or what is wrong with them for every call to answer."""
     try:
         settings = load_settings(given, get_environment(), config_path=config)
     except ConfigurationError as exc:
         return exc
-    providers = settings.providers
-    webhook_secrets = {secret for provider in providers for secret in provider.webhook_secrets}
-    start_logging({*_get_secrets(), *(provider.api_key for provider in providers), *webhook_secrets})
+    secrets = {secret for one in settings.providers for secret in (one.api_key, *one.webhook_secrets)}
+    is_json = settings.http.log_format == "json" or (settings.http.log_format == "" and not is_stdio)
+    start_logging(_get_secrets() | secrets, is_json=is_json)
     return settings
 
 
@@ -157,7 +157,7 @@ async def _serve(
 ) -> int:
     """Serve, and return the exit code when everything is closed."""
     # Only a client on standard output has disconnected when its end is closed.
-    end = End(open_client_fd() if is_stdio else None)
+    end = End(open_client_fd()) if is_stdio else End(draining_seconds=DRAINING_SECONDS)
     listen_for_signals(end)
     async with anyio.create_task_group() as tasks:
         if isinstance(settings, ConfigurationError):

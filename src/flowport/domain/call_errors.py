@@ -284,3 +284,27 @@ def _describe_price(app_name: str, price_credits: float | None, runs: int = 1) -
     if runs == 1:
         return f"{name} costs {count_credits(price_credits)}"
     return f"{runs} runs of {name} cost {count_credits(price_credits)} together"
+
+
+@dataclass(eq=False)
+class TooManyCalls(FlowportError):
+    """The person has as many calls waiting side by side as one person may have."""
+
+    most: int
+
+    def __str__(self) -> str:
+        return (
+            f"Nothing was started: {self.most} of your calls are waiting already, which is the limit of this server. "
+            "Wait for one of them, or use run_batch for many runs of one app."
+        )
+
+
+@dataclass(eq=False)
+class ServerEnding(FlowportError):
+    """The server shuts down before the call came to its run."""
+
+    def __str__(self) -> str:
+        return (
+            "Flowport is shutting down, and this call was not finished. Call again in a moment with the same arguments: "
+            "a run that was started meanwhile is joined and not started again."
+        )

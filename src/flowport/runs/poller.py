@@ -298,7 +298,10 @@ class AccountPoller:
         Not when few are left to start. Nor while ends are announced: every read then finds an end, so that the sooner all rows
         are started, the sooner the last one is over.
         """
-        return not self._reporting.is_reliable and self._count_unstarted() > self._account.limiter.limit * LAST_STARTS_MINUTES
+        return (
+            not self._reporting.is_reliable
+            and self._count_unstarted() > self._account.limiter.limit * LAST_STARTS_MINUTES
+        )
 
     def _choose_any(self) -> PollSlot | None:
         """Return a slot for a granted request whose own run has ended; None when no slot is ripe."""

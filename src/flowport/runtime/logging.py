@@ -167,9 +167,19 @@ def _write_all(descriptor: int, data: bytes) -> None:
             select.select([], [descriptor], [])
 
 
-def start_logging(secrets: Iterable[str], *, level: int = logging.WARNING, stream: TextIO | None = None) -> None:
+def start_logging(
+    secrets: Iterable[str], *, level: int = logging.WARNING, stream: TextIO | None = None, is_json: bool = False
+) -> None:
     """Send all records to stderr through the cleaning handler, replacing earlier handlers."""
     handler = QueuedHandler(stream or sys.stderr)
-    handler.setFormatter(CleaningFormatter(secrets))
+    handler.setFormatter(_build_formatter(secrets, is_json=is_json))
     handler.addFilter(OneCauseFilter())
     logging.basicConfig(handlers=[handler], level=level, force=True)
+
+
+def _build_formatter(secrets: Iterable[str], *, is_json: bool) -> logging.Formatter:
+    if not is_json:
+        return CleaningFormatter(secrets)
+    from flowport.runtime.json_logs import JsonFormatter  # noqa: PLC0415 - only servers over HTTP need it
+
+    return JsonFormatter(secrets)

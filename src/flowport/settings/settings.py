@@ -253,6 +253,8 @@ def _build_http_settings(read: Mapping[str, Any]) -> HttpSettings:
         requests_per_minute=read["FLOWPORT_PERSON_REQUESTS_PER_MINUTE"],
         max_file_bytes=read["FLOWPORT_PERSON_MAX_MEGABYTES"] * 1_000_000,
         link_hours=read["FLOWPORT_LINK_HOURS"],
+        max_waiting_calls=read["FLOWPORT_PERSON_MAX_WAITING_CALLS"],
+        log_format=read["FLOWPORT_LOGS"],
     )
 
 

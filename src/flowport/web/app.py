@@ -2,16 +2,15 @@
 
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
-from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flowport.actions.tenants import Tenants
 from flowport.bootstrap import Assembly
@@ -19,11 +18,16 @@ from flowport.domain.errors import ConfigurationError
 from flowport.server.server import FlowportServer
 from flowport.server.shutdown import End
 from flowport.server.stdio_streams import MAX_MESSAGE_BYTES
+from flowport.settings.http_settings import HttpSettings
+from flowport.web.access_log import RequestLog, Traffic, note_route
 from flowport.web.bodies import BodyReader
 from flowport.web.files import build_file_routes
-from flowport.web.health import build_health_routes
+from flowport.web.health import HEALTH_PATHS, build_health_routes
 from flowport.web.http_requests import RequestWatch
-from flowport.web.listen_address import Address, HostCheck, build_authorities, build_origins
+from flowport.web.limits import AddressLimit, ClosingGate, PersonLimit, RateLimit
+from flowport.web.listen_address import Address, HostCheck
+from flowport.web.open_calls import OpenCalls
+from flowport.web.proxies import ForwardedHeaders, PublicPath
 from flowport.web.signing import Signer, load_signer
 from flowport.web.site import Site
 from flowport.web.webhooks import build_routes as build_webhook_routes
@@ -31,6 +35,9 @@ from flowport.web.webhooks import build_routes as build_webhook_routes
 logger = logging.getLogger(__name__)
 
 PATH: Final = "/mcp"
+
+IDLE_SECONDS: Final = 30 * 60.0
+"""After this time without a request or a stream the session of an older client ends; the client begins another."""
 
 BuildRoutes: TypeAlias = Callable[[Site], Sequence[Route]]
 Guard: TypeAlias = Callable[[ASGIApp, Site], ASGIApp]
@@ -41,7 +48,7 @@ OPEN_PARTS: Final[tuple[BuildRoutes, ...]] = (build_health_routes, build_file_ro
 GUARDED_PARTS: Final[tuple[BuildRoutes, ...]] = ()
 """Routes that pass the guards, as the MCP endpoint does."""
 
-GUARDS: Final[tuple[Guard, ...]] = ()
+GUARDS: Final[tuple[Guard, ...]] = (AddressLimit, PersonLimit)
 """ASGI middleware around each guarded route, the outermost first: who asks, and whether that person may go on."""
 
 
@@ -55,37 +62,82 @@ def build_site(assembly: Assembly, address: Address, end: End) -> Site:
         signer=_open_signer(workspace.settings.home),
         get_now=workspace.clock.now,
         end=end,
+        rate_limit=RateLimit(workspace.settings.http.requests_per_minute),
     )
 
 
-def build_app(server: FlowportServer, address: Address, site: Site | None) -> ASGIApp:
-    """Return the web application of a server, for requests that name this address.
+@dataclass(frozen=True, slots=True)
+class WebApp:
+    """The web application of a server."""
+
+    serve: ASGIApp
+    """Serves one request."""
+    traffic: Traffic
+    sessions: StreamableHTTPSessionManager
+    calls: OpenCalls
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; or hold the sessions of older clients, where the web server is what begins and ends them."""
+        if scope["type"] != "lifespan":
+            await self.serve(scope, receive, send)
+            return
+        await receive()
+        async with self.sessions.run():
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def build_app(server: FlowportServer, address: Address, site: Site | None, end: End | None = None) -> WebApp:
+    """Return the web application of a server, for requests that name this address or the public one.
 
     Host and Origin are checked because a web page's own name can resolve to this computer (DNS rebinding).
 
     Args:
         site: What the parts work on; None for a server that only says what is wrong in its configuration.
+        end: The shutdown of this process; None for that of the site.
     """
-    security = TransportSecuritySettings(
-        enable_dns_rebinding_protection=True,
-        allowed_hosts=sorted(build_authorities(address)),
-        allowed_origins=sorted(build_origins(address)),
+    end = end or (End() if site is None else site.end)
+    http = HttpSettings() if site is None else site.settings.http
+    # Checked once for all routes, below.
+    security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    sessions = StreamableHTTPSessionManager(
+        server,
+        security_settings=security,
+        max_request_body_size=MAX_MESSAGE_BYTES,
+        max_sessions=http.max_sessions,
+        session_idle_timeout=IDLE_SECONDS,
     )
-    manager = StreamableHTTPSessionManager(server, security_settings=security, max_request_body_size=MAX_MESSAGE_BYTES)
+    calls = OpenCalls(http.max_waiting_calls)
+    server.middleware.append(calls.track)
     # An invalid message never gets an id of its own.
-    endpoint = BodyReader(RequestWatch(manager.asgi_app), security=security, max_bytes=MAX_MESSAGE_BYTES)
-    routes: list[BaseRoute] = [_guard(Route(PATH, endpoint), site)]
+    endpoint = BodyReader(RequestWatch(sessions.asgi_app), security=security, max_bytes=MAX_MESSAGE_BYTES)
+    routes: list[Route] = [_guard(Route(PATH, endpoint), site)]
     if site is not None:
         routes += [route for build in OPEN_PARTS for route in build(site)]
         routes += [_guard(route, site) for build in GUARDED_PARTS for route in build(site)]
+    for route in routes:
+        route.app = _NotedRoute(route.app, route.path)
+    traffic = Traffic() if site is None else site.traffic
+    app: ASGIApp = Router(routes=routes)
+    app = HostCheck(app, address, PATH, public_url=http.public_url, open_paths=HEALTH_PATHS)
+    app = ClosingGate(app, end, HEALTH_PATHS)
+    app = PublicPath(app, http.public_url)
+    app = ForwardedHeaders(app, http.trusted_proxies)
+    return WebApp(RequestLog(app, traffic), traffic, sessions, calls)
 
-    @asynccontextmanager
-    async def run_sessions(_: Starlette) -> AsyncIterator[None]:
-        async with manager.run():
-            yield
 
-    app = Starlette(routes=routes, lifespan=run_sessions)
-    return HostCheck(app, address, PATH)
+class _NotedRoute:
+    """ASGI middleware that notes by which route a request is served."""
+
+    def __init__(self, app: ASGIApp, path: str) -> None:
+        self._app = app
+        self._path = path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        note_route(scope, self._path)
+        await self._app(scope, receive, send)
 
 
 def _guard(route: Route, site: Site | None) -> Route:
