@@ -44,7 +44,7 @@ def lose_fifth(number: int, _: float) -> bool:
 
 def stop_after_minute(_: int, now: float) -> bool:
     """Return whether the first minute is over."""
-    return now > 60.0
+    return now > WINDOW_SECONDS
 
 
 class Reporter:
@@ -90,24 +90,27 @@ BuildAccount = Callable[[VirtualClock, random.Random], VirtualAccount]
 
 async def play_rows(build_account: BuildAccount, is_lost: IsLost, seed: int) -> Outcome:
     """Carry out the rows."""
-    async with open_world(seed, build_account=build_account) as world, anyio.create_task_group() as tasks:
-        world.report = Reporter(world, tasks, is_lost).watch
-        return await carry_out_rows(world, carry_by_schedule, 0.0)
+    async with open_world(seed, build_account=build_account) as world:
+        async with anyio.create_task_group() as tasks:
+            world.report = Reporter(world, tasks, is_lost).watch
+            found = await carry_out_rows(world, carry_by_schedule, 0.0)
+        return found
 
 
 async def play_waited(build_account: BuildAccount, is_lost: IsLost, seed: int) -> Outcome:
     """Carry out awaited runs, one after the other beginning every few seconds."""
     jobs: list[Job] = []
-    async with open_world(seed, build_account=build_account) as world, anyio.create_task_group() as tasks:
-        world.report = Reporter(world, tasks, is_lost).watch
+    async with open_world(seed, build_account=build_account) as world:
 
         async def ask() -> None:
             """Wait for one."""
             jobs.append(await world.carry_out(Urgency.WAITED))
 
-        for _ in range(WAITED_RUNS):
-            tasks.start_soon(ask)
-            await world.clock.sleep(WAITED_EVERY_SECONDS)
+        async with anyio.create_task_group() as tasks:
+            world.report = Reporter(world, tasks, is_lost).watch
+            for _ in range(WAITED_RUNS):
+                tasks.start_soon(ask)
+                await world.clock.sleep(WAITED_EVERY_SECONDS)
     return Outcome(max(job.reported_at for job in jobs), (), jobs, world.account.requests)
 
 

@@ -74,18 +74,14 @@ def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) 
         "FLOWPORT_PERSON_MAX_WAITING_CALLS": "16",
     }
     assert set(environ) | set(NOT_BUILT) == {variable.name for variable in get_variables()}
+    magnific = {
+        "api_style": "apps",
+        "file_origins": frozenset({"http://10.0.0.5:8188", "https://files.example"}),
+        "webhook_secret": ("whsec_abcdefgh", "another-one"),
+    }
     assert load(environ) == Settings(
         providers=(
-            ProviderSettings(
-                "magnific",
-                "http://127.0.0.1:8080/magnific",
-                KEY,
-                {
-                    "api_style": "apps",
-                    "file_origins": frozenset({"http://10.0.0.5:8188", "https://files.example"}),
-                    "webhook_secret": ("whsec_abcdefgh", "another-one"),
-                },
-            ),
+            ProviderSettings("magnific", "http://127.0.0.1:8080/magnific", KEY, magnific),
             ProviderSettings(
                 "magica",
                 "http://127.0.0.1:8080/magica",
