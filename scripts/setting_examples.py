@@ -56,7 +56,7 @@ _FILES: Final = (
 )
 
 
-_ADDRESSES: Final = ("8765x", "example.com:8765", "192.168.1.5:8765")
+_ADDRESSES: Final = ("8765x", "example.com:8765")
 _PROXIES: Final = ("ftp://proxy.example:21", "http://", "http://proxy.example:99999")
 
 

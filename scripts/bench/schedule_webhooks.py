@@ -90,11 +90,11 @@ BuildAccount = Callable[[VirtualClock, random.Random], VirtualAccount]
 
 async def play_rows(build_account: BuildAccount, is_lost: IsLost, seed: int) -> Outcome:
     """Carry out the rows."""
-    async with open_world(seed, build_account=build_account) as world:
-        async with anyio.create_task_group() as tasks:
-            world.report = Reporter(world, tasks, is_lost).watch
-            found = await carry_out_rows(world, carry_by_schedule, 0.0)
-        return found
+    found: list[Outcome] = []
+    async with open_world(seed, build_account=build_account) as world, anyio.create_task_group() as tasks:
+        world.report = Reporter(world, tasks, is_lost).watch
+        found.append(await carry_out_rows(world, carry_by_schedule, 0.0))
+    return found[0]
 
 
 async def play_waited(build_account: BuildAccount, is_lost: IsLost, seed: int) -> Outcome:

@@ -364,4 +364,5 @@ async def _keep_fresh(catalog: Catalog, first_list: FirstList | None) -> None:
 
 async def _keep_up(base: _Base) -> None:
     await base.first_list.wait_until_written()
-    await keep_up(base.home.store, base.clock, keep_days=base.settings.keep_days)
+    settings = base.settings
+    await keep_up(base.home.store, base.clock, keep_days=settings.keep_days, spending_limits=settings.spending_limits)

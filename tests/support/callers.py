@@ -229,7 +229,7 @@ class HttpCaller:
 @contextmanager
 def open_http_server(folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
     """Run a Flowport that listens on HTTP and yield its URL."""
-    with open_child(folder, "--http", "127.0.0.1:0", environment=environment) as child:
+    with open_child(folder, "--http", "127.0.0.1:0", "--no-auth", environment=environment) as child:
         assert child.process.stdout is not None
         found = re.search(r"http://\S+", child.process.stdout.readline().decode())
         assert found, (folder / "stderr.txt").read_text()

@@ -11,8 +11,9 @@ from flowport.catalog.listing import Listing
 from flowport.catalog.ranking import ToolOrder, merge_tools
 from flowport.catalog.refresher import Catalog
 from flowport.catalog.search import get_listing
-from flowport.domain.call_errors import AppAmbiguous, AppNotFound, DefinitionNotRead
+from flowport.domain.call_errors import AppAmbiguous, AppNotFound, DefinitionNotRead, PriceUnconfirmed
 from flowport.domain.errors import FlowportError, StoreError
+from flowport.domain.spending import combine_limits, find_price_question
 from flowport.domain.text import format_duration
 from flowport.media.previews import Previewer
 from flowport.network.account import OpenAccount
@@ -145,8 +146,18 @@ class Workspace:
             caller.connection,
             is_stopped_with_caller=self.settings.should_stop_on_cancel,
             is_new_wanted=is_new_wanted,
+            own_limits=caller.principal.spending_limits,
             exchange=caller.exchange,
         )
+
+    def find_price_question(
+        self, caller: Caller, app_name: str, price_credits: float | None, *, runs: int = 1
+    ) -> PriceUnconfirmed | None:
+        """Return the question to the caller before runs of this price, by the caller's own limits; None if none is needed."""
+        own = caller.principal.spending_limits
+        limits = combine_limits(self.settings.spending_limits, own)
+        is_own = own is not None and own.confirm_above_credits is not None
+        return find_price_question(limits, app_name, price_credits, runs=runs, is_own=is_own)
 
     async def fetch_app(self, wanted: str, caller: Caller) -> tuple[OpenCatalog, Listing]:
         """Return the app that is meant, with its definition, which is read if it is not known yet.

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
@@ -282,20 +282,17 @@ def _choose_folders(read: Mapping[str, Any], wrong: AbstractSet[str]) -> tuple[P
 
 
 def _build_spending_limits(read: Mapping[str, Any]) -> SpendingLimits:
-    limits = (
+    limits = SpendingLimits(
         read["FLOWPORT_MAX_CREDITS_PER_RUN"],
         read["FLOWPORT_MAX_CREDITS_PER_DAY"],
         read["FLOWPORT_CONFIRM_ABOVE_CREDITS"],
-    )
-    # A person who sets a limit wants none of its kind passed unasked, and an unknown price may be above any.
-    usual = UnknownPrice.ALLOW if limits == (None, None, None) else UnknownPrice.CONFIRM
-    return SpendingLimits(
-        *limits,
-        UnknownPrice(read["FLOWPORT_UNKNOWN_PRICE"] or usual),
         max_credits_per_month=read["FLOWPORT_MAX_CREDITS_PER_MONTH"],
         max_account_credits_per_day=read["FLOWPORT_ACCOUNT_MAX_CREDITS_PER_DAY"],
         max_account_credits_per_month=read["FLOWPORT_ACCOUNT_MAX_CREDITS_PER_MONTH"],
     )
+    # A person who sets a limit wants none of its kind passed unasked, and an unknown price may be above any.
+    usual = UnknownPrice.ALLOW if limits == SpendingLimits() else UnknownPrice.CONFIRM
+    return replace(limits, unknown_price=UnknownPrice(read["FLOWPORT_UNKNOWN_PRICE"] or usual))
 
 
 def _is_ours(name: str) -> bool:

@@ -116,7 +116,7 @@ _OWN: Final = (
     Variable(
         "FLOWPORT_UNKNOWN_PRICE",
         "Runs of apps that do not state a price: `allow`, `confirm` (ask the person) or `refuse`.",
-        "`allow`; `confirm` when one of the three above is set",
+        "`allow`; `confirm` when one of the limits above is set",
         parse_choice(*UnknownPrice),
     ),
     Variable("FLOWPORT_FILE_ROOTS", "Folders that media arguments may be read from.", "see below", parse_roots),

@@ -171,7 +171,7 @@ class WebhookReceiver:
         return (200, "accepted") if reception is Reception.TAKEN else (503, "unsettled")
 
 
-def build_routes(site: Site) -> list[Route]:
+def build_webhook_routes(site: Site) -> list[Route]:
     """Return the route of the webhooks."""
     return [Route(PATH, WebhookReceiver(site).receive, methods=["POST"])]
 

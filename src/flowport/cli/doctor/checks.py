@@ -203,6 +203,9 @@ def check_caps(report: SettingsReport) -> Finding:
     given = {
         "a run": limits.max_credits_per_run,
         "24 hours": limits.max_credits_per_day,
+        "30 days": limits.max_credits_per_month,
+        "24 hours of an account": limits.max_account_credits_per_day,
+        "30 days of an account": limits.max_account_credits_per_month,
         "a run without asking": limits.confirm_above_credits,
     }
     caps = "; ".join(f"{cap:g} for {what}" for what, cap in given.items() if cap is not None)
