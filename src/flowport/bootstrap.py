@@ -27,6 +27,7 @@ from flowport.network.account import OpenAccount
 from flowport.network.accounts import AccountOpener, open_accounts
 from flowport.network.file_transfer import Fetcher, Uploader
 from flowport.network.sandbox_process import keep_tidy
+from flowport.runs.announcements import Announcements
 from flowport.runs.batch.report import BatchReport
 from flowport.runs.batch.service import BatchConductor, Batches
 from flowport.runs.delivery import Deliveries
@@ -45,6 +46,7 @@ from flowport.runs.steps import Pace
 from flowport.runs.submit import MAX_BATCHES_SUBMITTED, MAX_RUNS_SUBMITTED, Acceptor, RecentRequests, Submitter
 from flowport.runs.uploads import FileUploads
 from flowport.runs.waiting import Waiter
+from flowport.runs.witness import BuildWebhookUrl, StartWitness
 from flowport.runtime.background import Changes, FirstList, ListKind, Supervisor
 from flowport.runtime.clock import Clock, SystemClock
 from flowport.settings.settings import Settings
@@ -98,6 +100,7 @@ class _Base:
     supervisor: Supervisor
     changes: Changes
     first_list: FirstList
+    build_webhook_url: BuildWebhookUrl | None = None
 
 
 @asynccontextmanager
@@ -109,6 +112,7 @@ async def open_assembly(
     account: OpenAccount | None = None,
     first_list: FirstList | None = None,
     accepts_own_keys: bool = False,
+    build_webhook_url: BuildWebhookUrl | None = None,
 ) -> AsyncIterator[Assembly]:
     """Open the store and the accounts, start the background work, and end all of it on the way out.
 
@@ -118,6 +122,7 @@ async def open_assembly(
         account: An open one, instead of what the settings name.
         first_list: That of a client which was answered from an earlier process's list; None to begin with one.
         accepts_own_keys: Whether people may bring their own keys: accounts then come and go.
+        build_webhook_url: Returns where a provider reports changes of a run; None where no provider reaches this process.
     """
     clock = clock or SystemClock()
     home = open_home(settings.home)
@@ -136,7 +141,15 @@ async def open_assembly(
         stack.callback(home.process.release)
         supervisor = await stack.enter_async_context(Supervisor())
         base = _Base(
-            settings, clock, home, file_threads, fetcher, supervisor, Changes(clock), first_list or FirstList()
+            settings,
+            clock,
+            home,
+            file_threads,
+            fetcher,
+            supervisor,
+            Changes(clock),
+            first_list or FirstList(),
+            build_webhook_url,
         )
         catalogs = [OpenCatalog(one, _build_catalog(base, one, stack, is_alone=len(accounts) == 1)) for one in accounts]
         for one in catalogs:
@@ -230,6 +243,7 @@ def _build_engine(
         find_free_arguments=rebuilder.find_free_arguments,
     )
     writer = PendingWrites(store, live_runs, clock)
+    witness = StartWitness(accounts, store, clock, base.build_webhook_url)
     poller = RunPoller(
         store,
         live_runs,
@@ -254,6 +268,7 @@ def _build_engine(
             restore=rebuilder.restore,
             input_preparer=_build_input_preparer(base, accounts, link_refresher, rules),
             on_mismatch=partial(_reread_definition, open_catalogs),
+            witness=witness,
         ),
         poller=poller,
         writer=writer,
@@ -310,6 +325,15 @@ def _build_engine(
         batch_submitter=Submitter(batches, deliveries, clock, settings.wait_seconds, MAX_BATCHES_SUBMITTED),
         waiter=waiter,
         recovery=recovery,
+        announcements=Announcements(
+            witness=witness,
+            poller=poller,
+            recovery=recovery,
+            accounts=accounts,
+            store=store,
+            live_runs=live_runs,
+            clock=clock,
+        ),
         fetcher=base.fetcher,
         changes=base.changes,
         previewer=Previewer(base.file_threads, is_wanted=settings.should_show_previews),

@@ -18,6 +18,7 @@ from flowport.domain.text import format_duration
 from flowport.media.previews import Previewer
 from flowport.network.account import OpenAccount
 from flowport.network.file_transfer import Fetcher
+from flowport.runs.announcements import Announcements
 from flowport.runs.batch.prepare import PreparedBatch
 from flowport.runs.batch.service import Batches
 from flowport.runs.delivery import Caller, Deliveries
@@ -113,6 +114,7 @@ class Workspace:
     batch_submitter: Submitter[PreparedBatch]
     waiter: Waiter
     recovery: Recovery
+    announcements: Announcements
     fetcher: Fetcher
     changes: Changes
     previewer: Previewer

@@ -64,6 +64,10 @@ class LiveRun:
     """How often a task that polled or saved it had an internal error."""
     noted_at: float = 0.0
     """Monotonic seconds at which the run was accepted, also before this process began; durations are counted from it."""
+    is_reported: bool = False
+    """Whether the provider was asked to report its changes to an address of this server."""
+    announced_at: float | None = None
+    """Monotonic seconds of the last event which says that it may be over; None while none came."""
     over_after_seconds: float | None = None
     """How long the run took by the monotonic clock, from its acceptance; None when its end was not seen here."""
     get_place: Callable[[], QueuePlace | None] = _has_no_place

@@ -31,6 +31,7 @@ from flowport.web.proxies import ForwardedHeaders, PublicPath
 from flowport.web.resource_metadata import build_metadata_routes
 from flowport.web.signing import Signer, load_signer
 from flowport.web.site import Site
+from flowport.web.webhooks import build_webhook_routes
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,12 @@ IDLE_SECONDS: Final = 30 * 60.0
 BuildRoutes: TypeAlias = Callable[[Site], Sequence[Route]]
 Guard: TypeAlias = Callable[[ASGIApp, Site], ASGIApp]
 
-OPEN_PARTS: Final[tuple[BuildRoutes, ...]] = (build_health_routes, build_metadata_routes, build_file_routes)
+OPEN_PARTS: Final[tuple[BuildRoutes, ...]] = (
+    build_health_routes,
+    build_metadata_routes,
+    build_file_routes,
+    build_webhook_routes,
+)
 """Routes that anyone may ask: what they serve is public, or each address carries its own proof."""
 
 GUARDED_PARTS: Final[tuple[BuildRoutes, ...]] = ()
