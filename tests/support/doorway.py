@@ -11,13 +11,12 @@ _HOST = "127.0.0.1"
 
 
 class Doorway:
-    """Forwards connections to the server of the moment, as a reverse proxy that passes on the Host of that server."""
+    """Forwards connections to the server of the moment."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server((_HOST, 0), backlog=1024)
         self._target: int | None = None
         self.url = f"http://{_HOST}:{self._listener.getsockname()[1]}"
-        self._authority = urlsplit(self.url).netloc.encode()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def lead_to(self, url: str | None) -> None:
@@ -46,17 +45,13 @@ class Doorway:
         except OSError:
             _end(near)
             return
-        replaced = (self._authority, f"{_HOST}:{target}".encode())
-        threading.Thread(target=_carry, args=(near, far, replaced), daemon=True).start()
-        _carry(far, near, None)
+        threading.Thread(target=_carry, args=(near, far), daemon=True).start()
+        _carry(far, near)
 
 
-def _carry(source: socket.socket, sink: socket.socket, replaced: tuple[bytes, bytes] | None) -> None:
-    """Copy a stream; the Host header stands in the first bytes of each request."""
+def _carry(source: socket.socket, sink: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while chunk := source.recv(_CHUNK_BYTES):
-            if replaced is not None and b"HTTP/1.1\r\n" in chunk:
-                chunk = chunk.replace(b"ost: " + replaced[0], b"ost: " + replaced[1])
             sink.sendall(chunk)
     for one in (source, sink):
         _end(one)

@@ -1,15 +1,13 @@
 """Webhooks that reach a real server from a real provider, and what each of them causes."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from tests.support.callers import MODERN, HttpCaller, open_http_server
-from tests.support.doorway import Doorway, open_doorway
 from tests.support.provider_process import ProviderProcess, open_provider
+from tests.support.public_server import PublicServer, open_public_server
 
 TOOL = "text_to_picture"
 
@@ -19,14 +17,13 @@ class World:
     """A provider, and a Flowport that it reaches."""
 
     provider: ProviderProcess
-    doorway: Doorway
-    url: str
-    stack: ExitStack
+    server: PublicServer
 
     def run(self, prompt: str) -> dict[str, Any]:
         """Call a tool and return its facts."""
-        client = HttpCaller(self.url, MODERN, self.stack)
-        facts: dict[str, Any] = client.call(TOOL, {"prompt": prompt}).read()[1]["result"]["structuredContent"]
+        facts: dict[str, Any] = (
+            self.server.connect().call(TOOL, {"prompt": prompt}).read()[1]["result"]["structuredContent"]
+        )
         return facts
 
     def get_deliveries(self) -> list[dict[str, Any]]:
@@ -39,19 +36,11 @@ class World:
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Run a provider that reports its runs, and a Flowport at a public address."""
     folder = tmp_path_factory.mktemp("webhooks")
-    with ExitStack() as stack:
-        provider = stack.enter_context(open_provider(folder / "provider", speed=0.02))
-        doorway = stack.enter_context(open_doorway())
+    with open_provider(folder / "provider", speed=0.02) as provider:
         secret = {"MAGNIFIC_WEBHOOK_SECRET": f"an-older-one, {provider.ask('webhooks')['secret']}"}
-        environment = {
-            **provider.environment,
-            **(secret if request.param else {}),
-            "FLOWPORT_PUBLIC_URL": doorway.url,
-            "FLOWPORT_REQUESTS_PER_MINUTE": "0",
-        }
-        url = stack.enter_context(open_http_server(folder / "flowport", environment))
-        doorway.lead_to(url)
-        yield World(provider, doorway, url, stack)
+        environment = {**(secret if request.param else {}), "FLOWPORT_REQUESTS_PER_MINUTE": "0"}
+        with open_public_server(folder / "flowport", provider, environment) as server:
+            yield World(provider, server)
 
 
 def test_an_announced_run_is_read_once(served: World) -> None:
