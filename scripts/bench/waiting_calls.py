@@ -36,23 +36,31 @@ def measure_waiting_calls() -> list[Figure]:
 
 
 def _measure(era: str) -> list[Figure]:
-    with tempfile.TemporaryDirectory(prefix="flowport-bench-") as name, _open_provider() as api:
-        with _open_server(Path(name), api) as (server, url), _open_clients(url, era) as clients:
-            _read_line(clients, "warm")
-            before = _get_memory(server.pid)
-            _go_on(clients)
-            opened_seconds = float(_read_line(clients, "open"))
-            time.sleep(2)
-            after, cpu_before, at = _get_memory(server.pid), get_cpu_seconds(server.pid), time.perf_counter()
-            _go_on(clients)
-            taken = json.loads(_read_line(clients, ""))
-            load = (get_cpu_seconds(server.pid) - cpu_before) / (time.perf_counter() - at)
+    with (
+        tempfile.TemporaryDirectory(prefix="flowport-bench-") as name,
+        _open_provider() as api,
+        _open_server(Path(name), api) as (server, url),
+        _open_clients(url, era) as clients,
+    ):
+        _read_line(clients, "warm")
+        before = _get_memory(server.pid)
+        _go_on(clients)
+        opened_seconds = float(_read_line(clients, "open"))
+        time.sleep(2)
+        after, cpu_before, at = _get_memory(server.pid), get_cpu_seconds(server.pid), time.perf_counter()
+        _go_on(clients)
+        taken = json.loads(_read_line(clients, ""))
+        load = (get_cpu_seconds(server.pid) - cpu_before) / (time.perf_counter() - at)
     kilobytes = (after - before) / CALLS / 1000
     p95 = statistics.quantiles(taken, n=20)[-1]
     where = f"{CALLS} waiting calls, {era}"
-    print(f"{where}: opened in {opened_seconds} s, {load:.0%} of a core meanwhile, median list {statistics.median(taken) * 1000:.1f} ms")
+    print(
+        f"{where}: opened in {opened_seconds} s, {load:.0%} of a core meanwhile, median list {statistics.median(taken) * 1000:.1f} ms"
+    )
     return [
-        Figure(f"memory of each of {where}", f"{kilobytes:.1f} KB", f"{MAX_KILOBYTES:.0f} KB", kilobytes <= MAX_KILOBYTES),
+        Figure(
+            f"memory of each of {where}", f"{kilobytes:.1f} KB", f"{MAX_KILOBYTES:.0f} KB", kilobytes <= MAX_KILOBYTES
+        ),
         Figure(
             f"tools/list beside {where}, 95th percentile of {len(taken)}",
             f"{p95 * 1000:.1f} ms",
@@ -85,11 +93,15 @@ def _open_server(folder: Path, api: str) -> Iterator[tuple[subprocess.Popen[str]
         "MAGNIFIC_API_STYLE": "flows",
     }
     (folder / "home").mkdir()
-    save_app(folder / "home", ProviderSettings("magnific", api, "bench-key", {"api_style": "flows"}), urlsplit(api).netloc)
-    command = [sys.executable, "-m", "flowport", "serve", "--http", "127.0.0.1:0"]
+    save_app(
+        folder / "home", ProviderSettings("magnific", api, "bench-key", {"api_style": "flows"}), urlsplit(api).netloc
+    )
+    command = [sys.executable, "-m", "flowport", "serve", "--http", "127.0.0.1:0", "--no-auth"]
     with (
         (folder / "log").open("w") as log,
-        subprocess.Popen(command, env=build_environment(given), stdout=subprocess.PIPE, stderr=log, text=True) as process,
+        subprocess.Popen(
+            command, env=build_environment(given), stdout=subprocess.PIPE, stderr=log, text=True
+        ) as process,
     ):
         try:
             found = re.search(r"http://\S+", process.stdout.readline() if process.stdout else "")
