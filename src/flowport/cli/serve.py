@@ -268,8 +268,10 @@ async def _serve_home(
     # By name, so that only a server over HTTP pays for a web server.
     build_url = None if is_alone else importlib.import_module(_WEBHOOKS).build_webhook_urls(settings)
     more = {} if build_url is None else {"build_webhook_url": build_url}
-    async with (open_all or open_assembly)(settings, first_list=first_list, **more) as assembly:
-        late.provide(Handlers(assembly.workspace, assembly.file_threads, first_list))
+    accepts_own_keys = not is_alone and settings.http.should_accept_own_keys
+    opening = (open_all or open_assembly)(settings, first_list=first_list, accepts_own_keys=accepts_own_keys, **more)
+    async with opening as assembly:
+        late.provide(Handlers(assembly.tenants, assembly.file_threads, first_list))
         _settle()
         if not is_early:
             tasks.start_soon(speak, assembly)

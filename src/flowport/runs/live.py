@@ -97,11 +97,11 @@ class LiveRun:
 class RunListener(Protocol):
     """Is called for every change of a run."""
 
-    def __call__(self, run_id: str, *, is_relisted: bool) -> None:
+    def __call__(self, run_id: str, *, owner: str, is_relisted: bool) -> None:
         """Note a change; `is_relisted` when the run is new, and not when only its state changed."""
 
 
-def _ignore(run_id: str, *, is_relisted: bool) -> None:
+def _ignore(run_id: str, *, owner: str, is_relisted: bool) -> None:
     """Ignore the change."""
 
 
@@ -119,7 +119,7 @@ class LiveRuns:
             self._entries[run.id] = LiveRun(run, urgency=urgency, noted_at=noted_at)
             self._note_live(run)
             # The lists show a batch, and none of its rows.
-            self._listener(run.id, is_relisted=not run.batch_id)
+            self._listener(run.id, owner=run.owner, is_relisted=not run.batch_id)
         return self._entries[run.id]
 
     def get(self, run_id: str) -> LiveRun | None:
@@ -137,6 +137,10 @@ class LiveRuns:
         return sum(
             run.state is RunState.ACCEPTED and bool(run.batch_id) and run.account_id == account_id for run in runs
         )
+
+    def has_unsettled(self, account_id: str) -> bool:
+        """Return whether runs of an account are started, polled or saved."""
+        return any(one.run.account_id == account_id and not one.is_settled for one in self._entries.values())
 
     def remove(self, run_id: str) -> None:
         """Forget a run that the store has as well, and wake its waiters."""
@@ -175,7 +179,7 @@ class LiveRuns:
         if entry is None:
             return
         if run != entry.run:
-            self._listener(run.id, is_relisted=False)
+            self._listener(run.id, owner=run.owner, is_relisted=False)
         was_settled, entry.run = entry.is_settled, run
         self._note_live(run)
         entry.problem = problem

@@ -219,6 +219,10 @@ class RunPoller:
                 return noted
             run = noted
 
+    def forget_account(self, account: OpenAccount) -> None:
+        """Forget the poller of an account that is closed; none of its runs is polled any more."""
+        self._pollers.pop(account.account.id, None)
+
     def announce(self, run: Run, account: OpenAccount, *, is_end: bool) -> None:
         """Record that a webhook is about a run; poll it at once if it may be over."""
         poller = self._get_poller(account)

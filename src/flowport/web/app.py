@@ -12,7 +12,6 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from flowport.actions.tenants import Tenants
 from flowport.bootstrap import Assembly
 from flowport.domain.errors import ConfigurationError
 from flowport.server.server import FlowportServer
@@ -65,7 +64,7 @@ def build_site(assembly: Assembly, address: Address, end: End, authenticator: Au
     return Site(
         settings=workspace.settings,
         public_url=workspace.settings.http.public_url or address.origin,
-        tenants=Tenants(workspace, _refuse_own_account),
+        tenants=assembly.tenants,
         signer=_open_signer(workspace.settings.home),
         get_now=workspace.clock.now,
         end=end,
@@ -163,7 +162,3 @@ def _open_signer(home: Path) -> Signer:
     except ConfigurationError as exc:
         logger.warning("%s Until then signed addresses end with this process.", exc)
         return Signer([secrets.token_hex(32).encode()])
-
-
-async def _refuse_own_account(_: str, __: str) -> str:
-    raise NotImplementedError
