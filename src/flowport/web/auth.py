@@ -199,7 +199,7 @@ class Authentication:
         known = scope.get(PRINCIPAL_KEY)
         found = known if isinstance(known, Principal) else await self._authenticator.authenticate(headers)
         if isinstance(found, Principal):
-            found = await self._use_own_keys(found, headers)
+            found = await self._use_own_keys(self._tenants.resolve(found), headers)
         if isinstance(found, Refusal):
             await self._refuse(found, scope, receive, send)
             return
