@@ -21,6 +21,7 @@ from flowport.bootstrap import Assembly, open_assembly
 from flowport.providers.registry import ProviderSettings
 from flowport.runtime.clock import Clock
 from flowport.runtime.http_server import HttpServer
+from flowport.server.clients import SESSION_HEADER
 from flowport.server.handlers import build_server
 from flowport.server.server import FlowportServer
 from flowport.server.shutdown import End
@@ -103,6 +104,8 @@ class Tenancy:
     server: FlowportServer
     origin: str
     stack: AsyncExitStack = field(repr=False)
+    session_ids: dict[str, str] = field(default_factory=dict)
+    """The newest session of each owner's clients of the older eras."""
     _tokens: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -125,6 +128,13 @@ class Tenancy:
         return await self.stack.enter_async_context(http)
 
     async def connect(
+        self, owner: str, mode: Mode = "auto", *, key: str = "", ask_person: ElicitationFnT | None = None
+    ) -> Client:
+        """Return a new client of a person, which is closed with the server."""
+        return await self.stack.enter_async_context(self.open_client(owner, mode, key=key, ask_person=ask_person))
+
+    @asynccontextmanager
+    async def open_client(
         self,
         owner: str,
         mode: Mode = "auto",
@@ -132,12 +142,21 @@ class Tenancy:
         key: str = "",
         ask_person: ElicitationFnT | None = None,
         **options: Any,
-    ) -> Client:
-        """Return a new client of a person."""
+    ) -> AsyncIterator[Client]:
+        """Connect a new client of a person."""
         http = await self.open_http(owner, key)
+        found: list[str] = []
+
+        async def note_session(answer: httpx2.Response) -> None:
+            """Keep the session that an answer names."""
+            found.extend(answer.headers.get_list(SESSION_HEADER))
+
+        http.event_hooks["response"].append(note_session)
         transport = streamable_http_client(self.url, http_client=http)
-        client = Client(transport, mode=mode, elicitation_callback=ask_person, **options)
-        return await self.stack.enter_async_context(client)
+        async with Client(transport, mode=mode, elicitation_callback=ask_person, **options) as client:
+            if found:
+                self.session_ids[owner] = found[0]
+            yield client
 
 
 @asynccontextmanager
