@@ -36,6 +36,7 @@ _ENVIRONMENTS: Final = (
     {"MAGICA_CANCEL_PATH": "cancel"},
     {"MAGNIFIC_FILE_ORIGINS": "10.0.0.5:8188"},
     {"FLOWPORT_TRUSTED_PROXIES": "proxy.example.com"},
+    {"MAGNIFIC_WEBHOOK_SECRET": "secret"},
 )
 _FILES: Final = (
     "wait_seconds = 4",

@@ -31,11 +31,6 @@ BEGUN_AT = 1_000_000.0
 SIGNER = Signer([b"k" * 32])
 
 
-async def refuse_own_account(_: str, __: str) -> str:
-    """Open no account of a person's own."""
-    raise NotImplementedError
-
-
 @dataclass
 class Book:
     """The people whom a test knows, by their tokens."""
@@ -102,7 +97,7 @@ async def open_server(folder: Path, people: People | None, public_url: str = "")
         listener = listen(Address("127.0.0.1", 0))
         address = Address(*listener.getsockname()[:2])
         workspace = harness.assembly.workspace
-        tenants = Tenants(workspace, refuse_own_account)
+        tenants = Tenants(workspace)
         tokens = Authenticator(workspace.store, lambda: now[0])
         site = Site(workspace.settings, public_url or address.origin, tenants, SIGNER, lambda: now[0], End(), tokens)
         sessions = GallerySessions(site, people)

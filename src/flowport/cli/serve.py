@@ -39,6 +39,7 @@ Serve: TypeAlias = "Callable[[FlowportServer, anyio.abc.TaskGroup, End, Assembly
 
 _PREFIX: Final = "FLOWPORT_"
 _HTTP: Final = "flowport.web.transport"
+_WEBHOOKS: Final = "flowport.web.webhooks"
 _USAGE_ERROR: Final = 2
 
 SWITCH_SECONDS: Final = 0.0005
@@ -180,8 +181,9 @@ def _load_settings(config: Path | None, given: Mapping[str, str], *, is_stdio: b
         settings = load_settings(given, get_environment(), config_path=config)
     except ConfigurationError as exc:
         return exc
+    secrets = {secret for one in settings.providers for secret in (one.api_key, *one.webhook_secrets)}
     is_json = settings.http.log_format == "json" or (settings.http.log_format == "" and not is_stdio)
-    start_logging({*_get_secrets(), *(provider.api_key for provider in settings.providers)}, is_json=is_json)
+    start_logging(_get_secrets() | secrets, is_json=is_json)
     return settings
 
 
@@ -263,8 +265,13 @@ async def _serve_home(
     from flowport.bootstrap import open_assembly  # noqa: PLC0415 - loads what runs apps, and the first list comes first
     from flowport.server.handlers import Handlers  # noqa: PLC0415 - likewise
 
-    async with (open_all or open_assembly)(settings, first_list=first_list) as assembly:
-        late.provide(Handlers(assembly.workspace, assembly.file_threads, first_list))
+    # By name, so that only a server over HTTP pays for a web server.
+    build_url = None if is_alone else importlib.import_module(_WEBHOOKS).build_webhook_urls(settings)
+    more = {} if build_url is None else {"build_webhook_url": build_url}
+    accepts_own_keys = not is_alone and settings.http.should_accept_own_keys
+    opening = (open_all or open_assembly)(settings, first_list=first_list, accepts_own_keys=accepts_own_keys, **more)
+    async with opening as assembly:
+        late.provide(Handlers(assembly.tenants, assembly.file_threads, first_list))
         _settle()
         if not is_early:
             tasks.start_soon(speak, assembly)

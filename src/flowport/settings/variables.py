@@ -154,6 +154,11 @@ def get_variables() -> tuple[Variable, ...]:
     return (*(row for plugin in get_plugins() for row in plugin.settings), *_OWN)
 
 
+def get_secret_names() -> tuple[str, ...]:
+    """Return the variables whose values are never shown: keys, and what signs webhooks."""
+    return tuple(row.name for row in get_variables() if row.name.endswith(("_API_KEY", "_WEBHOOK_SECRET")))
+
+
 def get_key_names() -> tuple[str, ...]:
     """Return the variables that hold keys."""
     return tuple(row.name for row in get_variables() if row.name.endswith("_API_KEY"))

@@ -12,7 +12,6 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from flowport.actions.tenants import Tenants
 from flowport.bootstrap import Assembly
 from flowport.domain.errors import ConfigurationError
 from flowport.server.server import FlowportServer
@@ -32,6 +31,7 @@ from flowport.web.proxies import ForwardedHeaders, PublicPath
 from flowport.web.resource_metadata import build_metadata_routes
 from flowport.web.signing import Signer, load_signer
 from flowport.web.site import Site
+from flowport.web.webhooks import build_webhook_routes
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,12 @@ IDLE_SECONDS: Final = 30 * 60.0
 BuildRoutes: TypeAlias = Callable[[Site], Sequence[Route]]
 Guard: TypeAlias = Callable[[ASGIApp, Site], ASGIApp]
 
-OPEN_PARTS: Final[tuple[BuildRoutes, ...]] = (build_health_routes, build_metadata_routes, build_file_routes)
+OPEN_PARTS: Final[tuple[BuildRoutes, ...]] = (
+    build_health_routes,
+    build_metadata_routes,
+    build_file_routes,
+    build_webhook_routes,
+)
 """Routes that anyone may ask: what they serve is public, or each address carries its own proof."""
 
 GUARDED_PARTS: Final[tuple[BuildRoutes, ...]] = ()
@@ -59,7 +64,7 @@ def build_site(assembly: Assembly, address: Address, end: End, authenticator: Au
     return Site(
         settings=workspace.settings,
         public_url=workspace.settings.http.public_url or address.origin,
-        tenants=Tenants(workspace, _refuse_own_account),
+        tenants=assembly.tenants,
         signer=_open_signer(workspace.settings.home),
         get_now=workspace.clock.now,
         end=end,
@@ -157,7 +162,3 @@ def _open_signer(home: Path) -> Signer:
     except ConfigurationError as exc:
         logger.warning("%s Until then signed addresses end with this process.", exc)
         return Signer([secrets.token_hex(32).encode()])
-
-
-async def _refuse_own_account(_: str, __: str) -> str:
-    raise NotImplementedError

@@ -203,12 +203,9 @@ class Authentication:
         if isinstance(found, Refusal):
             await self._refuse(found, scope, receive, send)
             return
-        inner = {**scope, "headers": drop_headers(headers), PRINCIPAL_KEY: found}
-        if self._authenticator.is_on:
-            # The library binds sessions and questions to the person by this.
-            inner["user"] = AuthenticatedUser(
-                LibraryToken(token="", client_id=found.owner, scopes=[], subject=found.owner)
-            )
+        # The library binds sessions to the person by this: to everyone else they do not exist.
+        user = AuthenticatedUser(LibraryToken(token="", client_id=found.owner, scopes=[], subject=found.owner))
+        inner = {**scope, "headers": drop_headers(headers), PRINCIPAL_KEY: found, "user": user}
         await self._app(inner, receive, send)
 
     async def _use_own_keys(self, principal: Principal, headers: Sequence[tuple[bytes, bytes]]) -> Principal | Refusal:

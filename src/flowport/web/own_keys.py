@@ -3,15 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Final
 
 from flowport.actions.tenants import Tenants
 from flowport.domain.errors import ConfigurationError
 from flowport.domain.principal import Principal
 from flowport.providers.registry import ProviderPlugin, get_plugins
 from flowport.settings.api_keys import parse_api_key
-
-_NAME: Final = "X-{}-Api-Key"
+from flowport.settings.own_keys import get_own_key_header
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +28,7 @@ class OwnKeysRefused(Exception):
 def get_own_key_headers() -> Mapping[str, ProviderPlugin]:
     """Return the provider of each header, by the header's name as documents write it."""
     return {
-        _NAME.format("-".join(part.capitalize() for part in plugin.name.split("_"))): plugin
-        for plugin in get_plugins()
-        if plugin.find_row("api_key") is not None
+        get_own_key_header(plugin.name): plugin for plugin in get_plugins() if plugin.find_row("api_key") is not None
     }
 
 

@@ -12,7 +12,7 @@ from flowport.domain.errors import ConfigurationError, DayUsedUp, ProviderBusy, 
 from flowport.network.connections import Proxy
 from flowport.network.ratelimit.limiter import LimiterStatus
 from flowport.settings.settings import Origin, SettingsReport
-from flowport.settings.variables import get_key_names, get_variables
+from flowport.settings.variables import get_key_names, get_secret_names, get_variables
 from flowport.store.maintenance import StoreHealth
 
 MAX_SKEW_SECONDS: Final = 60.0
@@ -38,7 +38,7 @@ def check_settings(report: SettingsReport) -> Iterator[Finding]:
     wrong = {problem.setting for problem in report.problems}
     for name in sorted(report.origins.keys() - wrong):
         text, origin = report.values[name], Public(report.origins[name])
-        if name in get_key_names():
+        if name in get_secret_names():
             yield ok(name, "Set by the {origin}.", origin=origin)
         else:
             value = Public(text) if _SHOWABLE.fullmatch(text) else text
