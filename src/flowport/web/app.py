@@ -28,7 +28,7 @@ from flowport.web.limits import AddressLimit, ClosingGate, PersonLimit, RateLimi
 from flowport.web.listen_address import Address, HostCheck
 from flowport.web.open_calls import OpenCalls
 from flowport.web.proxies import ForwardedHeaders, PublicPath
-from flowport.web.resource_metadata import build_metadata_routes
+from flowport.web.resource_metadata import build_metadata_routes, find_paths
 from flowport.web.signing import Signer, load_signer
 from flowport.web.site import Site
 from flowport.web.webhooks import build_webhook_routes
@@ -127,7 +127,8 @@ def build_app(server: FlowportServer, address: Address, site: Site | None, end: 
         route.app = _NotedRoute(route.app, route.path)
     traffic = Traffic() if site is None else site.traffic
     app: ASGIApp = Router(routes=routes)
-    app = HostCheck(app, address, PATH, public_url=http.public_url, open_paths=HEALTH_PATHS)
+    pages = frozenset(find_paths(http.public_url))
+    app = HostCheck(app, address, PATH, public_url=http.public_url, open_paths=HEALTH_PATHS, page_paths=pages)
     app = ClosingGate(app, end, HEALTH_PATHS)
     app = PublicPath(app, http.public_url)
     app = ForwardedHeaders(app, http.trusted_proxies)

@@ -28,7 +28,7 @@ from flowport.settings.settings import Settings
 from flowport.store.interface import TokenStore
 from flowport.web.listen_address import FLAG, Address, is_private
 from flowport.web.local_token import NAME, load_local_token
-from flowport.web.own_keys import OwnKeysRefused, drop_headers, parse_own_keys, use_own_keys
+from flowport.web.own_keys import OwnKeysRefused, drop_headers, parse_own_keys, resolve_accounts
 from flowport.web.resource_metadata import build_metadata_url
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class Authentication:
         known = scope.get(PRINCIPAL_KEY)
         found = known if isinstance(known, Principal) else await self._authenticator.authenticate(headers)
         if isinstance(found, Principal):
-            found = await self._use_own_keys(found, headers)
+            found = await self._resolve_accounts(found, headers)
         if isinstance(found, Refusal):
             await self._refuse(found, scope, receive, send)
             return
@@ -208,10 +208,12 @@ class Authentication:
         inner = {**scope, "headers": drop_headers(headers), PRINCIPAL_KEY: found, "user": user}
         await self._app(inner, receive, send)
 
-    async def _use_own_keys(self, principal: Principal, headers: Sequence[tuple[bytes, bytes]]) -> Principal | Refusal:
+    async def _resolve_accounts(
+        self, principal: Principal, headers: Sequence[tuple[bytes, bytes]]
+    ) -> Principal | Refusal:
         try:
             keys = parse_own_keys(headers, are_accepted=self._settings.should_accept_own_keys)
-            return await use_own_keys(principal, keys, self._tenants)
+            return await resolve_accounts(principal, keys, self._tenants)
         except OwnKeysRefused as exc:
             return Refusal(exc.status, exc.sentence, "invalid_request" if exc.status == 400 else "")  # noqa: PLR2004
         except FlowportError as exc:
