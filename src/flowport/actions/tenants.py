@@ -44,15 +44,6 @@ class Tenants:
         """The accounts of the settings."""
         return frozenset(self._configured)
 
-    def resolve(self, principal: Principal) -> Principal:
-        """Return a principal with the ids of its accounts in the place of their providers' names.
-
-        A token opens accounts of the settings alone: those of people's own keys are opened by their keys.
-        """
-        if principal.account_ids is None:
-            return principal
-        return replace(principal, account_ids=frozenset(filter(principal.may_use, self._configured)))
-
     def get_workspace(self, principal: Principal) -> Workspace:
         """Return the workspace that a principal may use; without an account it has no apps."""
         wanted = principal.account_ids
