@@ -28,7 +28,7 @@ from flowport.settings.settings import Settings
 from flowport.store.interface import TokenStore
 from flowport.web.listen_address import FLAG, Address, is_private
 from flowport.web.local_token import NAME, load_local_token
-from flowport.web.own_keys import OwnKeysRefused, drop_headers, parse_own_keys, use_own_keys
+from flowport.web.own_keys import OwnKeysRefused, drop_headers, parse_own_keys, resolve_accounts
 from flowport.web.resource_metadata import build_metadata_url
 
 if TYPE_CHECKING:
@@ -136,6 +136,25 @@ class Authenticator:
             return _STORE_FAILED
         return UNKNOWN_TOKEN if found is None else self._judge(found)
 
+    async def find_by_token(self, token: str) -> Principal | None:
+        """Return whom a token stands for; None if it is refused."""
+        found = await self.identify(token)
+        return found if isinstance(found, Principal) else None
+
+    async def find_by_session(self, owner: str, token_id: str) -> Principal | None:
+        """Return a person who signed in earlier, with the rights of now; None once the token is revoked or has expired.
+
+        Args:
+            token_id: Of the token that was used; empty for one of the issuer, which leaves no record.
+        """
+        if not token_id:
+            return Principal(owner) if self.verifier is not None else None
+        if token_id == NAME:
+            return replace(LOCAL, token_id=NAME) if self.local_hash and owner == LOCAL_OWNER else None
+        records = (one for one in await self.tokens.get_tokens() if one.id == token_id and one.owner == owner)
+        found = next(map(self._judge, records), None)
+        return found if isinstance(found, Principal) else None
+
     def _judge(self, token: AccessToken) -> Principal | Refusal:
         now = self.get_now()
         is_local = self.is_private and token.owner == LOCAL_OWNER
@@ -199,7 +218,7 @@ class Authentication:
         known = scope.get(PRINCIPAL_KEY)
         found = known if isinstance(known, Principal) else await self._authenticator.authenticate(headers)
         if isinstance(found, Principal):
-            found = await self._use_own_keys(found, headers)
+            found = await self._resolve_accounts(found, headers)
         if isinstance(found, Refusal):
             await self._refuse(found, scope, receive, send)
             return
@@ -208,10 +227,12 @@ class Authentication:
         inner = {**scope, "headers": drop_headers(headers), PRINCIPAL_KEY: found, "user": user}
         await self._app(inner, receive, send)
 
-    async def _use_own_keys(self, principal: Principal, headers: Sequence[tuple[bytes, bytes]]) -> Principal | Refusal:
+    async def _resolve_accounts(
+        self, principal: Principal, headers: Sequence[tuple[bytes, bytes]]
+    ) -> Principal | Refusal:
         try:
             keys = parse_own_keys(headers, are_accepted=self._settings.should_accept_own_keys)
-            return await use_own_keys(principal, keys, self._tenants)
+            return await resolve_accounts(principal, keys, self._tenants)
         except OwnKeysRefused as exc:
             return Refusal(exc.status, exc.sentence, "invalid_request" if exc.status == 400 else "")  # noqa: PLR2004
         except FlowportError as exc:

@@ -94,8 +94,6 @@ _PORTS: Final = {"http": 80, "https": 443}
 _LOCAL_HOSTS: Final = ("127.0.0.1", "localhost", "[::1]")
 _MISDIRECTED: Final = 421
 _FORBIDDEN: Final = 403
-_OPEN_TO_PAGES: Final = "/.well-known/"
-"""What pages of any origin may read."""
 
 
 def build_authorities(address: Address, public_url: str = "") -> frozenset[str]:
@@ -137,17 +135,20 @@ class HostCheck:
         *,
         public_url: str = "",
         open_paths: frozenset[str] = frozenset(),
+        page_paths: frozenset[str] = frozenset(),
     ) -> None:
         """Wrap an application that answers at a path of an address.
 
         Args:
             public_url: Where it answers too, behind a proxy; empty for nowhere.
             open_paths: Where any Host is served, because programs ask there that know no name of this server.
+            page_paths: What pages of any origin may read.
         """
         self._app = app
         self._authorities = build_authorities(address, public_url)
         self._origins = build_origins(address, public_url)
         self._open_paths = open_paths
+        self._page_paths = page_paths
         self._remedy = f"Flowport answers at {public_url or address.origin}{path}."
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -161,7 +162,7 @@ class HostCheck:
         if not self._is_host_accepted(hosts, scope):
             problem = f"The request names another host than this one, or none. {self._remedy}"
             await PlainTextResponse(problem, _MISDIRECTED)(scope, receive, send)
-        elif not scope["path"].startswith(_OPEN_TO_PAGES) and any(one not in self._origins for one in origins):
+        elif scope["path"] not in self._page_paths and any(one not in self._origins for one in origins):
             problem = f"The request comes from a page of another origin, and is not served. {self._remedy}"
             await PlainTextResponse(problem, _FORBIDDEN)(scope, receive, send)
         else:
