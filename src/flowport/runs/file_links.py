@@ -38,16 +38,29 @@ class WebLinks(Protocol):
         """Return the run id and number of the output that an address of this server names; None for any other address."""
 
 
+class GalleryLinks(Protocol):
+    """Builds the addresses under which people open their galleries."""
+
+    def build_gallery_link(self, principal: Principal) -> WebLink:
+        """Return an address that signs a person in, once and soon."""
+
+
 @dataclass(slots=True)
 class FileLinks:
     """What people see of saved files."""
 
     web: WebLinks | None = None
     """None until a web server listens; then people elsewhere have no links but the provider's."""
+    gallery: GalleryLinks | None = None
+    """None until a web server listens."""
 
     def parse_output_link(self, url: str) -> tuple[str, int] | None:
         """Return what a link of ours names; None for any other address."""
         return None if self.web is None else self.web.parse_output_link(url)
+
+    def find_gallery(self, principal: Principal) -> WebLink | None:
+        """Return where a person at another computer opens the gallery; None where no web server shows it."""
+        return None if principal.is_local or self.gallery is None else self.gallery.build_gallery_link(principal)
 
     def show_run(self, run: Run, principal: Principal) -> Run:
         """Return a run as a person may see it: with the paths of this computer, or with links instead."""

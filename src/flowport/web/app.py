@@ -22,6 +22,7 @@ from flowport.web.access_log import RequestLog, Traffic, note_route
 from flowport.web.auth import Authentication, Authenticator
 from flowport.web.bodies import BodyReader
 from flowport.web.files import build_file_routes
+from flowport.web.gallery_sessions import build_gallery_part
 from flowport.web.health import HEALTH_PATHS, build_health_routes
 from flowport.web.http_requests import RequestWatch
 from flowport.web.limits import AddressLimit, ClosingGate, PersonLimit, RateLimit
@@ -48,6 +49,7 @@ OPEN_PARTS: Final[tuple[BuildRoutes, ...]] = (
     build_metadata_routes,
     build_file_routes,
     build_webhook_routes,
+    build_gallery_part,
 )
 """Routes that anyone may ask: what they serve is public, or each address carries its own proof."""
 

@@ -136,6 +136,26 @@ class Authenticator:
             return _STORE_FAILED
         return UNKNOWN_TOKEN if found is None else self._judge(found)
 
+    async def identify_again(self, owner: str, token_id: str) -> Principal | Refusal:
+        """Return who signed in before, with the rights of now, or why that person may not go on.
+
+        Args:
+            token_id: Of the token that was used then; empty for a token of the issuer.
+        """
+        if not self.is_on:
+            return LOCAL
+        if not token_id:
+            return UNKNOWN_TOKEN if self.verifier is None else Principal(owner)
+        if token_id == NAME:
+            return replace(LOCAL, token_id=NAME) if self.local_hash else UNKNOWN_TOKEN
+        try:
+            tokens = await self.tokens.get_tokens()
+        except StoreError as exc:
+            logger.warning("a token cannot be looked up: %s", exc)
+            return _STORE_FAILED
+        found = next((one for one in tokens if one.id == token_id and one.owner == owner), None)
+        return UNKNOWN_TOKEN if found is None else self._judge(found)
+
     def _judge(self, token: AccessToken) -> Principal | Refusal:
         now = self.get_now()
         is_local = self.is_private and token.owner == LOCAL_OWNER
