@@ -147,7 +147,8 @@ class Authenticator:
         if not token_id:
             return UNKNOWN_TOKEN if self.verifier is None else Principal(owner)
         if token_id == NAME:
-            return replace(LOCAL, token_id=NAME) if self.local_hash else UNKNOWN_TOKEN
+            is_known = self.local_hash and owner == LOCAL_OWNER
+            return replace(LOCAL, token_id=NAME) if is_known else UNKNOWN_TOKEN
         try:
             tokens = await self.tokens.get_tokens()
         except StoreError as exc:
