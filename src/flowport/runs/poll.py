@@ -178,7 +178,7 @@ class RunPoller:
         entry = self._live_runs.get(run.id)
         if entry is None:
             return run
-        if account.limiter.limit:
+        if account.limiter.limit or entry.is_reported:
             await self._durations.load(run.account_id, run.app_id)
         poller = self._get_poller(account)
         age = 0.0 if run.started_at is None else max(0.0, self._clock.now() - run.started_at)

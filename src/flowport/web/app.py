@@ -23,8 +23,10 @@ from flowport.settings.http_settings import HttpSettings
 from flowport.web.access_log import RequestLog, Traffic, note_route
 from flowport.web.auth import Authentication, Authenticator
 from flowport.web.bodies import BodyReader
+from flowport.web.elsewhere import ElsewhereWords
 from flowport.web.event_stream import use_lean_streams
-from flowport.web.files import build_file_routes
+from flowport.web.files import OUTPUTS_PATH, build_file_routes
+from flowport.web.gallery_sessions import build_gallery_part
 from flowport.web.health import HEALTH_PATHS, build_health_routes
 from flowport.web.http_requests import RequestWatch
 from flowport.web.limits import AddressLimit, ClosingGate, PersonLimit, RateLimit
@@ -32,9 +34,10 @@ from flowport.web.listen_address import Address, HostCheck
 from flowport.web.metrics import build_metrics_routes
 from flowport.web.open_calls import OpenCalls
 from flowport.web.proxies import ForwardedHeaders, PublicPath
-from flowport.web.resource_metadata import build_metadata_routes
+from flowport.web.resource_metadata import build_metadata_routes, find_paths
 from flowport.web.signing import Signer, load_signer
 from flowport.web.site import Site
+from flowport.web.uploads import build_upload_routes
 from flowport.web.webhooks import build_webhook_routes
 
 logger = logging.getLogger(__name__)
@@ -52,7 +55,9 @@ OPEN_PARTS: Final[tuple[BuildRoutes, ...]] = (
     build_metadata_routes,
     build_file_routes,
     build_metrics_routes,
+    build_upload_routes,
     build_webhook_routes,
+    build_gallery_part,
 )
 """Routes that anyone may ask: what they serve is public, or each address carries its own proof."""
 
@@ -133,13 +138,23 @@ def build_app(server: FlowportServer, address: Address, site: Site | None, end: 
     endpoint = BodyReader(RequestWatch(sessions.asgi_app.app), security=security, max_bytes=MAX_MESSAGE_BYTES)
     routes: list[Route] = [_guard(Route(PATH, endpoint), site)]
     if site is not None:
+        server.middleware.append(ElsewhereWords(site.settings))
         routes += [route for build in OPEN_PARTS for route in build(site)]
         routes += [_guard(route, site) for build in GUARDED_PARTS for route in build(site)]
     for route in routes:
         route.app = _NotedRoute(route.app, route.path)
     traffic = Traffic() if site is None else site.traffic
     app: ASGIApp = _Shortcut(Router(routes=routes), routes[0])
-    app = HostCheck(app, address, PATH, public_url=http.public_url, open_paths=HEALTH_PATHS)
+    pages = frozenset(find_paths(http.public_url))
+    app = HostCheck(
+        app,
+        address,
+        PATH,
+        public_url=http.public_url,
+        open_paths=HEALTH_PATHS,
+        page_paths=pages,
+        page_folders=(OUTPUTS_PATH,),
+    )
     app = ClosingGate(app, end, HEALTH_PATHS)
     app = PublicPath(app, http.public_url)
     app = ForwardedHeaders(app, http.trusted_proxies)

@@ -28,7 +28,7 @@ from flowport.settings.settings import Settings
 from flowport.store.interface import TokenStore
 from flowport.web.listen_address import FLAG, Address, is_private
 from flowport.web.local_token import NAME, load_local_token
-from flowport.web.own_keys import OwnKeysRefused, drop_headers, parse_own_keys, use_own_keys
+from flowport.web.own_keys import OwnKeysRefused, drop_headers, parse_own_keys, resolve_accounts
 from flowport.web.resource_metadata import build_metadata_url
 
 if TYPE_CHECKING:
@@ -136,6 +136,27 @@ class Authenticator:
             return _STORE_FAILED
         return UNKNOWN_TOKEN if found is None else self._judge(found)
 
+    async def identify_again(self, owner: str, token_id: str) -> Principal | Refusal:
+        """Return who signed in before, with the rights of now, or why that person may not go on.
+
+        Args:
+            token_id: Of the token that was used then; empty for a token of the issuer.
+        """
+        if not self.is_on:
+            return LOCAL
+        if not token_id:
+            return UNKNOWN_TOKEN if self.verifier is None else Principal(owner)
+        if token_id == NAME:
+            is_known = self.local_hash and owner == LOCAL_OWNER
+            return replace(LOCAL, token_id=NAME) if is_known else UNKNOWN_TOKEN
+        try:
+            tokens = await self.tokens.get_tokens()
+        except StoreError as exc:
+            logger.warning("a token cannot be looked up: %s", exc)
+            return _STORE_FAILED
+        found = next((one for one in tokens if one.id == token_id and one.owner == owner), None)
+        return UNKNOWN_TOKEN if found is None else self._judge(found)
+
     def _judge(self, token: AccessToken) -> Principal | Refusal:
         now = self.get_now()
         is_local = self.is_private and token.owner == LOCAL_OWNER
@@ -199,7 +220,7 @@ class Authentication:
         known = scope.get(PRINCIPAL_KEY)
         found = known if isinstance(known, Principal) else await self._authenticator.authenticate(headers)
         if isinstance(found, Principal):
-            found = await self._use_own_keys(found, headers)
+            found = await self._resolve_accounts(found, headers)
         if isinstance(found, Refusal):
             await self._refuse(found, scope, receive, send)
             return
@@ -208,10 +229,12 @@ class Authentication:
         inner = {**scope, "headers": drop_headers(headers), PRINCIPAL_KEY: found, "user": user}
         await self._app(inner, receive, send)
 
-    async def _use_own_keys(self, principal: Principal, headers: Sequence[tuple[bytes, bytes]]) -> Principal | Refusal:
+    async def _resolve_accounts(
+        self, principal: Principal, headers: Sequence[tuple[bytes, bytes]]
+    ) -> Principal | Refusal:
         try:
             keys = parse_own_keys(headers, are_accepted=self._settings.should_accept_own_keys)
-            return await use_own_keys(principal, keys, self._tenants)
+            return await resolve_accounts(principal, keys, self._tenants)
         except OwnKeysRefused as exc:
             return Refusal(exc.status, exc.sentence, "invalid_request" if exc.status == 400 else "")  # noqa: PLR2004
         except FlowportError as exc:

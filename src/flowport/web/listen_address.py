@@ -94,8 +94,6 @@ _PORTS: Final = {"http": 80, "https": 443}
 _LOCAL_HOSTS: Final = ("127.0.0.1", "localhost", "[::1]")
 _MISDIRECTED: Final = 421
 _FORBIDDEN: Final = 403
-_OPEN_TO_PAGES: Final = "/.well-known/"
-"""What pages of any origin may read."""
 
 
 def build_authorities(address: Address, public_url: str = "") -> frozenset[str]:
@@ -137,17 +135,23 @@ class HostCheck:
         *,
         public_url: str = "",
         open_paths: frozenset[str] = frozenset(),
+        page_paths: frozenset[str] = frozenset(),
+        page_folders: tuple[str, ...] = (),
     ) -> None:
         """Wrap an application that answers at a path of an address.
 
         Args:
             public_url: Where it answers too, behind a proxy; empty for nowhere.
             open_paths: Where any Host is served, because programs ask there that know no name of this server.
+            page_paths: What pages of any origin may read.
+            page_folders: The beginnings of paths below which each address is proof enough for pages of any origin.
         """
         self._app = app
         self._authorities = build_authorities(address, public_url)
         self._origins = build_origins(address, public_url)
         self._open_paths = open_paths
+        self._page_paths = page_paths
+        self._page_folders = page_folders
         self._remedy = f"Flowport answers at {public_url or address.origin}{path}."
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -160,11 +164,14 @@ class HostCheck:
         if not self._is_host_accepted(hosts, scope):
             problem = f"The request names another host than this one, or none. {self._remedy}"
             return PlainTextResponse(problem, _MISDIRECTED)(scope, receive, send)
-        if not scope["path"].startswith(_OPEN_TO_PAGES) and any(one not in self._origins for one in origins):
+        if not self._is_for_pages(scope["path"]) and any(one not in self._origins for one in origins):
             problem = f"The request comes from a page of another origin, and is not served. {self._remedy}"
             return PlainTextResponse(problem, _FORBIDDEN)(scope, receive, send)
         lowered = [(name, value.lower() if name in {b"host", b"origin"} else value) for name, value in scope["headers"]]
         return self._app(scope if lowered == scope["headers"] else {**scope, "headers": lowered}, receive, send)
+
+    def _is_for_pages(self, path: str) -> bool:
+        return path in self._page_paths or path.startswith(self._page_folders)
 
     def _is_host_accepted(self, hosts: list[str], scope: Scope) -> bool:
         if scope["path"] in self._open_paths:

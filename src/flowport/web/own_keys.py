@@ -65,20 +65,17 @@ def _parse(name: str, plugin: ProviderPlugin, text: str) -> str:
     return key
 
 
-async def use_own_keys(principal: Principal, keys: Mapping[str, str], tenants: Tenants) -> Principal:
-    """Return the principal with the accounts of these keys in the place of the same providers' other accounts.
+async def resolve_accounts(principal: Principal, keys: Mapping[str, str], tenants: Tenants) -> Principal:
+    """Return the principal with the ids of its accounts; own keys stand in the place of their providers' other accounts.
 
     Raises:
         FlowportError: An account cannot be opened.
     """
-    if not keys:
+    if principal.account_ids is None and not keys:
         return principal
-    usable = principal.account_ids
-    if usable is None:
-        usable = frozenset(one.account.account.id for one in tenants.shared.catalogs)
-    kept = {one for one in usable if one.partition(":")[0] not in keys}
-    own = [await tenants.open_own_account(provider, key) for provider, key in keys.items()]
-    return replace(principal, account_ids=frozenset(kept | set(own)))
+    kept = {one for one in tenants.account_ids if principal.may_use(one) and one.partition(":")[0] not in keys}
+    own = {await tenants.open_own_account(provider, key) for provider, key in keys.items()}
+    return replace(principal, account_ids=frozenset(kept | own))
 
 
 def drop_headers(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
