@@ -31,7 +31,7 @@ def test_a_rate_gives_a_minute_at_once_and_then_its_pace() -> None:
 
 
 def test_a_rate_remembers_a_bounded_number_of_keys() -> None:
-    """Whoever changes addresses must not fill the memory."""
+    """A client that changes its address must not fill the memory."""
     limit = RateLimit(1, lambda: 0.0)
     for number in range(MAX_BUCKETS + 5):
         limit.take(str(number))
