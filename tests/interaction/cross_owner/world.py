@@ -52,7 +52,7 @@ class Names:
         )
 
     def hide(self, text: str) -> str:
-        """Return a text in which a probe's own words do not tell which names were asked for."""
+        """Return a text in which a probe's own words do not show which names were asked for."""
         # An error shows the beginning of a long address.
         for url in (self.link, self.url):
             text = re.sub(re.escape(url[: url.index("/", len("https://"))]) + r"/[^\s'\"\\]*", "NAME", text)
