@@ -10,6 +10,7 @@ import httpx2
 import mcp.types as t
 from mcp import Client
 from mcp.shared.exceptions import MCPError
+from pydantic import ValidationError
 
 from tests.support.harness import Mode
 from tests.support.tenants import SHARED_KEY, Tenancy, get_facts
@@ -121,6 +122,8 @@ class Intruder:
             return str((await self.client.session.send_request(request, answer)).model_dump_json())
         except MCPError as exc:
             return show_error(exc)
+        except ValidationError as exc:
+            return f"another kind of answer: {exc}"
 
     async def post(self, message: dict[str, Any], session_id: str, method: str = "POST") -> str:
         """Send a message to a session as a program without a library does; return status, headers and body."""
