@@ -22,7 +22,7 @@ from flowport.web.access_log import RequestLog, Traffic, note_route
 from flowport.web.auth import Authentication, Authenticator
 from flowport.web.bodies import BodyReader
 from flowport.web.elsewhere import ElsewhereWords
-from flowport.web.files import build_file_routes
+from flowport.web.files import OUTPUTS_PATH, build_file_routes
 from flowport.web.gallery_sessions import build_gallery_part
 from flowport.web.health import HEALTH_PATHS, build_health_routes
 from flowport.web.http_requests import RequestWatch
@@ -134,7 +134,15 @@ def build_app(server: FlowportServer, address: Address, site: Site | None, end: 
     traffic = Traffic() if site is None else site.traffic
     app: ASGIApp = Router(routes=routes)
     pages = frozenset(find_paths(http.public_url))
-    app = HostCheck(app, address, PATH, public_url=http.public_url, open_paths=HEALTH_PATHS, page_paths=pages)
+    app = HostCheck(
+        app,
+        address,
+        PATH,
+        public_url=http.public_url,
+        open_paths=HEALTH_PATHS,
+        page_paths=pages,
+        page_folders=(OUTPUTS_PATH,),
+    )
     app = ClosingGate(app, end, HEALTH_PATHS)
     app = PublicPath(app, http.public_url)
     app = ForwardedHeaders(app, http.trusted_proxies)

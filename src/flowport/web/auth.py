@@ -145,24 +145,26 @@ class Authenticator:
             return _STORE_FAILED
         return UNKNOWN_TOKEN if found is None else self._judge(found)
 
-    async def find_by_token(self, token: str) -> Principal | None:
-        """Return whom a token stands for; None if it is refused."""
-        found = await self.identify(token)
-        return found if isinstance(found, Principal) else None
-
-    async def find_by_session(self, owner: str, token_id: str) -> Principal | None:
-        """Return a person who signed in earlier, with the rights of now; None once the token is revoked or has expired.
+    async def identify_again(self, owner: str, token_id: str) -> Principal | Refusal:
+        """Return who signed in before, with the rights of now, or why that person may not go on.
 
         Args:
-            token_id: Of the token that was used; empty for one of the issuer, which leaves no record.
+            token_id: Of the token that was used then; empty for a token of the issuer.
         """
+        if not self.is_on:
+            return LOCAL
         if not token_id:
-            return Principal(owner) if self.verifier is not None else None
+            return UNKNOWN_TOKEN if self.verifier is None else Principal(owner)
         if token_id == NAME:
-            return replace(LOCAL, token_id=NAME) if self.local_hash and owner == LOCAL_OWNER else None
-        records = (one for one in await self.tokens.get_tokens() if one.id == token_id and one.owner == owner)
-        found = next(map(self._judge, records), None)
-        return found if isinstance(found, Principal) else None
+            is_known = self.local_hash and owner == LOCAL_OWNER
+            return replace(LOCAL, token_id=NAME) if is_known else UNKNOWN_TOKEN
+        try:
+            tokens = await self.tokens.get_tokens()
+        except StoreError as exc:
+            logger.warning("a token cannot be looked up: %s", exc)
+            return _STORE_FAILED
+        found = next((one for one in tokens if one.id == token_id and one.owner == owner), None)
+        return UNKNOWN_TOKEN if found is None else self._judge(found)
 
     def _judge(self, token: AccessToken) -> Principal | Refusal:
         now = self.get_now()
