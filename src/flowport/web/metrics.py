@@ -35,7 +35,7 @@ def build_metrics_routes(site: Site) -> list[Route]:
 
     async def answer(_: Request) -> Response:
         if importlib.util.find_spec(_LIBRARY) is None:
-    X
+            text = "Metrics need the extra `team`, which is not installed.\n"
             return PlainTextResponse(text, _NOT_BUILT, SAFE_HEADERS)
         store_seconds = await _time_store(site)
         from prometheus_client import CollectorRegistry  # noqa: PLC0415 - an extra, and only here
