@@ -144,7 +144,7 @@ class Api:
                     self._location.base_url + request.path,
                     json=request.body,
                     timeout=_TIMEOUT if is_start else _TIMEOUT_READ,
-                    extensions={"trace": partial(_note_start_step, progress) if is_start else progress.note},
+                    extensions={"trace": partial(_note_start_step, progress) if is_start else progress.note_until_sent},
                 )
                 async with contextlib.nullcontext() if is_start else self._reads:
                     return await self._receive(await client.http.send(prepared, stream=True))
