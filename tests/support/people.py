@@ -19,6 +19,7 @@ from flowport.runtime.http_server import HttpServer
 from flowport.server.clients import PRINCIPAL_KEY
 from flowport.server.shutdown import End
 from flowport.web.app import PATH, build_app, build_site
+from flowport.web.auth import Authenticator
 from flowport.web.listen_address import Address, listen
 from flowport.web.site import Site
 from tests.fakes.client import open_sandbox
@@ -80,7 +81,9 @@ async def open_team(folder: Path, *, clock: Clock | None = None, **changes: Any)
     ):
         listener = servers.enter_context(listen(Address("127.0.0.1", 0)))
         address = Address(*listener.getsockname()[:2])
-        site = build_site(harness.assembly, address, End())
+        workspace = harness.assembly.workspace
+        nothing = Authenticator(workspace.store, workspace.clock.now, is_on=False)
+        site = build_site(harness.assembly, address, End(), nothing)
         app = OwnerByHeader(build_app(harness.server, address, site))
         web = HttpServer(app, log_level=logging.CRITICAL, lifespan="on")
         tasks = await servers.enter_async_context(anyio.create_task_group())

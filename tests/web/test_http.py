@@ -38,8 +38,8 @@ OPEN = {
 
 @contextmanager
 def open_http_child(folder: Path, **environment: str) -> Iterator[tuple[Child, str]]:
-    """Start `flowport serve --http` and return its URL."""
-    with open_child(folder, "--http", "127.0.0.1:0", environment=environment) as child:
+    """Start `flowport serve --http` without authentication and return its URL."""
+    with open_child(folder, "--http", "127.0.0.1:0", "--no-auth", environment=environment) as child:
         assert child.process.stdout is not None
         found = re.search(r"http://\S+", child.process.stdout.readline().decode())
         assert found, (folder / "stderr.txt").read_text()
@@ -159,7 +159,7 @@ async def build_legacy(http: httpx2.AsyncClient, url: str, what: str) -> httpx2.
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("0.0.0.0:0", "names an address that other computers can reach"),
+        ("0.0.0.0:0", "needs authentication, and no valid token is on record"),
         ("example.com:80", "names a host instead of an IP address"),
     ],
 )
@@ -202,7 +202,9 @@ def test_a_server_on_standard_input_does_not_load_the_web_server(tmp_path: Path)
         child.close_input()
         child.wait()
 
-    assert "flowport.web.transport" not in (tmp_path / "f/stderr.txt").read_text()
+    loaded = (tmp_path / "f/stderr.txt").read_text()
+    assert not [name for name in ("transport", "auth", "oauth", "jwt_rules") if f"'flowport.web.{name}'" in loaded]
+    assert "'flowport.web.listen_address'" in loaded
 
 
 async def test_a_web_server_that_ends_by_itself_ends_the_process(

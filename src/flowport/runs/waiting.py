@@ -17,7 +17,7 @@ from flowport.runs.delivery import Caller
 from flowport.runs.live import BatchView, LiveRun, LiveRuns, RunView
 from flowport.runs.poll import DurationBook
 from flowport.runs.progress import format_batch_progress, format_progress
-from flowport.runs.recovery import Recovery
+from flowport.runs.recovery import KEY_ABSENT, KEY_GONE, Recovery
 from flowport.runtime.clock import Clock
 from flowport.store.interface import Store
 from flowport.store.records import get_usual_seconds
@@ -30,8 +30,6 @@ STORE_SECONDS: Final = 1.0
 
 QUIET_SECONDS: Final = 1.0
 """Between two progress notifications of a batch at the least: hundreds of rows may end at once."""
-
-KEY_GONE: Final = "The key that started this run is no longer configured, and the present key cannot read it."
 
 T = TypeVar("T")
 
@@ -212,12 +210,14 @@ class Waiter:
         is_open = not kept.state.is_final or (
             kept.delivered_at is None and any(not one.saved_path for one in kept.outputs)
         )
-        is_lost = is_open and kept.account_id not in self.accounts and kept.adoption_tried_by != ""
+        is_closed = kept.account_id not in self.accounts
+        is_lost = is_open and is_closed and (kept.adoption_tried_by != "" or not self.recovery.can_adopt)
         elapsed = self.get_elapsed_seconds(kept)
         if not kept.state.is_final and not is_lost:
             await self.durations.load(run.account_id, run.app_id)
             return self.build_view(LiveRun(kept, noted_at=self.clock.monotonic() - elapsed))
-        return RunView(kept, elapsed, problem=KEY_GONE if is_lost else "")
+        why = KEY_GONE if self.recovery.can_adopt else KEY_ABSENT
+        return RunView(kept, elapsed, problem=why if is_lost else "")
 
     async def get_batch_view(self, batch: Run) -> BatchView:
         """Return how a batch stands.
@@ -228,7 +228,8 @@ class Waiter:
         """
         kept = await self.store.get_run(batch.id, account_id=None, owner=batch.owner)
         is_lost = not kept.state.is_final and kept.account_id not in self.accounts
-        problem = KEY_GONE if is_lost else self.batches.get_problem(batch)
+        why = KEY_GONE if self.recovery.can_adopt else KEY_ABSENT
+        problem = why if is_lost else self.batches.get_problem(batch)
         progress = await self.store.get_batch_progress(batch.id)
         return BatchView(kept, progress, self.get_elapsed_seconds(kept), problem=problem)
 

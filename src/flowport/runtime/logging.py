@@ -33,6 +33,20 @@ FLUSH_SECONDS: Final = 0.5
 """The longest wait of a flush, as at the end of the process."""
 
 
+_hidden: Final[set[str]] = set()
+"""Secrets that came while the process was running, such as the provider key of a request."""
+
+
+def hide_secret(secret: str) -> None:
+    """Remove a secret from every record from now on."""
+    _hidden.add(secret)
+
+
+def forget_secret(secret: str) -> None:
+    """No longer keep a secret in order to remove it: nothing else holds it any more."""
+    _hidden.discard(secret)
+
+
 class CleaningFormatter(logging.Formatter):
     """Formats a record with its traceback, and removes secrets and the queries of URLs."""
 
@@ -48,7 +62,7 @@ class CleaningFormatter(logging.Formatter):
 
 def clean_log_line(text: str, secrets: Iterable[str]) -> str:
     """Return the text without these secrets, and without signatures and tokens."""
-    for secret in secrets:
+    for secret in (*secrets, *sorted(_hidden, key=len, reverse=True)):
         text = text.replace(secret, HIDDEN)
     return redact(text)
 

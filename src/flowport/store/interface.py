@@ -228,13 +228,14 @@ class SpendingStore(Protocol):
     """The costs of runs."""
 
     async def get_spending(
-        self, *, account_id: str, owner: str, since: float, boot_since: BootTime | None = None
+        self, *, account_id: str, owner: str | None, since: float, boot_since: BootTime | None = None
     ) -> Spending:
         """Return the costs of an owner's runs since an instant, on all accounts of this account's provider.
 
         The sandbox's account is counted separately.
 
         Args:
+            owner: None for the runs of all owners on this one account.
             boot_since: The same instant by the boot clock; it decides for runs that were accepted in the same boot.
         """
 

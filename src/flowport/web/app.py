@@ -12,7 +12,6 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from flowport.actions.tenants import Tenants
 from flowport.bootstrap import Assembly
 from flowport.domain.errors import ConfigurationError
 from flowport.server.server import FlowportServer
@@ -20,16 +19,20 @@ from flowport.server.shutdown import End
 from flowport.server.stdio_streams import MAX_MESSAGE_BYTES
 from flowport.settings.http_settings import HttpSettings
 from flowport.web.access_log import RequestLog, Traffic, note_route
+from flowport.web.auth import Authentication, Authenticator
 from flowport.web.bodies import BodyReader
 from flowport.web.files import build_file_routes
+from flowport.web.gallery_sessions import build_gallery_part
 from flowport.web.health import HEALTH_PATHS, build_health_routes
 from flowport.web.http_requests import RequestWatch
 from flowport.web.limits import AddressLimit, ClosingGate, PersonLimit, RateLimit
 from flowport.web.listen_address import Address, HostCheck
 from flowport.web.open_calls import OpenCalls
 from flowport.web.proxies import ForwardedHeaders, PublicPath
+from flowport.web.resource_metadata import build_metadata_routes, find_paths
 from flowport.web.signing import Signer, load_signer
 from flowport.web.site import Site
+from flowport.web.webhooks import build_webhook_routes
 
 logger = logging.getLogger(__name__)
 
@@ -41,26 +44,33 @@ IDLE_SECONDS: Final = 30 * 60.0
 BuildRoutes: TypeAlias = Callable[[Site], Sequence[Route]]
 Guard: TypeAlias = Callable[[ASGIApp, Site], ASGIApp]
 
-OPEN_PARTS: Final[tuple[BuildRoutes, ...]] = (build_health_routes, build_file_routes)
+OPEN_PARTS: Final[tuple[BuildRoutes, ...]] = (
+    build_health_routes,
+    build_metadata_routes,
+    build_file_routes,
+    build_webhook_routes,
+    build_gallery_part,
+)
 """Routes that anyone may ask: what they serve is public, or each address carries its own proof."""
 
 GUARDED_PARTS: Final[tuple[BuildRoutes, ...]] = ()
 """Routes that pass the guards, as the MCP endpoint does."""
 
-GUARDS: Final[tuple[Guard, ...]] = (AddressLimit, PersonLimit)
+GUARDS: Final[tuple[Guard, ...]] = (AddressLimit, Authentication, PersonLimit)
 """ASGI middleware around each guarded route, the outermost first: who asks, and whether that person may go on."""
 
 
-def build_site(assembly: Assembly, address: Address, end: End) -> Site:
+def build_site(assembly: Assembly, address: Address, end: End, authenticator: Authenticator) -> Site:
     """Return what the parts of the web server work on."""
     workspace = assembly.workspace
     return Site(
         settings=workspace.settings,
         public_url=workspace.settings.http.public_url or address.origin,
-        tenants=Tenants(workspace, _refuse_own_account),
+        tenants=assembly.tenants,
         signer=_open_signer(workspace.settings.home),
         get_now=workspace.clock.now,
         end=end,
+        authenticator=authenticator,
         rate_limit=RateLimit(workspace.settings.http.requests_per_minute),
     )
 
@@ -119,7 +129,8 @@ def build_app(server: FlowportServer, address: Address, site: Site | None, end: 
         route.app = _NotedRoute(route.app, route.path)
     traffic = Traffic() if site is None else site.traffic
     app: ASGIApp = Router(routes=routes)
-    app = HostCheck(app, address, PATH, public_url=http.public_url, open_paths=HEALTH_PATHS)
+    pages = frozenset(find_paths(http.public_url))
+    app = HostCheck(app, address, PATH, public_url=http.public_url, open_paths=HEALTH_PATHS, page_paths=pages)
     app = ClosingGate(app, end, HEALTH_PATHS)
     app = PublicPath(app, http.public_url)
     app = ForwardedHeaders(app, http.trusted_proxies)
@@ -154,7 +165,3 @@ def _open_signer(home: Path) -> Signer:
     except ConfigurationError as exc:
         logger.warning("%s Until then signed addresses end with this process.", exc)
         return Signer([secrets.token_hex(32).encode()])
-
-
-async def _refuse_own_account(_: str, __: str) -> str:
-    raise NotImplementedError

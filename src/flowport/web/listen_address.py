@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from flowport.domain.errors import ConfigurationError
 
 FLAG: Final = "--http"
+NO_AUTH: Final = "--no-auth"
 _LOCALHOST: Final = "localhost"
 _ADDRESS: Final = re.compile(r"(?:(?:\[(?P<six>[0-9A-Fa-f:]+)\]|(?P<name>[^\[\]:/@]+)):)?(?P<port>[0-9]{1,5})")
 _REMEDY: Final = "It takes an address of this computer and a port: 127.0.0.1:8765."
@@ -37,6 +38,11 @@ class Address:
         """The origin of the address."""
         return f"http://{format_host(self.host)}:{self.port}"
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only programs on this computer can reach it directly."""
+        return ipaddress.ip_address(self.host).is_loopback
+
 
 def format_host(host: str) -> str:
     """Return the host as written in URLs, with brackets for IPv6."""
@@ -47,7 +53,7 @@ def parse_address(text: str) -> Address:
     """Return the address that `HOST:PORT` or a port alone names.
 
     Raises:
-        ConfigurationError: It is not an address, or other computers can reach it.
+        ConfigurationError: It is not an address.
     """
     found = _ADDRESS.fullmatch(text.strip())
     if found is None or int(found["port"]) > _MAX_PORT:
@@ -55,14 +61,15 @@ def parse_address(text: str) -> Address:
     host = found["six"] or found["name"] or _LOCALHOST
     host = "127.0.0.1" if host.casefold() == _LOCALHOST else host
     try:
-        is_loopback = ipaddress.ip_address(host).is_loopback
+        ipaddress.ip_address(host)
     except ValueError:
         raise ConfigurationError(FLAG, "names a host instead of an IP address", _REMEDY) from None
-    if not is_loopback:
-        raise ConfigurationError(
-            FLAG, "names an address that other computers can reach, which is not built in this version", _REMEDY
-        )
     return Address(host, int(found["port"]))
+
+
+def is_private(address: Address, public_url: str) -> bool:
+    """Return whether only programs on this computer reach a server: a public address means that others do."""
+    return address.is_loopback and not public_url
 
 
 def listen(address: Address, *, flag: str = FLAG) -> socket.socket:
@@ -128,17 +135,20 @@ class HostCheck:
         *,
         public_url: str = "",
         open_paths: frozenset[str] = frozenset(),
+        page_paths: frozenset[str] = frozenset(),
     ) -> None:
         """Wrap an application that answers at a path of an address.
 
         Args:
             public_url: Where it answers too, behind a proxy; empty for nowhere.
             open_paths: Where any Host is served, because programs ask there that know no name of this server.
+            page_paths: What pages of any origin may read.
         """
         self._app = app
         self._authorities = build_authorities(address, public_url)
         self._origins = build_origins(address, public_url)
         self._open_paths = open_paths
+        self._page_paths = page_paths
         self._remedy = f"Flowport answers at {public_url or address.origin}{path}."
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -152,7 +162,7 @@ class HostCheck:
         if not self._is_host_accepted(hosts, scope):
             problem = f"The request names another host than this one, or none. {self._remedy}"
             await PlainTextResponse(problem, _MISDIRECTED)(scope, receive, send)
-        elif any(origin not in self._origins for origin in origins):
+        elif scope["path"] not in self._page_paths and any(one not in self._origins for one in origins):
             problem = f"The request comes from a page of another origin, and is not served. {self._remedy}"
             await PlainTextResponse(problem, _FORBIDDEN)(scope, receive, send)
         else:

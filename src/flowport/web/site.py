@@ -14,6 +14,7 @@ from flowport.server.shutdown import End
 from flowport.settings.http_settings import HttpSettings
 from flowport.settings.settings import Settings
 from flowport.web.access_log import Traffic
+from flowport.web.auth import Authenticator
 from flowport.web.limits import RateLimit
 from flowport.web.signing import Signer
 
@@ -37,6 +38,8 @@ class Site:
     """Returns the seconds since 1970."""
     end: End
     """The shutdown of this process."""
+    authenticator: Authenticator
+    """Finds out who sends a request."""
     counters: Counters = field(default_factory=Counters)
     traffic: Traffic = field(default_factory=Traffic)
     rate_limit: RateLimit = field(default_factory=lambda: RateLimit(HttpSettings().requests_per_minute))

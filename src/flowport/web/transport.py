@@ -14,7 +14,12 @@ from flowport.runtime.json_logs import ACCESS_LOG
 from flowport.server.server import FlowportServer
 from flowport.server.shutdown import End
 from flowport.web.app import PATH, WebApp, build_app, build_site
+from flowport.web.auth import open_authenticator
 from flowport.web.listen_address import Address
+from flowport.web.local_token import NAME
+from flowport.web.site import Site
+
+logger = logging.getLogger(__name__)
 
 ANSWER_SECONDS: Final = 5.0
 """At the end, how long calls may take to come to a run that their answer can name."""
@@ -29,15 +34,21 @@ async def serve(
     tasks: anyio.abc.TaskGroup,
     end: End,
     assembly: Assembly | None = None,
+    *,
+    has_auth: bool = True,
 ) -> None:
     """Serve until shutdown begins, then close all connections.
 
     Args:
         assembly: What runs apps; None for a server that only says what is wrong in its configuration.
+        has_auth: Whether each request has to prove who sends it.
+
+    Raises:
+        ConfigurationError: Other computers could use the server without a proof.
     """
     host, port = listener.getsockname()[:2]
     address = Address(host, port)
-    site = None if assembly is None else build_site(assembly, address, end)
+    site = None if assembly is None else await _open_site(assembly, address, end, has_auth=has_auth)
     app = build_app(server, address, site, end)
     web = HttpServer(app, log_level=logging.WARNING, lifespan="off")
     logging.getLogger(ACCESS_LOG).setLevel(logging.INFO)
@@ -45,9 +56,11 @@ async def serve(
     await tasks.start(_run_sessions, app, is_drained, are_sessions_over)
     tasks.start_soon(_run, web, listener, end, is_over)
     # The socket accepts connections already, so an early client waits in its queue.
-    if sys.stdout is not None:
-        sys.stdout.write(f"Flowport listens at {address.origin}{PATH}\n")
-        sys.stdout.flush()
+    _say(f"Flowport listens at {address.origin}{PATH}")
+    if site is not None and site.authenticator.local_hash:
+        advice = f"Clients send the token in {site.settings.home / NAME}, as the header Authorization: Bearer TOKEN."
+        logger.warning("%s", advice)
+        _say(advice)
     await end.begun.wait()
     server.close_streams()
     async with anyio.create_task_group() as draining:
@@ -89,6 +102,25 @@ async def _run_sessions(
             await is_drained.wait()
     finally:
         is_over.set()
+
+
+async def _open_site(assembly: Assembly, address: Address, end: End, *, has_auth: bool) -> Site:
+    workspace = assembly.workspace
+    settings, verifier = workspace.settings, None
+    if has_auth and settings.http.oauth_issuer:
+        from flowport.web.oauth import build_verifier  # noqa: PLC0415 - loads cryptography
+
+        verifier = build_verifier(settings.http, address, workspace.clock)
+    authenticator = await open_authenticator(
+        settings, workspace.store, address, workspace.clock.now, has_auth=has_auth, verifier=verifier
+    )
+    return build_site(assembly, address, end, authenticator)
+
+
+def _say(line: str) -> None:
+    if sys.stdout is not None:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
 
 
 async def _run(web: HttpServer, listener: socket.socket, end: End, is_over: anyio.Event) -> None:

@@ -195,6 +195,11 @@ TABLES: Final = (
     # What ended lately on any account, by either clock.
     "CREATE INDEX runs_ended ON runs (owner, finished_at) WHERE finished_at IS NOT NULL",
     "CREATE INDEX runs_ended_in_boot ON runs (owner, boot_id, accepted_boot_seconds) WHERE finished_at IS NOT NULL",
+    "CREATE INDEX runs_ended_of_account ON runs (account_id, finished_at) WHERE finished_at IS NOT NULL",
+    """
+    CREATE INDEX runs_ended_of_account_in_boot ON runs (account_id, boot_id, accepted_boot_seconds)
+        WHERE finished_at IS NOT NULL
+    """,
     # The runs that an equal call may join or must know of.
     """
     CREATE INDEX runs_by_raw_digest ON runs (account_id, owner, app_id, raw_digest)

@@ -28,7 +28,7 @@ from flowport.store.records import (
     UploadClaim,
     UploadOutcome,
 )
-from flowport.store.sqlite.accept import accept_call, find_reminder, sum_spending
+from flowport.store.sqlite.accept import accept_call, find_reminder
 from flowport.store.sqlite.batches import BatchOperations
 from flowport.store.sqlite.connection import BUSY_SECONDS, open_connection, open_reading_connection
 from flowport.store.sqlite.maintenance import RecordMaintenance
@@ -43,6 +43,7 @@ from flowport.store.sqlite.operations import (
 )
 from flowport.store.sqlite.queries import RunQueries
 from flowport.store.sqlite.received_files import ReceivedFileOperations
+from flowport.store.sqlite.spending import sum_spending
 from flowport.store.sqlite.thread import StoreWorker, Worker
 from flowport.store.sqlite.tokens import TokenOperations
 
@@ -130,7 +131,7 @@ class SqliteStore(BatchOperations, TokenOperations, RunQueries, RecordMaintenanc
         connection: sqlite3.Connection,
         *,
         account_id: str,
-        owner: str,
+        owner: str | None,
         since: float,
         boot_since: BootTime | None = None,
     ) -> Spending:
