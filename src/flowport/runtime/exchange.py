@@ -38,7 +38,7 @@ class Exchange:
         """Open an exchange; `request_id` is the client's id of the request."""
         self.request_id = request_id
         self.is_progress_wanted = True
-        """Whether the client takes notifications of progress; a transport that can tell sets it."""
+        """Whether the client takes notifications of progress; a transport whose requests say so sets it."""
         self._state = _State.OPEN
         self._listener: AnswerListener | None = None
         self._on_left: Callable[[], None] | None = None
