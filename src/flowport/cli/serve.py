@@ -16,7 +16,7 @@ import anyio.abc
 import click
 
 from flowport.cli.flags import add_config_flag, define_command
-from flowport.domain.errors import ConfigurationError
+from flowport.domain.errors import ConfigurationError, FlowportError
 from flowport.runtime.background import FirstList
 from flowport.runtime.logging import start_logging
 from flowport.server import stdio
@@ -137,9 +137,9 @@ def run(
         code = anyio.run(partial(_serve, settings, serve, open_all, is_stdio=is_stdio))
     except BaseException as exc:  # the boundary of the process, which is left below without a traceback
         problem = _find_first(exc)
-        if isinstance(problem, ConfigurationError):
+        if isinstance(problem, FlowportError):
             logger.error("Flowport ends: %s", problem)  # noqa: TRY400 - a sentence for a person
-            code = _USAGE_ERROR
+            code = _USAGE_ERROR if isinstance(problem, ConfigurationError) else 1
         else:
             logger.exception("Flowport ends: %s: %s", type(problem).__name__, problem)
     finally:

@@ -29,17 +29,20 @@ HOUR_SECONDS: Final = 3600.0
 TABLE: Final = "table"
 """Stands for the number of an output in the link of a batch's table."""
 
-CLOSED_POLICY: Final = (
-    "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'"
-)
-"""For files: a picture or video that is opened by itself is shown, and nothing runs."""
+CLOSED_POLICY: Final = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox allow-same-origin; frame-ancestors 'none'"
+"""For files: a picture or video that is opened by itself is shown, and nothing runs. In an origin of its own Chromium's page
+around a video could not load the video; without scripts that origin is of no use to a page."""
+
+OUTPUTS_PATH: Final = "/outputs/"
+"""Below it are the links to results. Pages of any origin may read them, as chats do: the signature is the proof."""
 
 _SHOWN_KINDS: Final = frozenset({OutputKind.IMAGE, OutputKind.VIDEO, OutputKind.AUDIO})
 _SVG: Final = "image/svg+xml"
 """The one type of media that carries programs: it is only downloaded."""
 _DOWNLOAD: Final = "application/octet-stream"
 _PLACE: Final = re.compile(r"/outputs/([a-z0-9_]{1,80})/([1-9][0-9]{0,5})(?:[?#].*)?", re.DOTALL)
-_EXPIRES: Final = re.compile(r"[0-9]{1,12}")
+_UPLOAD: Final = re.compile(r"/uploads/([a-z0-9]{8,20})(?:[.?#].*)?$", re.DOTALL)
+_EXPIRES: Final = re.compile(r"[1-9][0-9]{0,11}")
 _AGAIN_SECONDS: Final = 5
 
 _FOREIGN: Final = "There is nothing at this address. A link to a result has to be copied whole."
@@ -78,6 +81,11 @@ class SignedLinks:
             return None
         found = _PLACE.fullmatch(url.removeprefix(self.public_url))
         return None if found is None else (found[1], int(found[2]))
+
+    def parse_upload_link(self, url: str) -> str:
+        """Return the id of the file that was or may be uploaded at an address; the signature may be missing."""
+        found = _UPLOAD.match(url.removeprefix(self.public_url)) if url.startswith(f"{self.public_url}/") else None
+        return found[1] if found else ""
 
     def _build(self, run_id: str, place: str) -> WebLink:
         # Whole hours: the same result has the same link for an hour, so a browser keeps it.
@@ -174,8 +182,9 @@ def _build_file(path: Path, mime_type: str, *, is_shown: bool) -> Response:
         content_disposition_type="inline" if is_shown else "attachment",
         headers={
             "Cache-Control": "private, max-age=3600",
-            # Chats show pictures on pages of their own, which may demand it.
+            # Chats show pictures on pages of their own, and some read the bytes.
             "Cross-Origin-Resource-Policy": "cross-origin",
+            "Access-Control-Allow-Origin": "*",
         },
     )
 
