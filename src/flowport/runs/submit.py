@@ -31,8 +31,7 @@ from flowport.store.records import (
 )
 
 MAX_RUNS_SUBMITTED: Final = 5
-"""Calls that are prepared and recorded side by side. More would not be done sooner: each would only wait longer for the
-store, and so would a quick request."""
+"""Calls that are prepared and recorded side by side. More would not be done sooner, and a quick request would wait."""
 
 MAX_BATCHES_SUBMITTED: Final = 2
 """Batches that are checked side by side: each may have thousands of rows."""
@@ -42,8 +41,7 @@ P_contra = TypeVar("P_contra", contravariant=True)
 
 
 SIDE_BY_SIDE_SECONDS: Final = 10.0
-"""Equal calls over one connection within this time, whose clients are all connected, are meant to be as many runs: people
-ask for four variations."""
+"""Equal calls of connected clients over one connection within this time are meant as several runs: four variations."""
 
 SettledOutcome: TypeAlias = Accepted | Joined | Uncertain | LimitExceeded
 
@@ -61,6 +59,8 @@ class RunRequest:
     """What it came over; calls of one connection have the same."""
     is_local: bool = True
     """Whether files may be named by the paths of this computer."""
+    max_file_bytes: int | None = None
+    """What the files of its owner may occupy for a new run to be accepted; None for any size."""
     is_stopped_with_caller: bool = False
     """Whether its run is to be stopped, if it is not sent yet, when the caller leaves."""
     is_new_wanted: bool = False
@@ -167,6 +167,7 @@ class RecentRequests:
             boot_since=boot.subtract(DAY_SECONDS) if boot else None,
             is_agreed=call.is_price_agreed,
             own=call.own_limits,
+            max_file_bytes=call.max_file_bytes,
         )
 
 
