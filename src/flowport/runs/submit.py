@@ -120,10 +120,7 @@ class RecentRequests:
     def _build_rules(
         self, run: Run, call: RunRequest, process_id: str, processes: KnownProcesses, arrived_at: float
     ) -> AttachRules:
-        """Return the rules for a call, and remember it for those that come after.
-
-        They name the open calls that ask for the same: no other call decides whether this one joins a run.
-        """
+        """Return the rules for a call, which name the open calls that ask for the same, and remember it for later ones."""
         digests = {run.raw_digest, run.canonical_digest}
         equal = self._open.get(run.raw_digest, {}) | self._open.get(run.canonical_digest, {})
         equal.pop(call.id, None)
