@@ -92,6 +92,7 @@ class QuietCaller:
     connection: str = ""
     client: str = ""
     exchange: Exchange = field(default_factory=Exchange)
+    is_progress_wanted: bool = False
 
     async def report(self, _: float, __: str) -> None:
         """Ignore a progress report."""

@@ -142,15 +142,19 @@ class Api:
             with anyio.fail_after(self._request_seconds[request.operation]):
                 client = self._get_client(request.operation)
                 progress.proxy = client.proxy
-                prepared = client.http.build_request(
+                prepared = httpx2.Request(
                     request.method,
                     self._location.base_url + request.path,
+                    headers=client.http.headers,
                     json=request.body,
-                    timeout=_TIMEOUT if is_start else _TIMEOUT_READ,
-                    extensions={"trace": partial(_note_start_step, progress) if is_start else progress.note},
+                    extensions={
+                        "timeout": (_TIMEOUT if is_start else _TIMEOUT_READ).as_dict(),
+                        "trace": partial(_note_start_step, progress) if is_start else progress.note_until_sent,
+                    },
                 )
                 async with contextlib.nullcontext() if is_start else self._reads:
-                    return await self._receive(await client.http.send(prepared, stream=True))
+                    # Not by the client, which would look for redirects, cookies and logins in each answer.
+                    return await self._receive(await client.transport.handle_async_request(prepared))
         # The library, its proxies and the system raise more kinds than can be named; each of them means no answer.
         except Exception as exc:
             raise explain(exc, progress, self._location, self._provider_title, request.operation) from exc
@@ -183,6 +187,8 @@ class ApiClient:
     """The library's client for one place, with the proxy that it uses."""
 
     http: httpx2.AsyncClient
+    transport: httpx2.AsyncBaseTransport
+    """What the client sends requests with."""
     proxy: Proxy | None
 
 
@@ -231,18 +237,21 @@ def build_client(
     url = httpx2.URL(location.base_url)
     proxy = None if location.is_loopback or transport is not None else find_proxy(url)
     is_secure = url.scheme == "https" and transport is None
+    # What the environment says was read above; the library would read all of it, and fail of what is not needed.
+    transport = transport or httpx2.AsyncHTTPTransport(
+        verify=get_ssl_context() if is_secure else build_plain_context(),
+        limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=keep_alive),
+        proxy=None if proxy is None else build_library_proxy(proxy),
+        trust_env=False,
+    )
     http = httpx2.AsyncClient(
         headers=dict(location.headers),
         follow_redirects=False,
-        limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=keep_alive),
         timeout=_TIMEOUT_READ,
         transport=transport,
-        verify=get_ssl_context() if is_secure else build_plain_context(),
-        proxy=None if proxy is None else build_library_proxy(proxy),
-        # What the environment says was read above; the library would read all of it, and fail of what is not needed.
         trust_env=False,
     )
-    return ApiClient(http, proxy)
+    return ApiClient(http, transport, proxy)
 
 
 class KeyRemover:

@@ -120,12 +120,10 @@ class RecentRequests:
     def _build_rules(
         self, run: Run, call: RunRequest, process_id: str, processes: KnownProcesses, arrived_at: float
     ) -> AttachRules:
-        """Return the rules for a call, and remember it for those that come after.
-
-        They name the open calls that ask for the same: no other call decides whether this one joins a run.
-        """
+        """Return the rules for a call, which name the open calls that ask for the same, and remember it for later ones."""
         digests = {run.raw_digest, run.canonical_digest}
-        equal = {id_: one for digest in digests for id_, one in self._open.get(digest, {}).items() if id_ != call.id}
+        equal = self._open.get(run.raw_digest, {}) | self._open.get(run.canonical_digest, {})
+        equal.pop(call.id, None)
         beside = frozenset(
             id_
             for id_, (accepted_at, connection) in equal.items()

@@ -37,6 +37,8 @@ class Exchange:
     def __init__(self, request_id: RequestId | None = None) -> None:
         """Open an exchange; `request_id` is the client's id of the request."""
         self.request_id = request_id
+        self.is_progress_wanted = True
+        """Whether the client takes notifications of progress; a transport whose requests say so sets it."""
         self._state = _State.OPEN
         self._listener: AnswerListener | None = None
         self._on_left: Callable[[], None] | None = None
