@@ -13,7 +13,7 @@ import anyio.lowlevel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flowport.runtime.exchange import Exchange, RequestId
-from flowport.server.clients import EXCHANGE_KEY, SESSION_HEADER
+from flowport.server.clients import EXCHANGE_KEY, PRINCIPAL_KEY, SESSION_HEADER
 from flowport.server.requests import Request, RequestTable
 from flowport.web.bodies import replay
 
@@ -37,7 +37,9 @@ class RequestWatch:
             return
         session = dict(scope["headers"]).get(SESSION_HEADER.encode(), b"").decode("latin-1")
         if session:
-            await self._watch_session(session, scope, receive, send)
+            # Another owner who names this session must not meet its request ids.
+            owner = getattr(scope.get(PRINCIPAL_KEY), "owner", "")
+            await self._watch_session(f"{owner} {session}", scope, receive, send)
         else:
             await self._watch(scope, _Channel(Exchange(), receive, send))
 
