@@ -132,7 +132,7 @@ async def test_what_cannot_be_a_key_is_refused_in_a_sentence(people: Tenancy, ke
 
 
 async def test_a_server_that_takes_no_keys_says_so(people: Tenancy) -> None:
-    """Silence would leave a person in doubt whose key pays."""
+    """Silence would leave it uncertain whose key pays."""
     people.assembly.tenants._own_accounts = None
 
     with pytest.raises(ConfigurationError, match="X-Magnific-Api-Key is not accepted by this server"):
@@ -187,7 +187,7 @@ def holds_key(account: OpenAccount) -> bool:
 async def test_an_account_with_live_runs_stays_open_and_comes_back_when_it_was_closed(
     people: Tenancy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run that nobody follows any more is lost; an account that nobody uses costs memory and requests."""
+    """A run that is not followed is lost; an account that is not used costs memory and requests."""
     monkeypatch.setattr(own_accounts, "IDLE_SECONDS", 0.0)
     own, sandbox = get_own_accounts(people), people.provider.accounts[OWN_KEY]
     client = await people.connect("cara", key=OWN_KEY)
@@ -277,8 +277,8 @@ async def test_requests_that_come_together_open_one_account(people: Tenancy) -> 
 
 
 async def test_a_key_that_the_provider_refuses_is_named_by_no_answer(people: Tenancy) -> None:
-    """The person has to learn that their key is wrong, and nobody else what it is."""
-    wrong = "own-key-that-nobody-knows-77aa"
+    """The person has to learn that their key is wrong, and the key must not be shown."""
+    wrong = "own-key-without-an-account-77aa"
     client = await people.connect("cara", key=wrong)
     listed = (await client.list_tools()).tools
     facts = get_facts(await client.call_tool("find_apps", {}))

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 import mcp.types as t
 
 from flowport.domain.models import RunState
-from tests.interaction.cross_owner.world import COSTLY, PHOTO_TOOL, TOOL, Intruder, Names, Victim
+from tests.interaction.cross_owner.world import COSTLY, PHOTO_TOOL, TOOL, Intruder, Names, Victim, rotate
 
 Send: TypeAlias = Callable[[Intruder, Names, Victim], Awaitable[str]]
 
@@ -273,19 +273,19 @@ async def _request(method: str, who: Intruder, names: Names, _: Victim) -> str:
 def build_seal_probes() -> Iterator[Probe]:
     """Yield the probes by a question that another owner was asked."""
     for action in ("accept", "decline"):
-        yield Probe(f"the question of another owner, {action}", partial(_answer_question, action), asks_by_name=False)
+        yield Probe(f"the question of another owner, {action}", partial(_answer_question, action))
 
 
 async def _answer_question(action: Any, who: Intruder, names: Names, victim: Victim) -> str:
-    answers: Any = {"confirm": t.ElicitResult(action=action, content={})}
+    """Answer the other owner's question; beside invented names, one with a seal that was not made here."""
+    sealed = victim.sealed.request_state or ""
     params = t.CallToolRequestParams(
         name=COSTLY,
-        arguments={"prompt": names.prompt},
-        input_responses=answers,
-        request_state=victim.sealed.request_state,
+        arguments={"prompt": victim.names.prompt},
+        input_responses={"confirm": t.ElicitResult(action=action, content={})},
+        request_state=sealed if names is victim.names else rotate(sealed),
     )
-    answer = await who.send(t.CallToolRequest(params=params), t.CallToolResult)
-    return answer.replace(names.prompt, "")
+    return await who.send(t.CallToolRequest(params=params), t.CallToolResult)
 
 
 def build_probes() -> list[Probe]:

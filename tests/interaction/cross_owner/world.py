@@ -10,6 +10,7 @@ import httpx2
 import mcp.types as t
 from mcp import Client
 from mcp.shared.exceptions import MCPError
+from pydantic import ValidationError
 
 from tests.support.harness import Mode
 from tests.support.tenants import SHARED_KEY, Tenancy, get_facts
@@ -52,7 +53,7 @@ class Names:
         )
 
     def hide(self, text: str) -> str:
-        """Return a text in which a probe's own words do not tell which names were asked for."""
+        """Return a text in which a probe's own words do not show which names were asked for."""
         # An error shows the beginning of a long address.
         for url in (self.link, self.url):
             text = re.sub(re.escape(url[: url.index("/", len("https://"))]) + r"/[^\s'\"\\]*", "NAME", text)
@@ -121,6 +122,8 @@ class Intruder:
             return str((await self.client.session.send_request(request, answer)).model_dump_json())
         except MCPError as exc:
             return show_error(exc)
+        except ValidationError as exc:
+            return f"another kind of answer: {exc}"
 
     async def post(self, message: dict[str, Any], session_id: str, method: str = "POST") -> str:
         """Send a message to a session as a program without a library does; return status, headers and body."""
