@@ -106,6 +106,7 @@ async def test_a_person_who_signed_in_has_the_rights_of_now(store: Store) -> Non
     assert await authenticator.identify_again("boris", record.id) is UNKNOWN_TOKEN
     assert await authenticator.identify_again("anna", "tok_none") is UNKNOWN_TOKEN
     assert await authenticator.identify_again("oauth|anna", "") == Principal("oauth|anna")
+    assert await authenticator.identify_again("local", "") is UNKNOWN_TOKEN
     assert await authenticator.identify_again("local", NAME) is UNKNOWN_TOKEN
     assert await replace(authenticator, verifier=None).identify_again("oauth|anna", "") is UNKNOWN_TOKEN
     local = replace(authenticator, local_hash=hash_token(create_token()))

@@ -57,6 +57,8 @@ _LISTEN: Final = "subscriptions/listen"
 
 INVALID: Final = "invalid_token"
 """The code of RFC 6750 for a token that does not count."""
+OWNER_PREFIX: Final = "oauth|"
+"""What the owner of every token of the issuer begins with, so that none is an owner of our own tokens."""
 _MAKE: Final = "`flowport token add NAME`"
 
 
@@ -154,7 +156,8 @@ class Authenticator:
         if not self.is_on:
             return LOCAL
         if not token_id:
-            return UNKNOWN_TOKEN if self.verifier is None else Principal(owner)
+            is_vouched = self.verifier is not None and owner.startswith(OWNER_PREFIX)
+            return Principal(owner) if is_vouched else UNKNOWN_TOKEN
         if token_id == NAME:
             is_known = self.local_hash and owner == LOCAL_OWNER
             return replace(LOCAL, token_id=NAME) if is_known else UNKNOWN_TOKEN
