@@ -118,9 +118,12 @@ class Api:
             ProviderUnreachable: No answer came; `was_sent` says whether the request may have arrived.
         """
         sent_at = self._budget.note_sent()
+        status: int | None = None
         try:
             answer = await self._exchange(request)
+            status = answer.status
         finally:
+            count_answer(self._budget, request.operation, status)
             self._budget.note_over(sent_at)
         report_limits(self._budget, answer, sent_at)
         return answer
@@ -198,6 +201,12 @@ def explain(
     if not isinstance(error, (httpx2.HTTPError, httpx2.InvalidURL, ConfigurationError, OSError)):
         logger.warning("a request to %s failed in an unusual way (%s)", route.host, type(error).__name__)
     return ProviderUnreachable(title, operation, cause.breakage, cause.reason, cause.remedy)
+
+
+def count_answer(limiter: RateLimiter, operation: Operation, status: int | None) -> None:
+    """Count a request by its answer, for metrics; None for one without an answer."""
+    label = "none" if status is None else "429" if status == 429 else f"{status // 100}xx"  # noqa: PLR2004
+    limiter.answers[operation, label] += 1
 
 
 def report_limits(limiter: RateLimiter, answer: ApiAnswer, sent_at: float | None = None) -> None:

@@ -4,7 +4,7 @@ The store is the record; this list is newer, and a waiting handler reads it inst
 """
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -111,6 +111,8 @@ class LiveRuns:
     def __init__(self, listener: RunListener = _ignore) -> None:
         self._entries: dict[str, LiveRun] = {}
         self._live: set[str] = set()
+        self.start_outcomes: Counter[str] = Counter()
+        """How many start requests had which outcome, for metrics."""
         self._listener = listener
 
     def put(self, run: Run, *, noted_at: float, urgency: Urgency = Urgency.WAITED) -> LiveRun:
@@ -125,6 +127,10 @@ class LiveRuns:
     def get(self, run_id: str) -> LiveRun | None:
         """Return what is known of a run; None when this process does not follow it."""
         return self._entries.get(run_id)
+
+    def count_states(self) -> Counter[str]:
+        """Return how many runs that are not over are in which state."""
+        return Counter(self._entries[run_id].run.state.value for run_id in self._live if run_id in self._entries)
 
     def get_row_problem(self, batch_id: str) -> str:
         """Return why a row of a batch cannot be sent just now, as sentences; empty when none has met a problem."""

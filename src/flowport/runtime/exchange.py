@@ -71,6 +71,11 @@ class Exchange:
         else:
             self._on_left = on_left
 
+    def interrupt(self) -> None:
+        """End the work on the answer, as if the client had left, although it waits for what it is answered instead."""
+        if self._on_left is not None:
+            self._on_left()
+
     def set_on_closed(self, on_closed: Callable[[], None]) -> None:
         """Call `on_closed` once when the client no longer waits, whether or not it got the answer; the exchange is open."""
         self._on_closed = on_closed
