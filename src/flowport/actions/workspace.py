@@ -148,6 +148,7 @@ class Workspace:
             caller.owner,
             caller.connection,
             is_local=caller.principal.is_local,
+            max_file_bytes=None if caller.principal.is_local else self.settings.http.max_file_bytes,
             is_stopped_with_caller=self.settings.should_stop_on_cancel,
             is_new_wanted=is_new_wanted,
             own_limits=caller.principal.spending_limits,

@@ -216,7 +216,9 @@ def apply(run: Run, event: RunEvent) -> Run:  # noqa: C901, PLR0911, PLR0912 - o
                 reserved_credits=0.0,
             )
         case Polled(state, at):
-            return _apply_status(run, state, at) if run.state in STARTED_STATES else run
+            if run.state not in STARTED_STATES:
+                return run
+            return replace(run, state=state, running_at=_find_running_at(run, state, at))
         case PollingStopped():
             return run if run.state.is_final else replace(run, is_followed=False)
         case Cancelled(failure, at):
@@ -267,14 +269,18 @@ def _apply_started(run: Run, event: StartAcknowledged) -> Run:
             reserved_credits=reserved,
             spent_credits=spent,
         )
-    started = replace(run, provider_run_id=event.provider_run_id, started_at=event.at)
-    return _apply_status(started, event.state, event.at)
+    return replace(
+        run,
+        provider_run_id=event.provider_run_id,
+        started_at=event.at,
+        state=event.state,
+        running_at=_find_running_at(run, event.state, event.at),
+    )
 
 
-def _apply_status(run: Run, state: RunState, at: float) -> Run:
-    """Keep the first instant at which the run was reported as running."""
-    is_first = state is RunState.RUNNING and run.running_at is None
-    return replace(run, state=state, running_at=at if is_first else run.running_at)
+def _find_running_at(run: Run, state: RunState, at: float) -> float | None:
+    """Return the first instant at which the run was reported as running."""
+    return at if state is RunState.RUNNING and run.running_at is None else run.running_at
 
 
 def _apply_finished(run: Run, event: Finished) -> Run:
@@ -299,6 +305,8 @@ def _apply_finished(run: Run, event: Finished) -> Run:
 
 def _forget_delivery(run: Run) -> Run:
     """Return the run as undelivered: answers before its end, such as that it is unknown, held no result."""
+    if run.delivered_at is None and not run.reminder_count:
+        return run
     return replace(
         run,
         delivered_at=None,

@@ -313,8 +313,10 @@ class RunStarter:
         event: run_events.RunEvent
         match outcome:
             case Started(provider_run_id, state):
+                self._live_runs.start_outcomes["started"] += 1
                 event = run_events.StartAcknowledged(provider_run_id, state, now)
             case NotTaken(error):
+                self._live_runs.start_outcomes["not started"] += 1
                 if isinstance(error, ProviderRefused):
                     self._live_runs.note_refused(run.id, str(error))
                 # The definitions of the built-in sandbox are part of this program.
@@ -322,6 +324,7 @@ class RunStarter:
                 failure = _format_not_taken(error, may_have_changed=may_have_changed)
                 event = run_events.Finished(RunState.FAILED, now, failure=failure)
             case Uncertain(error, answer):
+                self._live_runs.start_outcomes["unknown"] += 1
                 failure = format_unknown(error, is_sandbox=is_sandbox)
                 event = run_events.StartUnknown(failure=failure, at=now, answer=answer)
             case _:

@@ -179,6 +179,32 @@ TABLES: Final = (
     )
     """,
     "CREATE INDEX received_files_by_owner ON received_files (owner)",
+    # What the saved results of each owner occupy, kept up by the next three: a sum over them is too slow for each call.
+    "CREATE TABLE file_use (owner TEXT PRIMARY KEY, size_bytes INTEGER NOT NULL)",
+    """
+    CREATE TRIGGER outputs_added AFTER INSERT ON outputs WHEN NEW.saved_path <> ''
+    BEGIN
+        INSERT INTO file_use SELECT owner, ifnull(NEW.size_bytes, 0) FROM runs WHERE id = NEW.run_id
+            ON CONFLICT (owner) DO UPDATE SET size_bytes = size_bytes + excluded.size_bytes;
+    END
+    """,
+    """
+    CREATE TRIGGER outputs_saved AFTER UPDATE OF saved_path, size_bytes ON outputs
+        WHEN NEW.saved_path IS NOT OLD.saved_path OR NEW.size_bytes IS NOT OLD.size_bytes
+    BEGIN
+        INSERT INTO file_use SELECT owner, iif(NEW.saved_path <> '', ifnull(NEW.size_bytes, 0), 0)
+                - iif(OLD.saved_path <> '', ifnull(OLD.size_bytes, 0), 0) FROM runs WHERE id = NEW.run_id
+            ON CONFLICT (owner) DO UPDATE SET size_bytes = size_bytes + excluded.size_bytes;
+    END
+    """,
+    """
+    CREATE TRIGGER runs_erased BEFORE DELETE ON runs
+    BEGIN
+        UPDATE file_use SET size_bytes = size_bytes
+            - (SELECT ifnull(sum(size_bytes), 0) FROM outputs WHERE run_id = OLD.id AND saved_path <> '')
+            WHERE owner = OLD.owner;
+    END
+    """,
     # The lists of an owner's runs, newest first, in which a batch is one.
     "CREATE INDEX runs_by_owner ON runs (owner, accepted_at, id) WHERE batch_id = ''",
     "CREATE INDEX runs_by_owner_and_state ON runs (owner, state, accepted_at, id)",
