@@ -22,7 +22,7 @@ from flowport.domain.errors import StoreError
 from flowport.domain.models import App, Source
 from flowport.media.input_files import MediaRules
 from flowport.media.previews import Previewer
-from flowport.media.saving import MAX_AGE_SECONDS, sweep_partials
+from flowport.media.saving import MAX_AGE_SECONDS, remove_of_owners, sweep_partials
 from flowport.network.account import OpenAccount
 from flowport.network.accounts import AccountOpener, open_accounts
 from flowport.network.file_transfer import Fetcher, Uploader
@@ -38,7 +38,7 @@ from flowport.runs.live import LiveRuns, PendingWrites
 from flowport.runs.output_file import SavingRules
 from flowport.runs.poll import DurationBook, RunPoller
 from flowport.runs.prepare import CallPreparer
-from flowport.runs.received_files import UPLOADS_NAME, ReceivedFiles
+from flowport.runs.received_files import ReceivedFiles
 from flowport.runs.recovery import CallRebuilder, Recovery
 from flowport.runs.references import OutputFinder
 from flowport.runs.service import Runner
@@ -226,14 +226,9 @@ def _build_engine(
     deliveries = Deliveries(store, clock, base.supervisor)
     file_links = FileLinks()
     finder = OutputFinder(store, deliveries.delivered, file_links)
+    max_bytes = settings.http.max_file_bytes
     received = ReceivedFiles(
-        store,
-        clock,
-        settings.home / UPLOADS_NAME,
-        base.file_threads,
-        file_links,
-        max_owner_bytes=settings.http.max_file_bytes,
-        process=process,
+        store, clock, settings.home, base.file_threads, file_links, process=process, max_owner_bytes=max_bytes
     )
     preparer = CallPreparer(MediaRules(settings.file_roots), base.file_threads, finder, received)
     link_refresher = LinkRefresher(store, clock)
@@ -263,6 +258,7 @@ def _build_engine(
         supervisor=base.supervisor,
         durations=durations,
         patience_seconds=settings.wait_seconds,
+        is_reported=witness.is_reported,
     )
     runner = Runner(
         accounts=accounts,
@@ -394,5 +390,8 @@ async def _keep_fresh(catalog: Catalog, first_list: FirstList | None) -> None:
 
 async def _keep_up(base: _Base) -> None:
     await base.first_list.wait_until_written()
-    settings = base.settings
-    await keep_up(base.home.store, base.clock, keep_days=settings.keep_days, spending_limits=settings.spending_limits)
+    settings, remove = base.settings, partial(remove_of_owners, base.settings.output_dir)
+    limits = settings.spending_limits
+    await keep_up(
+        base.home.store, base.clock, keep_days=settings.keep_days, spending_limits=limits, remove_files=remove
+    )
