@@ -250,6 +250,7 @@ def _build_engine(
         supervisor=base.supervisor,
         durations=durations,
         patience_seconds=settings.wait_seconds,
+        is_reported=witness.is_reported,
     )
     runner = Runner(
         accounts=accounts,

@@ -88,6 +88,10 @@ class StartWitness:
         url = self._build_webhook_url(run)
         return None if url is None else WebhookTarget(url, {RUN_KEY: run.id})
 
+    def is_reported(self, run: Run, account: OpenAccount) -> bool:
+        """Return whether the provider was asked to report a run, if it was started with the settings of this process."""
+        return self.build_target(run, account) is not None
+
     def note_early(self, run_id: str, provider_run_id: str) -> None:
         """Remember the provider's id of a run whose start reply is not recorded."""
         self._early[run_id] = provider_run_id

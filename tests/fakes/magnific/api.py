@@ -117,6 +117,8 @@ async def _accept_run(state: SandboxState, family: Family, app: SandboxApp, requ
     plan = build_plan(app, state.plans.take(app.id), state.options.speed)
     state.traffic.count_accepted(app.id)
     run = state.runs.accept(app, values, plan)
+    if isinstance(prompt := inputs.get("prompt"), str):
+        state.prompts.append(prompt)
     if webhook is not None:
         state.webhooks.watch(run, webhook)
     return run
