@@ -1,14 +1,19 @@
 """People who bring their own provider key: its account is opened for them, used by them alone, and forgotten."""
 
 import gc
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
+import httpx2
 import mcp.types as t
 import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 
 from flowport.actions import own_accounts
 from flowport.actions.own_accounts import OwnAccounts
@@ -17,6 +22,7 @@ from flowport.domain.text import HIDDEN
 from flowport.network.account import OpenAccount
 from flowport.runtime.logging import clean_log_line
 from tests.fakes.client import IDS
+from tests.support.children import open_child
 from tests.support.harness import MODES, Mode
 from tests.support.scripted import wait_until
 from tests.support.tenants import (
@@ -30,6 +36,7 @@ from tests.support.tenants import (
     open_provider,
     open_tenancy,
 )
+from tests.support.tokens import add_token, show_token
 
 TOOL = "text_to_picture"
 PRIVATE = "retro_poster"
@@ -116,8 +123,10 @@ async def test_the_key_of_the_agency_is_its_account_also_when_a_person_sends_it(
         ("${MAGNIFIC_API_KEY}", "placeholder"),
         ("", "empty"),
         ("a b c d", "no key"),
+        ("k1", "length of a key"),
+        ("k" * 300 + "1" * 300, "length of a key"),
     ],
-    ids=["another provider's", "placeholder", "empty", "with spaces"],
+    ids=["another provider's", "placeholder", "empty", "with spaces", "short", "long"],
 )
 async def test_what_cannot_be_a_key_is_refused_in_a_sentence(people: Tenancy, key: str, words: str) -> None:
     """A key of the wrong provider would be sent to a service that it must not reach."""
@@ -287,3 +296,35 @@ async def test_a_key_that_the_provider_refuses_is_named_by_no_answer(people: Ten
     assert "could_not_be_refreshed_because" in facts["catalogues"][0]
     assert wrong not in str(facts)
     assert isinstance(listed[0], t.Tool)
+
+
+async def test_a_server_without_any_key_of_its_own_serves_people_who_bring_theirs(
+    provider: tuple[KeyedProvider, str], tmp_path: Path
+) -> None:
+    """The settings of a provider count for own keys also where the server itself has no account there."""
+    keyed, address = provider
+    keyed.seen.clear()
+    files = ",".join(account.addresses.files_url for account in keyed.accounts.values())
+    environment = {
+        "MAGNIFIC_BASE_URL": address,
+        "MAGNIFIC_FILE_ORIGINS": files,
+        "FLOWPORT_OWN_KEYS": "true",
+        "FLOWPORT_REQUESTS_PER_MINUTE": "0",
+    }
+    token, _ = await add_token(tmp_path / "f/home", "cara")
+    with open_child(tmp_path / "f", "--http", "127.0.0.1:0", environment=environment) as child:
+        assert child.process.stdout is not None
+        line = (await anyio.to_thread.run_sync(child.process.stdout.readline)).decode()
+        url = re.findall(r"http://\S+", line)[0]
+        headers = {**show_token(token), KEY_HEADER: OWN_KEY}
+        async with (
+            httpx2.AsyncClient(trust_env=False, timeout=60, headers=headers) as http,
+            Client(streamable_http_client(url, http_client=http)) as client,
+        ):
+            facts = get_facts(await client.call_tool(TOOL, {"prompt": "a lake"}))
+
+    assert facts["state"] == "succeeded"
+    assert set(keyed.seen) == {OWN_KEY}
+    assert OWN_KEY not in (tmp_path / "f/stderr.txt").read_text()
+    files_left = [path for path in (tmp_path / "f").rglob("*") if path.is_file()]
+    assert [path for path in files_left if OWN_KEY.encode() in path.read_bytes()] == []

@@ -170,7 +170,12 @@ def check_exposure(address: Address | None, settings: Settings | ConfigurationEr
         if not address.is_loopback:
             raise settings
         return
-    if has_auth or is_private(address, settings.http.public_url):
+    if has_auth:
+        return
+    if settings.http.oauth_issuer:
+        problem = "cannot be combined with FLOWPORT_OAUTH_ISSUER, whose tokens would prove nothing"
+        raise ConfigurationError(NO_AUTH, problem, "Leave one of them out.")
+    if is_private(address, settings.http.public_url):
         return
     if settings.http.public_url:
         problem = "cannot be combined with FLOWPORT_PUBLIC_URL: everyone who knows that address could spend credits"

@@ -13,7 +13,7 @@ import anyio.lowlevel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flowport.runtime.exchange import Exchange, RequestId
-from flowport.server.clients import EXCHANGE_KEY, SESSION_HEADER
+from flowport.server.clients import EXCHANGE_KEY, PRINCIPAL_KEY, SESSION_HEADER
 from flowport.server.requests import Request, RequestTable
 from flowport.web.bodies import replay
 
@@ -57,6 +57,8 @@ class RequestWatch:
         session = dict(scope["headers"]).get(SESSION_HEADER.encode(), b"").decode("latin-1")
         if not session:
             return _Channel(Exchange(), receive, send)
+        # Another owner who names this session must not meet its request ids.
+        session = f"{getattr(scope.get(PRINCIPAL_KEY), 'owner', '')} {session}"
         body, is_whole = await _read_body(receive)
         message = _parse(body) if is_whole else {}
         request_id = message.get("id")
