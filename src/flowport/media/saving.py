@@ -15,7 +15,7 @@ import re
 import secrets
 import stat
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -285,6 +285,19 @@ def sweep_partials(folder: Path, *, has_died: Callable[[str], bool], before: flo
             # It may have been published or removed just now; if it is stuck, the next start tries again.
             logger.info("a half-written file could not be removed: %s", exc.strerror)
     return removed
+
+
+def remove_of_owners(folder: Path, paths: Iterable[str]) -> None:
+    """Remove saved files, each with its record, that are in folders of owners; those of the person at this computer stay."""
+    owners = folder / _OWNERS
+    for path in map(Path, paths):
+        if ".." in path.parts or not path.is_relative_to(owners):
+            continue
+        try:
+            path.with_name(f"{path.name}.json").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+        except OSError as exc:
+            logger.warning("a result of a run that is on record no longer could not be removed: %s", exc.strerror)
 
 
 def _find_partials(folder: Path) -> list[Path]:

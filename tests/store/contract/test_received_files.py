@@ -138,5 +138,5 @@ async def test_the_bytes_of_results_follow_every_change(store: Store) -> None:
     await store.erase_run("run_a", owner="ann")
     assert await store.get_file_use(owner="ann") == 10
     await store.record("run_b", Delivered(NOW))
-    assert await store.prune(before=NOW + 10) == 1
+    assert (await store.prune(before=NOW + 10)).runs == 1
     assert (await store.get_file_use(owner="ann"), await store.get_file_use(owner="bob")) == (0, 10)
