@@ -87,7 +87,7 @@ def test_an_ending_server_says_so_and_takes_nothing_new(ending: tuple[Child, str
 
 @pytest.mark.parametrize("what", ["get", "listen"])
 async def test_streams_end_in_order(tmp_path: Path, what: str) -> None:
-    """A client tells an end from a broken connection."""
+    """A client must not take it for a broken connection."""
     with open_http_child(tmp_path / "f") as (child, url):
         async with httpx2.AsyncClient(trust_env=False, timeout=60, headers=ACCEPTED) as http:
             request = build_listen(http, url) if what == "listen" else await build_legacy(http, url, what)

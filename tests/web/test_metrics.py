@@ -51,7 +51,7 @@ def test_the_state_of_the_server_is_measured(served: tuple[str, str]) -> None:
 
 
 def test_no_run_person_or_path_is_named(served: tuple[str, str]) -> None:
-    """Labels that grow with use fill the memory of the scraper, and tell of people."""
+    """Labels that grow with use fill the memory of the scraper, and reveal who works on what."""
     text, run_id = served
     assert run_id not in text
     assert "secret-path" not in text

@@ -75,7 +75,7 @@ async def test_headers_are_believed_from_trusted_proxies_alone(peer: str, scheme
     assert await ask(peer, headers) == [seen, scheme, ""]
 
 
-async def test_a_scheme_that_is_none_is_not_believed() -> None:
+async def test_an_unknown_scheme_is_not_believed() -> None:
     """Addresses are built with it."""
     assert (await ask("127.0.0.1", {"x-forwarded-proto": "javascript"}))[1] == "http"
     assert (await ask("127.0.0.1", {"x-forwarded-proto": "http, https"}))[1] == "https"
