@@ -83,7 +83,7 @@ RATE = 100.0
 async def workspace() -> AsyncIterator[Any]:
     """Give a test what a reader needs of a workspace, with a clock that runs fast and a patience of forty seconds."""
     async with Supervisor() as supervisor:
-        waiter = SimpleNamespace(get_deadline=lambda caller: caller.arrived_at_seconds + 40.0)
+        waiter = SimpleNamespace(get_deadline=lambda caller: caller.arrived_at_seconds + 40.0, patience=None)
         definitions = DefinitionReader(supervisor)
         yield SimpleNamespace(clock=ShiftedClock(rate=RATE), waiter=waiter, definitions=definitions)
 
