@@ -1,5 +1,6 @@
 """Build the generated parts of the reference pages from the program: its settings, built-in tools and commands."""
 
+import importlib
 import os
 import re
 import subprocess
@@ -51,8 +52,18 @@ def _format_type(item: Mapping[str, Any]) -> str:
 def build_commands() -> str:
     """Return the help of the program and of each command, as it prints it."""
     sections = [("flowport", fetch_help())]
-    sections += [(f"flowport {name}", fetch_help(name)) for name in COMMANDS]
+    for name in COMMANDS:
+        # A group's own help says what its commands do; their flags are in the help of each.
+        lines = ([name], *([name, one] for one in find_subcommands(name)))
+        sections += [(f"flowport {' '.join(words)}", fetch_help(*words)) for words in lines]
     return "\n\n".join(f"## `{title}`\n\n```text\n{text}\n```" for title, text in sections)
+
+
+def find_subcommands(name: str) -> list[str]:
+    """Return the commands of a group; none for any other command."""
+    entry = COMMANDS[name]
+    command = getattr(importlib.import_module(entry.module), entry.attribute)
+    return list(getattr(command, "commands", ()))
 
 
 def fetch_help(*command: str) -> str:

@@ -1,6 +1,5 @@
 """`flowport erase`: remove runs from the store, so that no trace of them remains in its file."""
 
-import re
 import sys
 import time
 from collections.abc import Sequence
@@ -12,24 +11,15 @@ from typing import Any, Final
 import click
 
 from flowport.cli.console import ExitCode, print_json, say
-from flowport.cli.flags import RECORD_VARIABLES, add_common_flags, add_yes_flag, define_command
+from flowport.cli.flags import RECORD_VARIABLES, add_common_flags, add_yes_flag, define_command, parse_age
 from flowport.cli.run_records import format_count, run_on_record
 from flowport.domain.call_errors import RunNotOver
 from flowport.domain.models import LOCAL_OWNER, Run
 from flowport.store.interface import Store
 from flowport.store.opening import find_older_records
 
-_AGE: Final = re.compile(r"(\d{1,6})\s*(d|h|w)?", re.IGNORECASE)
-_UNITS: Final = {"h": 3600.0, "d": 24 * 3600.0, "w": 7 * 24 * 3600.0}
 _PAGE: Final = 500
 _NOTHING: Final = {"runs": 0, "unseen": 0, "files": 0, "erased": False}
-
-
-def _parse_age(text: Any) -> float:
-    found = _AGE.fullmatch(str(text).strip())
-    if found is None:
-        raise click.BadParameter(f"{text!r} is not an age such as 30d, 12h or 4w")
-    return int(found[1]) * _UNITS[(found[2] or "d").lower()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +48,7 @@ class Request:
 )
 @click.argument("run_id", required=False)
 @click.option("--all", "is_all", is_flag=True, help="Erase every run that is over, delivered or not.")
-@click.option(
-    "--older-than", type=_parse_age, metavar="AGE", help="Erase the runs that ended longer ago: 30d, 12h, 4w."
-)
+@click.option("--older-than", type=parse_age, metavar="AGE", help="Erase the runs that ended longer ago: 30d, 12h, 4w.")
 @click.option("--files", is_flag=True, help="Remove the saved outputs too, each with its .json.")
 @click.option("--dry-run", "is_dry", is_flag=True, help="Only say what would be erased.")
 @add_yes_flag

@@ -1,7 +1,9 @@
 """Commands that accept no abbreviation, since it could mean another flag in the next version, and suggest the nearest flag."""
 
 import importlib
+import re
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -86,9 +88,64 @@ class Command(click.Command):
                     formatter.write(f"{'':{formatter.current_indent}}{line}\n")
 
 
+class CommandGroup(click.Group):
+    """A command that consists of several, with examples."""
+
+    command_class = Command
+
+    def __init__(self, *arguments: Any, examples: Sequence[str] = (), **options: Any) -> None:
+        """Create the group; the examples are command lines, shown in the help."""
+        super().__init__(*arguments, **options)
+        self._examples = examples
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command and its arguments; a name that does not exist is refused with the nearest one."""
+        if args[0] not in self.commands and not ctx.resilient_parsing:
+            nearest = get_close_matches(args[0], self.commands, 1)
+            hint = f"did you mean {nearest[0]}?" if nearest else f"it takes {' or '.join(self.commands)}."
+            ctx.fail(f"`{ctx.command_path}` has no command {args[0]!r}; {hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the line of usage."""
+        formatter.write_usage(ctx.command_path, f"[-h] {'|'.join(self.commands)}", prefix="usage: ")
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the examples."""
+        with formatter.section("Examples"):
+            for line in self._examples:
+                formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+
+
 def define_command(name: str, **options: Any) -> Callable[[Callable[..., Any]], Command]:
     """Return a decorator that makes a command of a function."""
     return click.command(name, cls=Command, **options)
+
+
+def parse_age(text: Any) -> float:
+    """Parse a duration such as 30d, 12h or 4w, in seconds; without a unit it is in days."""
+    found = _AGE.fullmatch(str(text).strip())
+    if found is None:
+        raise click.BadParameter(f"{text!r} is not an age such as 30d, 12h or 4w")
+    return int(found[1]) * _UNITS[(found[2] or "d").lower()]
+
+
+def parse_credits(text: Any) -> float:
+    """Parse a number of credits; what is not a number is refused, "nan" and "inf" too."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not 0 <= number <= _MAX_CREDITS:
+        raise click.BadParameter(f"{text!r} is not a number from 0 to {_MAX_CREDITS:,}")
+    return number
+
+
+_AGE: Final = re.compile(r"(\d{1,6})\s*(d|h|w)?", re.IGNORECASE)
+_UNITS: Final = {"h": 3600.0, "d": 24 * 3600.0, "w": 7 * 24 * 3600.0}
+_MAX_CREDITS: Final = 1_000_000_000
 
 
 def call(module: str, name: str, given: dict[str, Any]) -> int:

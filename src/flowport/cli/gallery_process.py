@@ -17,6 +17,7 @@ from flowport.bootstrap import open_assembly
 from flowport.cli.console import report_error, say
 from flowport.cli.session import load_terminal_settings
 from flowport.domain.errors import ConfigurationError, FlowportError
+from flowport.domain.principal import LOCAL
 from flowport.runtime.http_server import HttpServer
 from flowport.runtime.logging import start_logging
 from flowport.server.shutdown import End, listen_for_signals
@@ -50,7 +51,7 @@ async def _serve(settings: Settings, listener: socket.socket, given: dict[str, A
     logging.disable(logging.ERROR)
     async with open_assembly(settings) as assembly, anyio.create_task_group() as tasks:
         try:
-            await list_history(assembly.workspace, RunSearch(), state=None, before=None, limit=1)
+            await list_history(assembly.workspace, LOCAL, RunSearch(), state=None, before=None, limit=1)
         except FlowportError as exc:
             return report_error(exc, is_json=given["is_json"])
         finally:

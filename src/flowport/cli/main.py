@@ -45,6 +45,7 @@ COMMANDS: Final = {
     "install": Entry("flowport.cli.install", "add Flowport to the configuration of a client"),
     "uninstall": Entry("flowport.cli.install", "remove Flowport from the configuration of a client", "uninstall"),
     "serve": Entry("flowport.cli.serve", "speak MCP on standard input and output (the default), or over HTTP"),
+    "token": Entry("flowport.cli.tokens", "add, list and revoke the tokens of a server for several people"),
     "sandbox": Entry("flowport.cli.sandbox", "serve the demo provider alone, for development and tests"),
     "completion": Entry("flowport.cli.completion", "print the completion script of a shell"),
 }

@@ -13,7 +13,7 @@ from flowport.domain.errors import ConfigurationError, FlowportError, RunNotFoun
 from flowport.domain.text import clean_line
 from flowport.settings.settings import get_environment, load_home
 from flowport.store.interface import Store
-from flowport.store.opening import find_store
+from flowport.store.opening import find_store, open_home_store
 
 _THOUSAND: Final = 1000
 
@@ -24,14 +24,14 @@ def run_on_record(
     work: Callable[[Store, Path], Awaitable[ExitCode]],
     *,
     is_json: bool,
-    empty: Mapping[str, Any],
+    empty: Mapping[str, Any] | None,
+    code_if_empty: ExitCode = ExitCode.DONE,
 ) -> int:
     """Run a command on the store that its flags select, and return the exit code.
 
-    A missing store is not created.
-
     Args:
-        empty: The JSON where there is no store.
+        empty: The JSON where there is no store; None to create the store.
+        code_if_empty: The exit code where there is no store.
     """
     given = {"FLOWPORT_HOME": home} if home else {}
     try:
@@ -39,14 +39,14 @@ def run_on_record(
     except ConfigurationError as exc:
         return report_error(exc, is_json=is_json)
     try:
-        code = anyio.run(_work_on, folder, work)
+        code = anyio.run(_work_on, folder, work, find_store if empty is not None else open_home_store)
     except FlowportError as exc:
         return report_error(exc, is_json=is_json, text=format_for_terminal(exc, folder))
     if code is None and is_json:
-        print_json(empty)
+        print_json(empty or {})
     elif code is None:
         sys.stdout.write(f"There is no record of runs in {folder}.\n")
-    return code or ExitCode.DONE
+    return code_if_empty if code is None else code
 
 
 def format_for_terminal(error: FlowportError, home: Path) -> str:
@@ -60,8 +60,10 @@ def format_for_terminal(error: FlowportError, home: Path) -> str:
             return word_for_terminal(str(error))
 
 
-async def _work_on(home: Path, work: Callable[[Store, Path], Awaitable[ExitCode]]) -> ExitCode | None:
-    store = find_store(home)
+async def _work_on(
+    home: Path, work: Callable[[Store, Path], Awaitable[ExitCode]], open_store: Callable[[Path], Store | None]
+) -> ExitCode | None:
+    store = open_store(home)
     if store is None:
         return None
     try:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from flowport.bootstrap import Assembly
 
 OpenAssembly: TypeAlias = "Callable[..., AbstractAsyncContextManager[Assembly]]"
-Serve: TypeAlias = Callable[[FlowportServer, anyio.abc.TaskGroup, End], Awaitable[None]]
+Serve: TypeAlias = "Callable[[FlowportServer, anyio.abc.TaskGroup, End, Assembly | None], Awaitable[None]]"
 
 _PREFIX: Final = "FLOWPORT_"
 _HTTP: Final = "flowport.web.transport"
@@ -91,19 +91,20 @@ def run(config: Path | None, http: str | None, given: Mapping[str, str], open_al
         open_all: Opens everything that the settings name; tests give it another clock. None for the usual way.
     """
     start_logging(_get_secrets())
+    is_stdio = http is None
     try:
         serve = _choose_way(http)
     except ConfigurationError as exc:
         sys.stderr.write(f"{exc}\n")
         return _USAGE_ERROR
     # Python says so by None. Asking the descriptors later is too late: whatever is opened first gets their numbers.
-    if serve is stdio.serve and None in (sys.stdin, sys.stdout):
+    if is_stdio and None in (sys.stdin, sys.stdout):
         logger.error("standard input or output is closed, and the client speaks there: Flowport ends")
         return 1
     settings = _load_settings(config, given)
     code = 1
     try:
-        code = anyio.run(_serve, settings, serve, open_all)
+        code = anyio.run(partial(_serve, settings, serve, open_all, is_stdio=is_stdio))
     except BaseException as exc:  # the boundary of the process, which is left below without a traceback
         problem = _find_first(exc)
         logger.exception("Flowport ends: %s: %s", type(problem).__name__, problem)
@@ -115,7 +116,7 @@ def run(config: Path | None, http: str | None, given: Mapping[str, str], open_al
 
 def _choose_way(http: str | None) -> Serve:
     if http is None:
-        return stdio.serve
+        return _serve_stdio
     listener = listen(parse_address(http))
     # By name, so that only this way pays for a web server.
     return partial(importlib.import_module(_HTTP).serve, listener)
@@ -144,10 +145,16 @@ def _find_first(problem: BaseException) -> BaseException:
     return problem
 
 
-async def _serve(settings: Settings | ConfigurationError, serve: Serve, open_all: "OpenAssembly | None") -> int:
+async def _serve_stdio(server: FlowportServer, tasks: anyio.abc.TaskGroup, end: End, _: "Assembly | None") -> None:
+    await stdio.serve(server, tasks, end)
+
+
+async def _serve(
+    settings: Settings | ConfigurationError, serve: Serve, open_all: "OpenAssembly | None", *, is_stdio: bool
+) -> int:
     """Serve, and return the exit code when everything is closed."""
     # Only a client on standard output has disconnected when its end is closed.
-    end = End(open_client_fd() if serve is stdio.serve else None)
+    end = End(open_client_fd() if is_stdio else None)
     listen_for_signals(end)
     async with anyio.create_task_group() as tasks:
         if isinstance(settings, ConfigurationError):
@@ -155,10 +162,14 @@ async def _serve(settings: Settings | ConfigurationError, serve: Serve, open_all
 
             logger.error("%s", settings)
             _settle()
-            await serve(build_stopped_server(settings), tasks, end)
+            await serve(build_stopped_server(settings), tasks, end, None)
         else:
             await _serve_home(
-                settings, lambda server: serve(server, tasks, end), tasks, open_all, is_alone=serve is stdio.serve
+                settings,
+                lambda server, assembly: serve(server, tasks, end, assembly),
+                tasks,
+                open_all,
+                is_alone=is_stdio,
             )
         # What reads standard input cannot be cancelled: the process ends with it still waiting.
         logging.shutdown()
@@ -168,7 +179,7 @@ async def _serve(settings: Settings | ConfigurationError, serve: Serve, open_all
 
 async def _serve_home(
     settings: Settings,
-    serve: Callable[[FlowportServer], Awaitable[None]],
+    serve: "Callable[[FlowportServer, Assembly | None], Awaitable[None]]",
     tasks: anyio.abc.TaskGroup,
     open_all: "OpenAssembly | None",
     *,
@@ -184,9 +195,9 @@ async def _serve_home(
     late = LateHandlers(first_list, file)
     server, is_over = build_late_server(late), anyio.Event()
 
-    async def speak() -> None:
+    async def speak(assembly: "Assembly | None" = None) -> None:
         """Serve until the end, which is a reason to go on too."""
-        await serve(server)
+        await serve(server, assembly)
         is_over.set()
         first_list.written.set()
 
@@ -203,7 +214,7 @@ async def _serve_home(
         late.provide(Handlers(assembly.workspace, assembly.file_threads, first_list))
         _settle()
         if not is_early:
-            tasks.start_soon(speak)
+            tasks.start_soon(speak, assembly)
         await is_over.wait()
 
 

@@ -13,12 +13,12 @@ visible to every other process. The rules for all methods:
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from flowport.domain.models import BootTime, Run, RunState
+from flowport.domain.access_tokens import AccessToken
+from flowport.domain.models import BootTime, Run
 from flowport.domain.run_events import Finished, RunEvent
 from flowport.domain.spending import Spending, SpendingCheck
 from flowport.store.records import (
     AcceptOutcome,
-    AppHistory,
     AttachRules,
     BatchArguments,
     BatchProgress,
@@ -30,11 +30,11 @@ from flowport.store.records import (
     RecordOutcome,
     Reminder,
     RowStatus,
-    RunSearch,
     Upload,
     UploadClaim,
     UploadOutcome,
 )
+from flowport.store.run_queries import RunQueries
 
 
 class RunStore(Protocol):
@@ -238,92 +238,20 @@ class SpendingStore(Protocol):
         """
 
 
-class RunQueries(Protocol):
-    """Queries about runs."""
+class TokenStore(Protocol):
+    """The tokens of a server for several people. What another process changes is seen by the next call."""
 
-    async def get_run(self, run_id: str, *, account_id: str | None, owner: str) -> Run:
-        """Return one run of an owner.
+    async def add_token(self, token: AccessToken) -> bool:
+        """Store a token, unless one of the same name is not revoked; return whether it was stored."""
 
-        Args:
-            account_id: None for a run of any account.
+    async def get_token(self, sha256: str) -> AccessToken | None:
+        """Return the token of this hash, an expired or revoked one too; None if no token has it."""
 
-        Raises:
-            RunNotFound: The owner, or the owner on this account, has no such run.
-        """
+    async def get_tokens(self) -> tuple[AccessToken, ...]:
+        """Return all tokens, revoked ones too; oldest first."""
 
-    async def get_runs(
-        self,
-        *,
-        account_id: str | None,
-        owner: str,
-        limit: int,
-        before: str | None = None,
-        undelivered_first: bool,
-        state: RunState | None = None,
-        search: RunSearch | None = None,
-    ) -> tuple[Run, ...]:
-        """Return one page of an owner's runs, newest first.
-
-        Args:
-            account_id: None for the runs of all accounts.
-            before: The last run of the previous page, at its present position; None for the first page.
-            undelivered_first: List the runs that are over and undelivered before all others.
-            state: None for runs in any state.
-            search: None for all runs. The text of a batch includes that of its rows.
-
-        Raises:
-            RunNotFound: The owner has no run `before`.
-        """
-
-    async def count_undelivered(self, *, owner: str) -> int:
-        """Return how many of an owner's runs are over and undelivered."""
-
-    async def get_runs_under_way(self, *, owner: str, limit: int) -> tuple[Run, ...]:
-        """Return an owner's newest runs and batches that are not over, without the batches' rows; newest first.
-
-        They are read in one snapshot: a run that changes its state meanwhile is returned once.
-        """
-
-    async def get_live_runs(self, *, account_id: str) -> tuple[Run, ...]:
-        """Return every run of an account, of all owners, that is not over; oldest first."""
-
-    async def get_unsaved_runs(self, *, account_id: str, now: float, since: float) -> tuple[Run, ...]:
-        """Return every run of an account that is over and has outputs that should still be fetched; oldest first.
-
-        Args:
-            now: A link that expires later may still work.
-            since: An expired link is tried once if its run ended after this instant, because the clocks may differ.
-        """
-
-    async def get_stranded_runs(self, *, scope: str, account_id: str, limit: int) -> tuple[Run, ...]:
-        """Return runs of a scope's other accounts that are live, or over and undelivered, and that this account has not tried.
-
-        Runs that ended without a provider's id are left out, because they cannot be requested.
-        """
-
-    async def get_needed_provider_ids(self, *, account_id: str) -> frozenset[str]:
-        """Return the provider's ids of an account's runs that are live, or over and not delivered; of all owners."""
-
-    async def get_run_by_output_url(self, url: str, *, owner: str) -> Run:
-        """Return the owner's newest run that has an output at exactly this URL.
-
-        A replaced link is recognised by the part before its query, if that belongs to one output alone.
-
-        Raises:
-            RunNotFound: No run has; the error shows the URL instead of an id, without its query, which may contain a token.
-        """
-
-    async def get_last_delivered(self, *, owner: str) -> Run | None:
-        """Return the owner's run with outputs that was delivered last; None if nothing was found."""
-
-    async def get_durations(self, *, account_id: str, app_id: str, limit: int = 20) -> tuple[float, ...]:
-        """Return how many seconds the app's latest successful runs took at the provider, newest first."""
-
-    async def get_histories(self, *, account_id: str, app_ids: Sequence[str], limit: int = 20) -> dict[str, AppHistory]:
-        """Return the history of each app, by app id, from its latest successful or partial runs; apps without runs are left out."""
-
-    async def get_used_apps(self, *, account_id: str, since: float) -> frozenset[str]:
-        """Return the ids of the apps that were run on an account since an instant, by any owner."""
+    async def revoke_token(self, token_id: str, *, at: float) -> AccessToken | None:
+        """Revoke a token and return it; one that was revoked before keeps its instant. None if no token has this id."""
 
 
 class RecordKeeping(Protocol):
@@ -335,6 +263,9 @@ class RecordKeeping(Protocol):
         Raises:
             StoreError: It is damaged. From then on `accept` refuses; everything else works as far as possible.
         """
+
+    async def check_writable(self) -> None:
+        """Write to the file, and change nothing in it; wait a second at most for other processes."""
 
     async def prune(self, *, before: float, boot_before: BootTime | None = None) -> int:
         """Delete the runs of all owners that ended and were delivered before an instant, and return their number.
@@ -371,7 +302,9 @@ class RecordKeeping(Protocol):
         """Finish the requested operations and close the store; every later call except this one raises `StoreError`."""
 
 
-class Store(RunStore, BatchStore, UploadStore, NameStore, SpendingStore, RunQueries, RecordKeeping, Protocol):
+class Store(
+    RunStore, BatchStore, UploadStore, NameStore, SpendingStore, TokenStore, RunQueries, RecordKeeping, Protocol
+):
     """The record of every run, shared by all Flowport processes of one home."""
 
 

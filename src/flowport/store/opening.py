@@ -16,6 +16,15 @@ def find_store(home: Path) -> Store | None:
     return open_sqlite_store(path) if has_store(path) else None
 
 
+def open_home_store(home: Path) -> Store:
+    """Return the store of a home, which is created where it is missing.
+
+    Raises:
+        StoreError: It cannot be opened or created.
+    """
+    return open_sqlite_store(home / STORE_NAME)
+
+
 def find_older_records(home: Path) -> tuple[Path, ...]:
     """Return the files of older layouts that were set aside; they hold what their runs were given."""
     return tuple(sorted(home.glob("*.older-*")))

@@ -1,6 +1,7 @@
-"""Serve the gallery to a browser of this computer: the page, the history as JSON, and the saved files.
+"""Serve the gallery to a browser: the page, the history as JSON, and the saved files.
 
-The address holds a random token: requests with it may read everything, and change nothing but cancel a run.
+`flowport gallery` serves it to this computer at an address that holds a random token; the team server serves it to people who
+signed in (`web/gallery_sessions.py`). A visit may read its owner's runs, and change nothing but cancel one.
 """
 
 import base64
@@ -27,7 +28,7 @@ from flowport.actions.views.page import read_page
 from flowport.actions.views.view import Facts
 from flowport.actions.workspace import Workspace
 from flowport.domain.errors import FlowportError, RunNotFound
-from flowport.domain.models import LOCAL_OWNER, OutputKind, RunState
+from flowport.domain.models import OutputKind, RunState
 from flowport.domain.principal import LOCAL, Principal
 from flowport.domain.spending import Consent
 from flowport.media.previews import NoPreview
@@ -35,7 +36,21 @@ from flowport.runtime.exchange import Exchange
 from flowport.store.records import RunSearch
 from flowport.web.listen_address import Address, HostCheck, build_origins
 
-Answer: TypeAlias = Callable[[Workspace, Request], Awaitable[Response]]
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """Who looks, and at what."""
+
+    workspace: Workspace
+    principal: Principal
+    banner: str = ""
+    """What the page shows above the runs, as HTML without scripts and styles."""
+
+
+FindVisit: TypeAlias = Callable[[Request], Awaitable[Visit | Response]]
+"""Returns the visit that a request belongs to, or the answer to a request without one."""
+
+Answer: TypeAlias = Callable[[Visit, Request], Awaitable[Response]]
 
 _LIVE: Final = "live"
 _MAX_WORDS: Final = 8
@@ -53,6 +68,8 @@ _HEADERS: Final = {
 _NOTHING_POLICY: Final = "default-src 'none'; sandbox; frame-ancestors 'none'"
 _INLINE: Final = re.compile(r"<(script|style)\b[^>]*>(.*?)</\1>", re.DOTALL)
 
+_BODY: Final = "<body>"
+
 _STOP_FOLLOWING: Final = re.compile(r"; cancel_run with stop_following .*")
 """What the page cannot do."""
 
@@ -62,11 +79,15 @@ class PageCaller:
     """The person at the page, who gets the answer alone and is asked nothing."""
 
     arrived_at_seconds: float
-    principal: Principal = LOCAL
-    owner: str = LOCAL_OWNER
+    principal: Principal
     connection: str = "gallery"
     client: str = "gallery"
     exchange: Exchange = field(default_factory=Exchange)
+
+    @property
+    def owner(self) -> str:
+        """Whose runs are meant."""
+        return self.principal.owner
 
     async def report(self, elapsed_seconds: float, message: str, /) -> None:
         """Report nothing: the page asks by itself."""
@@ -77,19 +98,33 @@ class PageCaller:
 
 
 def build_gallery(workspace: Workspace, address: Address, token: str) -> ASGIApp:
-    """Return the web application of the gallery at an address."""
+    """Return the web application of this computer's gallery at an address."""
+    origins = build_origins(address)
+
+    async def find_visit(_: Request) -> Visit:
+        return Visit(workspace, LOCAL)
+
+    routes = build_gallery_routes(find_visit, lambda request: request.headers.get("origin") in origins)
+    return HostCheck(_TokenCheck(Starlette(routes=routes), token), address, "/")
+
+
+def build_gallery_routes(
+    find_visit: FindVisit, is_from_page: Callable[[Request], bool], prefix: str = ""
+) -> list[Route]:
+    """Return the routes of a gallery below a path.
+
+    Args:
+        is_from_page: Whether a request comes from the page itself.
+    """
     routes: list[tuple[str, Answer, str]] = [
         ("/", _answer_page, "GET"),
         ("/api/runs", _answer_list, "GET"),
         ("/api/runs/{run_id}", _answer_record, "GET"),
-        ("/api/runs/{run_id}/cancel", partial(_answer_cancel, origins=build_origins(address)), "POST"),
+        ("/api/runs/{run_id}/cancel", partial(_answer_cancel, is_from_page=is_from_page), "POST"),
         ("/files/{run_id}/{n:int}", _answer_file, "GET"),
         ("/files/{run_id}/{n:int}/preview", _answer_preview, "GET"),
     ]
-    app = Starlette(
-        routes=[Route(path, _guard(workspace, answer), methods=[method]) for path, answer, method in routes]
-    )
-    return HostCheck(_TokenCheck(app, token), address, "/")
+    return [Route(prefix + path, _guard(find_visit, answer), methods=[method]) for path, answer, method in routes]
 
 
 class _TokenCheck:
@@ -112,16 +147,17 @@ class _TokenCheck:
             await self._app({**scope, "path": f"/{rest}", "raw_path": b""}, receive, send)
 
 
-def _guard(workspace: Workspace, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+def _guard(find_visit: FindVisit, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
     """Return the handler of a route: errors that a person can act on are JSON."""
 
     async def handle(request: Request) -> Response:
         try:
-            response = await answer(workspace, request)
+            visit = await find_visit(request)
+            response = visit if isinstance(visit, Response) else await answer(visit, request)
         except RunNotFound:
-            response = _refuse("RunNotFound", "There is no such run or file on record.", 404)
+            response = refuse("RunNotFound", "There is no such run or file on record.", 404)
         except FlowportError as exc:
-            response = _refuse(type(exc).__name__, str(exc), 409)
+            response = refuse(type(exc).__name__, str(exc), 409)
         for name, value in {**_HEADERS, "Content-Security-Policy": _NOTHING_POLICY}.items():
             response.headers.setdefault(name, value)
         return response
@@ -129,7 +165,8 @@ def _guard(workspace: Workspace, answer: Answer) -> Callable[[Request], Awaitabl
     return handle
 
 
-def _refuse(kind: str, message: str, status: int) -> Response:
+def refuse(kind: str, message: str, status: int) -> Response:
+    """Return a refusal that the page shows."""
     return _answer({"error": {"kind": kind, "message": message}}, status)
 
 
@@ -138,7 +175,7 @@ def _answer(facts: Facts, status: int = 200) -> Response:
     return Response(json.dumps(facts), status, media_type="application/json")
 
 
-async def _answer_page(_: Workspace, __: Request) -> Response:
+async def _answer_page(visit: Visit, _: Request) -> Response:
     page = await anyio.to_thread.run_sync(read_page)
     hashes = {"script": "", "style": ""}
     for kind, text in _INLINE.findall(page):
@@ -149,10 +186,11 @@ async def _answer_page(_: Workspace, __: Request) -> Response:
     )
     # The browser reads the list while it still reads the page.
     first = f"<api/runs?limit={MAX_LISTED}>; rel=preload; as=fetch; crossorigin=anonymous"
-    return Response(page, media_type="text/html", headers={"Content-Security-Policy": policy, "Link": first})
+    shown = page.replace(_BODY, f"{_BODY}{visit.banner}", 1)
+    return Response(shown, media_type="text/html", headers={"Content-Security-Policy": policy, "Link": first})
 
 
-async def _answer_list(workspace: Workspace, request: Request) -> Response:
+async def _answer_list(visit: Visit, request: Request) -> Response:
     query = request.query_params
     state = query.get("state", "")
     search = RunSearch(
@@ -165,7 +203,9 @@ async def _answer_list(workspace: Workspace, request: Request) -> Response:
     wanted = RunState(state) if state in set(RunState) else None
     limit = int(min(max(_parse_number(query, "limit") or MAX_LISTED, 1), MAX_LISTED))
     before = query.get("before") or None
-    return _answer(await list_history(workspace, search, state=wanted, before=before, limit=limit))
+    return _answer(
+        await list_history(visit.workspace, visit.principal, search, state=wanted, before=before, limit=limit)
+    )
 
 
 def _parse_number(query: QueryParams, name: str) -> float | None:
@@ -177,17 +217,19 @@ def _parse_number(query: QueryParams, name: str) -> float | None:
     return number if abs(number) < _MAX_INSTANT else None
 
 
-async def _answer_record(workspace: Workspace, request: Request) -> Response:
+async def _answer_record(visit: Visit, request: Request) -> Response:
     start = int(max(_parse_number(request.query_params, "from") or 1, 1))
-    return _answer(await get_history_record(workspace, request.path_params["run_id"], start=start))
+    return _answer(
+        await get_history_record(visit.workspace, visit.principal, request.path_params["run_id"], start=start)
+    )
 
 
-async def _answer_cancel(workspace: Workspace, request: Request, *, origins: frozenset[str]) -> Response:
+async def _answer_cancel(visit: Visit, request: Request, *, is_from_page: Callable[[Request], bool]) -> Response:
     # A page of another origin was refused before; a request without an origin does not come from a page.
-    if request.headers.get("origin") not in origins:
-        return _refuse("Forbidden", "Only the page itself may cancel a run.", 403)
-    caller = PageCaller(workspace.clock.monotonic())
-    view = await cancel_run(workspace, caller, {"run_id": request.path_params["run_id"]})
+    if not is_from_page(request):
+        return refuse("Forbidden", "Only the page itself may cancel a run.", 403)
+    caller = PageCaller(visit.workspace.clock.monotonic(), visit.principal)
+    view = await cancel_run(visit.workspace, caller, {"run_id": request.path_params["run_id"]})
     # The assistant that asked for the run has not learned of its end.
     caller.exchange.withdraw()
     return _answer({**view.facts, "summary": word_for_page(str(view.facts["summary"]))})
@@ -198,8 +240,10 @@ def word_for_page(summary: str) -> str:
     return _STOP_FOLLOWING.sub(".", summary).replace("get_run", "this page")
 
 
-async def _answer_file(workspace: Workspace, request: Request) -> Response:
-    output, path = await find_output(workspace, request.path_params["run_id"], request.path_params["n"])
+async def _answer_file(visit: Visit, request: Request) -> Response:
+    output, path = await find_output(
+        visit.workspace, visit.principal, request.path_params["run_id"], request.path_params["n"]
+    )
     is_media = output.kind in _SHOWN_KINDS and output.mime_type.startswith(f"{output.kind}/")
     is_shown = is_media and output.mime_type != _SVG and "download" not in request.query_params
     return FileResponse(
@@ -211,9 +255,11 @@ async def _answer_file(workspace: Workspace, request: Request) -> Response:
     )
 
 
-async def _answer_preview(workspace: Workspace, request: Request) -> Response:
-    output, _ = await find_output(workspace, request.path_params["run_id"], request.path_params["n"])
-    preview = await workspace.previewer.build_thumbnail(output)
+async def _answer_preview(visit: Visit, request: Request) -> Response:
+    output, _ = await find_output(
+        visit.workspace, visit.principal, request.path_params["run_id"], request.path_params["n"]
+    )
+    preview = await visit.workspace.previewer.build_thumbnail(output)
     if isinstance(preview, NoPreview):
         return Response(status_code=204)
     return Response(preview.data, media_type=preview.mime_type, headers={"Cache-Control": "private, max-age=3600"})

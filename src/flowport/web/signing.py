@@ -27,6 +27,7 @@ class Purpose(StrEnum):
     UPLOAD = "upload"
     WEBHOOK = "webhook"
     SESSION = "session"
+    SIGN_IN = "sign-in"
 
 
 class Signer:

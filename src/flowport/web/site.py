@@ -9,6 +9,7 @@ from starlette.requests import HTTPConnection
 from flowport.actions.tenants import Tenants
 from flowport.domain.principal import LOCAL, Principal
 from flowport.server.clients import PRINCIPAL_KEY
+from flowport.server.shutdown import End
 from flowport.settings.settings import Settings
 from flowport.web.signing import Signer
 
@@ -30,6 +31,8 @@ class Site:
     signer: Signer
     get_now: Callable[[], float]
     """Returns the seconds since 1970."""
+    end: End
+    """The shutdown of this process."""
 
 
 def get_principal(connection: HTTPConnection) -> Principal:

@@ -34,7 +34,7 @@ ORDER BY runs.finished_at DESC
 
 
 class RunQueries:
-    """See `RunQueries` of `store.interface`."""
+    """See `store.run_queries`."""
 
     @reads
     def get_run(self, connection: sqlite3.Connection, run_id: str, *, account_id: str | None, owner: str) -> Run:

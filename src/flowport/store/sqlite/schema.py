@@ -12,7 +12,7 @@ from flowport.domain.errors import StoreError
 APPLICATION_ID: Final = 0x466C6F77
 """What `PRAGMA application_id` says of our files: "Flow" in ASCII."""
 
-LAYOUT: Final = 11
+LAYOUT: Final = 12
 """What `PRAGMA user_version` says of a file with these tables; every change of them raises it."""
 
 TABLES: Final = (
@@ -148,6 +148,21 @@ TABLES: Final = (
         PRIMARY KEY (batch_id, n)
     )
     """,
+    # The tokens of a server for several people; of each only the hash.
+    """
+    CREATE TABLE tokens (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        sha256 TEXT NOT NULL UNIQUE,
+        owner TEXT NOT NULL,
+        account_ids TEXT,
+        spending_limits TEXT,
+        created_at REAL NOT NULL,
+        expires_at REAL,
+        revoked_at REAL
+    )
+    """,
+    "CREATE UNIQUE INDEX tokens_by_name ON tokens (name) WHERE revoked_at IS NULL",
     # The lists of an owner's runs, newest first, in which a batch is one.
     "CREATE INDEX runs_by_owner ON runs (owner, accepted_at, id) WHERE batch_id = ''",
     "CREATE INDEX runs_by_owner_and_state ON runs (owner, state, accepted_at, id)",

@@ -43,6 +43,7 @@ from flowport.store.sqlite.operations import (
 )
 from flowport.store.sqlite.queries import RunQueries
 from flowport.store.sqlite.thread import StoreWorker, Worker
+from flowport.store.sqlite.tokens import TokenOperations
 
 ASIDE_SECONDS: Final = 1.0
 """How long a write beside an answer that is ready waits for other processes."""
@@ -52,7 +53,7 @@ _FORGOTTEN_SECONDS: Final = 7 * 24 * 3600.0
 _UPLOAD_COLUMNS: Final = tuple(field.name for field in fields(Upload))
 
 
-class SqliteStore(BatchOperations, RunQueries, RecordMaintenance):
+class SqliteStore(BatchOperations, TokenOperations, RunQueries, RecordMaintenance):
     """A `Store` in a SQLite file; `store.interface` describes each method."""
 
     def __init__(self, worker: Worker) -> None:
@@ -117,6 +118,10 @@ class SqliteStore(BatchOperations, RunQueries, RecordMaintenance):
         if await self.worker.read(find) is None:
             return None
         return await self.worker.write(partial(find, is_counted=True), patience_seconds=ASIDE_SECONDS)
+
+    async def check_writable(self) -> None:
+        """Write the page that holds the version of the file as it is."""
+        await self.worker.write(_rewrite_version, patience_seconds=ASIDE_SECONDS)
 
     @reads
     def get_spending(
@@ -226,3 +231,8 @@ def open_worker(path: Path, *, busy_seconds: float, wait_seconds: float | None =
     except StoreError:
         connection.close()
         raise
+
+
+def _rewrite_version(connection: sqlite3.Connection) -> None:
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    connection.execute(f"PRAGMA user_version = {version}")

@@ -1,0 +1,261 @@
+"""Serve the gallery of a server for several people: sign-in by a token or a one-time link, and sessions in a cookie.
+
+A session and a link are signed texts, so neither is stored. Only what must not be used again is remembered, by this process:
+used links and ended sessions. A link from before the process began is refused, because it may have been used.
+"""
+
+import hashlib
+import html
+import json
+import secrets
+from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from flowport.domain.principal import LOCAL, Principal
+from flowport.server.clients import PRINCIPAL_KEY
+from flowport.web.gallery import Visit, build_gallery_routes, refuse
+from flowport.web.signing import Purpose
+from flowport.web.site import SAFE_HEADERS, Site
+
+PATH: Final = "/gallery"
+COOKIE: Final = "flowport_session"
+SESSION_SECONDS: Final = 12 * 3600
+LINK_SECONDS: Final = 600
+"""How long a sign-in link works, once."""
+
+_MAX_FORM_BYTES: Final = 16_384
+_MAX_REMEMBERED: Final = 100_000
+_NONCE_BYTES: Final = 16
+_STYLE: Final = (
+    ":root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}main{max-width:26rem;margin:15vh auto;padding:0 1rem}"
+    "label,input,button{display:block;width:100%;box-sizing:border-box;font:inherit}input,button{margin:.4rem 0 1rem;padding:.5rem}"
+)
+_POLICY: Final = (
+    f"default-src 'none'; style-src 'sha256-{b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'; img-src data:; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+_HEAD: Final = f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Flowport</title><link rel="icon" href="data:,"><style>{_STYLE}</style></head>
+<body><main><h1>Flowport</h1>"""
+_FOOT: Final = "</main></body></html>\n"
+_FORM: Final = """<form method="post" action="sign-in">
+<p role="alert">%s</p>
+<label for="token">Your access token</label>
+<input id="token" name="token" type="password" required autocomplete="current-password" autofocus>
+<button>Sign in</button></form>
+<p>Without a token, ask your assistant for a link to your gallery. Signed in already? <a href="./">Open your gallery</a>.</p>"""
+_CONFIRMATION: Final = """<form method="post" action="sign-in">
+<p>This link opens the gallery of <strong>%s</strong> in this browser.</p>
+<input type="hidden" name="link" value="%s"><button>Open the gallery</button></form>"""
+_SIGN_OUT: Final = """<form method="post" action="sign-out"><p>Signed in as <strong>%s</strong>.</p><button>Sign out</button></form>
+<p><a href="./">Back to your gallery</a></p>"""
+_BANNER: Final = '<nav class="facts"><span>Signed in as %s</span> <a href="sign-out">Sign out</a></nav>'
+_OLD_LINK: Final = "This link was used before or is too old. Ask for another one."
+_FOREIGN: Final = "<p>This form was sent from another page. Nothing was done.</p>"
+
+
+class People(Protocol):
+    """Who may sign in."""
+
+    async def find_by_token(self, token: str) -> Principal | None:
+        """Return whom an access token stands for; None if it is not accepted."""
+
+    async def find_by_session(self, owner: str, token_id: str) -> Principal | None:
+        """Return who signed in, with the rights of now; None once the token is revoked or has expired.
+
+        Args:
+            token_id: Of the token that was used; empty for a person whom an authorization server vouched for.
+        """
+
+
+@dataclass(slots=True)
+class _Once:
+    """Remembers what must not be used again, until it expires anyway."""
+
+    _expiry: dict[str, float] = field(default_factory=dict)
+
+    def use(self, nonce: str, expires_at: float, now: float) -> bool:
+        """Return whether it is used for the first time."""
+        if nonce in self._expiry:
+            return False
+        if len(self._expiry) >= _MAX_REMEMBERED:
+            self._expiry = {name: end for name, end in self._expiry.items() if end > now}
+        self._expiry[nonce] = expires_at
+        return True
+
+    def __contains__(self, nonce: str) -> bool:
+        return nonce in self._expiry
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What a session or a link says."""
+
+    owner: str
+    token_id: str
+    made_at: float
+    expires_at: float
+    nonce: str
+
+
+class GallerySessions:
+    """Signs people in to the gallery, and finds who sends a request."""
+
+    def __init__(self, site: Site, people: People | None) -> None:
+        """Serve a site.
+
+        Args:
+            people: None on a server without authentication, where every visitor is the person at this computer.
+        """
+        self._site = site
+        self._people = people
+        self._begun_at = site.get_now()
+        self._used_links = _Once()
+        self._ended = _Once()
+        address = urlsplit(site.public_url)
+        self._origin = f"{address.scheme}://{address.netloc}"
+        self._is_https = address.scheme == "https"
+        self._cookie_path = f"{address.path}{PATH}/"
+
+    def build_routes(self) -> list[Route]:
+        """Return the routes of the gallery and of its sessions."""
+        return [
+            Route(PATH, _redirect_to_gallery, methods=["GET"]),
+            Route(f"{PATH}/sign-in", self._answer_sign_in, methods=["GET", "POST"]),
+            Route(f"{PATH}/sign-out", self._answer_sign_out, methods=["GET", "POST"]),
+            *build_gallery_routes(self._find_visit, self._is_from_page, PATH),
+        ]
+
+    def build_link(self, principal: Principal) -> str:
+        """Return an address at which the person signs in, once and soon, without a token."""
+        ticket = self._seal(Purpose.SIGN_IN, principal, LINK_SECONDS)
+        return f"{self._site.public_url}{PATH}/sign-in?{urlencode({'link': ticket})}"
+
+    async def _find_visit(self, request: Request) -> Visit | Response:
+        session = self._read_session(request)
+        principal = await self._find_principal(request, session)
+        if principal is None:
+            if request.url.path.endswith(f"{PATH}/"):
+                return RedirectResponse("sign-in", 303)
+            return refuse("SignInNeeded", "You are signed out. Load this page again to sign in.", 401)
+        banner = _BANNER % html.escape(principal.owner) if session is not None else ""
+        return Visit(self._site.tenants.get_workspace(principal), principal, banner)
+
+    async def _find_principal(self, request: Request, session: Pass | None) -> Principal | None:
+        """Return who sends a request: by a token in its header, as every other request, or by the session."""
+        authenticated = request.scope.get(PRINCIPAL_KEY)
+        if isinstance(authenticated, Principal):
+            return authenticated
+        if self._people is None:
+            return LOCAL
+        return None if session is None else await self._find_by_pass(session)
+
+    async def _answer_sign_in(self, request: Request) -> Response:
+        if request.method != "POST":
+            return self._answer_link(request.query_params.get("link", ""))
+        if not self._is_from_page(request):
+            return _answer_page(_FOREIGN, 403)
+        form = await _read_form(request)
+        if "link" in form:
+            ticket = self._open_ticket(form["link"])
+            if ticket is None or not self._used_links.use(ticket.nonce, ticket.expires_at, self._site.get_now()):
+                return _answer_page(_FORM % _OLD_LINK, 403)
+            principal = await self._find_by_pass(ticket)
+        else:
+            principal = await self._people.find_by_token(form.get("token", "").strip()) if self._people else LOCAL
+        if principal is None:
+            return _answer_page(_FORM % "This token is not accepted: it is wrong, revoked or has expired.", 403)
+        answer = RedirectResponse("./", 303, SAFE_HEADERS)
+        self._set_cookie(answer, self._seal(Purpose.SESSION, principal, SESSION_SECONDS), SESSION_SECONDS)
+        return answer
+
+    def _answer_link(self, link: str) -> Response:
+        """Return a page with a button: programs that only look at a link must not use it up."""
+        if not link:
+            return _answer_page(_FORM % "")
+        ticket = self._open_ticket(link)
+        if ticket is None:
+            return _answer_page(_FORM % _OLD_LINK, 403)
+        return _answer_page(_CONFIRMATION % (html.escape(ticket.owner), html.escape(link)))
+
+    async def _answer_sign_out(self, request: Request) -> Response:
+        session = self._read_session(request)
+        if request.method != "POST" and session is not None:
+            return _answer_page(_SIGN_OUT % html.escape(session.owner))
+        if request.method == "POST" and not self._is_from_page(request):
+            return _answer_page(_FOREIGN, 403)
+        if session is not None:
+            self._ended.use(session.nonce, session.expires_at, self._site.get_now())
+        answer = RedirectResponse("sign-in", 303, SAFE_HEADERS)
+        self._set_cookie(answer, "", 0)
+        return answer
+
+    async def _find_by_pass(self, found: Pass) -> Principal | None:
+        """Return whom a session or a link stands for, if that person may still sign in."""
+        return LOCAL if self._people is None else await self._people.find_by_session(found.owner, found.token_id)
+
+    def _is_from_page(self, request: Request) -> bool:
+        """Return whether a request names its own origin; one without an origin does not come from a page.
+
+        The host was checked before, so a hostile page cannot name one of its own.
+        """
+        origin = request.headers.get("origin", "")
+        return origin in {self._origin, f"http://{request.headers.get('host', '')}"}
+
+    def _set_cookie(self, answer: Response, value: str, seconds: int) -> None:
+        answer.set_cookie(
+            COOKIE, value, seconds, path=self._cookie_path, secure=self._is_https, httponly=True, samesite="strict"
+        )
+
+    def _read_session(self, request: Request) -> Pass | None:
+        session = self._open(Purpose.SESSION, request.cookies.get(COOKIE, ""))
+        return None if session is None or session.nonce in self._ended else session
+
+    def _open_ticket(self, link: str) -> Pass | None:
+        """Return what a link says; None if it is not ours, was used or is too old."""
+        ticket = self._open(Purpose.SIGN_IN, link)
+        if ticket is None or ticket.made_at < self._begun_at or ticket.nonce in self._used_links:
+            return None
+        return ticket
+
+    def _seal(self, purpose: Purpose, principal: Principal, seconds: float) -> str:
+        now = self._site.get_now()
+        fields = [principal.owner, principal.token_id, now, now + seconds, secrets.token_urlsafe(_NONCE_BYTES)]
+        text = urlsafe_b64encode(json.dumps(fields).encode()).decode()
+        return f"{text}.{self._site.signer.sign(purpose, text)}"
+
+    def _open(self, purpose: Purpose, sealed: str) -> Pass | None:
+        """Return what a signed text says; None if it is not ours or has expired."""
+        text, _, signature = sealed.partition(".")
+        if not self._site.signer.is_valid(purpose, text, signature):
+            return None
+        found = Pass(*json.loads(urlsafe_b64decode(text)))
+        return found if self._site.get_now() < found.expires_at else None
+
+
+async def _redirect_to_gallery(_: Request) -> Response:
+    return RedirectResponse("gallery/", 307, SAFE_HEADERS)
+
+
+async def _read_form(request: Request) -> dict[str, str]:
+    """Return the fields of a short form; none of a longer one."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > _MAX_FORM_BYTES:
+            return {}
+    fields = parse_qs(body.decode("ascii", "replace"), max_num_fields=10) if body.count(b"&") < 10 else {}  # noqa: PLR2004
+    return {name: values[0] for name, values in fields.items()}
+
+
+def _answer_page(content: str, status: int = 200) -> Response:
+    # With `no-referrer` the browser would name no origin when it sends the form.
+    headers = {**SAFE_HEADERS, "Referrer-Policy": "same-origin", "Content-Security-Policy": _POLICY}
+    return Response(_HEAD + content + _FOOT, status, headers, "text/html; charset=utf-8")
