@@ -53,7 +53,7 @@ def check_lists() -> Iterator[str]:
 def open_server(environment: dict[str, str]) -> Iterator[str]:
     """Run Flowport on a free port and yield its URL."""
     with subprocess.Popen(
-        [FLOWPORT, "serve", "--http", "127.0.0.1:0"],
+        [FLOWPORT, "serve", "--http", "127.0.0.1:0", "--no-auth"],
         env=_build_environment(environment),
         stdout=subprocess.PIPE,
         text=True,

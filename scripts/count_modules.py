@@ -60,7 +60,7 @@ async def trace_call(folder: Path, tracer: Tracer) -> None:
     given = {"FLOWPORT_HOME": str(folder / "home"), "FLOWPORT_OUTPUT_DIR": str(folder / "outputs")}
     settings = load_settings({**given, "FLOWPORT_FILE_ROOTS": str(folder)}, {})
     async with open_assembly(settings) as assembly:
-        server = build_server(assembly.workspace, assembly.file_threads, assembly.first_list)
+        server = build_server(assembly.tenants, assembly.file_threads, assembly.first_list)
         async with Client(server) as client:
             await client.list_tools()
             await call(client, "sandbox_text_to_picture", prompt="a lake")

@@ -21,11 +21,14 @@ from setting_examples import iterate_settings
 from flowport.catalog.arguments import parse_arguments
 from flowport.catalog.listing import Listing
 from flowport.domain.call_errors import (
+    AccountCapReached,
     AppAmbiguous,
     AppNotFound,
+    CapPeriod,
     ConfirmationNeeded,
     DayCapReached,
     DefinitionNotRead,
+    MonthCapReached,
     Namesake,
     NotConfirmed,
     PriceUnconfirmed,
@@ -33,6 +36,8 @@ from flowport.domain.call_errors import (
     ResourceNotFound,
     RunCapReached,
     RunNotOver,
+    ServerEnding,
+    TooManyCalls,
     UncertainStart,
 )
 from flowport.domain.errors import (
@@ -48,6 +53,7 @@ from flowport.domain.errors import (
 from flowport.domain.models import App, Input, InputKind, Option
 from flowport.media.input_files import MediaRules, resolve_media
 from flowport.network.causes import FetchError, UploadError
+from flowport.network.issuer import IssuerFailed
 from flowport.providers.interface import ApiAnswer, NotTaken, Uncertain
 from flowport.providers.magica.api import Magica
 from flowport.providers.magnific.api import Magnific
@@ -287,11 +293,25 @@ def _iterate_costs() -> Iterator[Example]:
         "30 credits, FLOWPORT_MAX_CREDITS_PER_DAY=100",
         DayCapReached("Retro Poster", 30.0, 100.0, 80.0, 10.0, 0.0, 20.0),
     )
+    yield Example(
+        "30 credits, FLOWPORT_MAX_CREDITS_PER_MONTH=1000",
+        MonthCapReached("Retro Poster", 30.0, 1000.0, 970.0, 0.0, 10.0, 20.0),
+    )
+    yield Example(
+        "the same, and the limit is that of the caller's token",
+        MonthCapReached("Retro Poster", 30.0, 100.0, 80.0, 0.0, 0.0, 20.0, is_own=True),
+    )
+    yield Example(
+        "30 credits, FLOWPORT_ACCOUNT_MAX_CREDITS_PER_DAY=500",
+        AccountCapReached("Retro Poster", 30.0, 500.0, 12.0, CapPeriod.DAY),
+    )
     yield Example("no price, FLOWPORT_UNKNOWN_PRICE=refuse", PriceUnknown("Retro Poster"))
     yield Example("30 credits, FLOWPORT_CONFIRM_ABOVE_CREDITS=20, a client that cannot ask", asked)
     yield Example("the same, a client that asks", ConfirmationNeeded(asked.question))
     yield Example("the same, and the user declines", NotConfirmed(asked.question))
     yield Example("a call equal to an `unknown` run", uncertain)
+    yield Example("a person's 201st call that waits, over HTTP", TooManyCalls(200))
+    yield Example("a call that prepares its picture when `serve --http` shuts down", ServerEnding())
 
 
 _ANSWERS: Final[tuple[tuple[int, Any], ...]] = (
@@ -335,6 +355,8 @@ def _iterate_providers() -> Iterator[Example]:
     yield Example("FLOWPORT_REQUESTS_PER_DAY=5", DayUsedUp("Magica", Operation.START_RUN, 600.0, is_reported=False))
     yield Example("anything else of a provider", ProviderError("Magica", Operation.READ_BALANCE))
     yield Example("a result whose server fails", FetchError("cdn.example", "the server answered HTTP 500"))
+    problem = "it answered with status 404"
+    yield Example("FLOWPORT_OAUTH_ISSUER at another server", IssuerFailed("https://auth.example.com", problem, 404))
     yield Example("an upload that is refused", UploadError("storage.example", "its server answered HTTP 403"))
 
 

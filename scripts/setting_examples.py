@@ -36,6 +36,7 @@ _ENVIRONMENTS: Final = (
     {"MAGICA_CANCEL_PATH": "cancel"},
     {"MAGNIFIC_FILE_ORIGINS": "10.0.0.5:8188"},
     {"FLOWPORT_TRUSTED_PROXIES": "proxy.example.com"},
+    {"MAGNIFIC_WEBHOOK_SECRET": "secret"},
 )
 _FILES: Final = (
     "wait_seconds = 4",
@@ -55,7 +56,7 @@ _FILES: Final = (
 )
 
 
-_ADDRESSES: Final = ("8765x", "example.com:8765", "192.168.1.5:8765")
+_ADDRESSES: Final = ("8765x", "example.com:8765")
 _PROXIES: Final = ("ftp://proxy.example:21", "http://", "http://proxy.example:99999")
 
 

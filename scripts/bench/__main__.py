@@ -17,6 +17,7 @@ from pinging import measure_pinging
 from schedule import measure_schedule
 from schedule_both import measure_schedule_both
 from schedule_sandbox import measure_schedule_sandbox
+from schedule_webhooks import measure_schedule_webhooks
 from side_by_side import measure_side_by_side
 from sizes import measure_sizes
 from starts import PAIRS, measure_starts
@@ -38,6 +39,7 @@ PARTS = {
     "schedule": measure_schedule,
     "schedule_sandbox": measure_schedule_sandbox,
     "schedule_both": measure_schedule_both,
+    "schedule_webhooks": measure_schedule_webhooks,
     "learning": measure_learning,
     "learning_sandbox": measure_learning_sandbox,
 }

@@ -24,7 +24,7 @@ def measure_http_ping() -> list[Figure]:
     """Ping a Flowport that serves HTTP, one request after the other."""
     with tempfile.TemporaryDirectory(prefix="flowport-bench-") as name:
         environment = build_environment({"FLOWPORT_HOME": str(Path(name) / "home"), "FLOWPORT_OUTPUT_DIR": name})
-        command = [sys.executable, "-m", "flowport", "serve", "--http", "127.0.0.1:0"]
+        command = [sys.executable, "-m", "flowport", "serve", "--http", "127.0.0.1:0", "--no-auth"]
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
             try:
                 seconds = _ping(_read_url(process))

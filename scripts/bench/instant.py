@@ -12,6 +12,7 @@ from unittest import mock
 from urllib.parse import urlsplit
 
 from flowport import bootstrap as assembly
+from flowport.actions.tenants import Tenants
 from flowport.actions.workspace import Workspace
 from flowport.catalog.listing import Catalogue, Listing
 from flowport.catalog.schema import build_tool
@@ -100,7 +101,7 @@ class Client:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._calls = ToolCalls(workspace)
+        self._calls = ToolCalls(Tenants(workspace))
 
     async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
         """Call a tool and return its structured answer."""

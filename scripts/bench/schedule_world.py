@@ -156,6 +156,8 @@ class World:
     starter: RunStarter
     poller: RunPoller
     jobs: list[Job] = field(default_factory=list)
+    report: Callable[[str], None] | None = None
+    """Has the provider report a run from now on; None where it reports none."""
 
     async def carry_out(self, urgency: Urgency, called_at: float | None = None) -> Job:
         """Start a run and poll it to its result; a run that is not a row of a batch has a waiting caller."""
@@ -165,11 +167,14 @@ class World:
         self.account.jobs[run.id] = job
         entry = self.live_runs.put(run, noted_at=self.clock.monotonic(), urgency=urgency)
         entry.waiters = int(urgency is Urgency.WAITED)
+        entry.is_reported = self.report is not None
         call = PreparedCall(
             self.account.app, run.app_name, run.tool_name, run.account_id, {"n": run.id}, "{}", "r", "c"
         )
         started = await self.starter.start(run, call, self.account)
         self.live_runs.update(started)
+        if self.report is not None:
+            self.report(run.id)
         over = await self.poller.poll(started, self.account)
         if over.state is not RunState.SUCCEEDED:
             raise RuntimeError(f"a run went wrong: {over}")

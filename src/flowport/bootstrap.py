@@ -11,6 +11,9 @@ from typing import Final
 import anyio
 import anyio.to_thread
 
+from flowport.actions.engine import Engine
+from flowport.actions.own_accounts import OwnAccounts
+from flowport.actions.tenants import Tenants
 from flowport.actions.workspace import DefinitionReader, OpenCatalog, Workspace
 from flowport.catalog.ranking import ORDER_NAME, ToolOrder
 from flowport.catalog.refresher import Catalog
@@ -21,13 +24,15 @@ from flowport.media.input_files import MediaRules
 from flowport.media.previews import Previewer
 from flowport.media.saving import MAX_AGE_SECONDS, sweep_partials
 from flowport.network.account import OpenAccount
-from flowport.network.accounts import open_accounts
+from flowport.network.accounts import AccountOpener, open_accounts
 from flowport.network.file_transfer import Fetcher, Uploader
 from flowport.network.sandbox_process import keep_tidy
+from flowport.runs.announcements import Announcements
 from flowport.runs.batch.report import BatchReport
 from flowport.runs.batch.service import BatchConductor, Batches
 from flowport.runs.delivery import Deliveries
 from flowport.runs.downloads import DownloadRetrier, LinkRefresher, OutputSaver
+from flowport.runs.file_links import FileLinks
 from flowport.runs.inputs import InputPreparer
 from flowport.runs.live import LiveRuns, PendingWrites
 from flowport.runs.output_file import SavingRules
@@ -41,6 +46,7 @@ from flowport.runs.steps import Pace
 from flowport.runs.submit import MAX_BATCHES_SUBMITTED, MAX_RUNS_SUBMITTED, Acceptor, RecentRequests, Submitter
 from flowport.runs.uploads import FileUploads
 from flowport.runs.waiting import Waiter
+from flowport.runs.witness import BuildWebhookUrl, StartWitness
 from flowport.runtime.background import Changes, FirstList, ListKind, Supervisor
 from flowport.runtime.clock import Clock, SystemClock
 from flowport.settings.settings import Settings
@@ -61,10 +67,15 @@ FILE_THREADS: Final = 8
 class Assembly:
     """A running Flowport and what the server needs besides."""
 
-    workspace: Workspace
+    tenants: Tenants
     file_threads: anyio.CapacityLimiter
     first_list: FirstList
     """The catalogue is refreshed after it was written, so that the list is never delayed."""
+
+    @property
+    def workspace(self) -> Workspace:
+        """The workspace with every account of the settings."""
+        return self.tenants.shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +100,7 @@ class _Base:
     supervisor: Supervisor
     changes: Changes
     first_list: FirstList
+    build_webhook_url: BuildWebhookUrl | None = None
 
 
 @asynccontextmanager
@@ -99,6 +111,8 @@ async def open_assembly(
     pace: Pace | None = None,
     account: OpenAccount | None = None,
     first_list: FirstList | None = None,
+    accepts_own_keys: bool = False,
+    build_webhook_url: BuildWebhookUrl | None = None,
 ) -> AsyncIterator[Assembly]:
     """Open the store and the accounts, start the background work, and end all of it on the way out.
 
@@ -107,6 +121,8 @@ async def open_assembly(
     Args:
         account: An open one, instead of what the settings name.
         first_list: That of a client which was answered from an earlier process's list; None to begin with one.
+        accepts_own_keys: Whether people may bring their own keys: accounts then come and go.
+        build_webhook_url: Returns where a provider reports changes of a run; None where no provider reaches this process.
     """
     clock = clock or SystemClock()
     home = open_home(settings.home)
@@ -117,24 +133,23 @@ async def open_assembly(
         stack.push_async_callback(fetcher.aclose)
         rate_windows = RateWindowFile(settings.home / RATE_WINDOWS_NAME)
         stack.push_async_callback(rate_windows.close)
-        accounts = (
-            [account]
-            if account
-            else open_accounts(
-                settings,
-                clock,
-                rate_windows,
-                process_id=home.process.process_id,
-                is_home_usable=home.unrecorded is None,
-                stack=stack,
-            )
-        )
+        opener = AccountOpener(settings, clock, rate_windows, home.process.process_id)
+        is_home_usable = home.unrecorded is None
+        accounts = [account] if account else open_accounts(opener, is_home_usable=is_home_usable, stack=stack)
         for opened in accounts:
             stack.push_async_callback(opened.aclose)
         stack.callback(home.process.release)
         supervisor = await stack.enter_async_context(Supervisor())
         base = _Base(
-            settings, clock, home, file_threads, fetcher, supervisor, Changes(clock), first_list or FirstList()
+            settings,
+            clock,
+            home,
+            file_threads,
+            fetcher,
+            supervisor,
+            Changes(clock),
+            first_list or FirstList(),
+            build_webhook_url,
         )
         catalogs = [OpenCatalog(one, _build_catalog(base, one, stack, is_alone=len(accounts) == 1)) for one in accounts]
         for one in catalogs:
@@ -143,7 +158,14 @@ async def open_assembly(
             supervisor.spawn("stale definitions", one.catalog.refresh_stale)
         supervisor.spawn("upkeep", _keep_up, base)
         supervisor.spawn("sandbox", keep_tidy, accounts, home.store, clock)
-        yield Assembly(_build_workspace(base, catalogs, pace or Pace()), file_threads, base.first_list)
+        # The runs of a key that comes and goes wait for it; another key of the provider must not take them over.
+        are_scopes_single = len({one.account.scope for one in accounts}) == len(accounts)
+        can_adopt = are_scopes_single and not accepts_own_keys
+        engine = _build_engine(base, catalogs, pace or Pace(), opener, can_adopt=can_adopt)
+        own = OwnAccounts(engine, supervisor) if accepts_own_keys else None
+        if own is not None:
+            supervisor.spawn("idle accounts", own.keep_closing)
+        yield Assembly(Tenants(engine.workspace, own), file_threads, base.first_list)
 
 
 def open_home(folder: Path) -> Home:
@@ -166,13 +188,15 @@ def _build_catalog(base: _Base, account: OpenAccount, stack: AsyncExitStack, *, 
     turn = LeaderLock(settings.home, f"refresh-{path.stem}")
     stack.callback(turn.release)
 
+    account_id = account.account.id
+
     def note_change() -> None:
         """Announce changed tools; before the first list no client has a list that they make wrong.
 
         A list that was answered before the catalogues were loaded is compared with them when all are.
         """
         if first_list.asked.is_set() and first_list.saved is None:
-            changes.note_list(ListKind.TOOLS)
+            changes.note_list(ListKind.TOOLS, account_id=account_id)
 
     return Catalog(
         account,
@@ -191,18 +215,22 @@ def _build_catalog(base: _Base, account: OpenAccount, stack: AsyncExitStack, *, 
     )
 
 
-def _build_workspace(base: _Base, catalogs: list[OpenCatalog], pace: Pace) -> Workspace:
+def _build_engine(
+    base: _Base, catalogs: list[OpenCatalog], pace: Pace, opener: AccountOpener, *, can_adopt: bool
+) -> Engine:
     """Build the parts that run apps, and start to take over what dead processes have left."""
     settings, clock, store, process = base.settings, base.clock, base.home.store, base.home.process
     accounts = {one.account.account.id: one.account for one in catalogs}
+    open_catalogs = {one.account.account.id: one.catalog for one in catalogs}
     deliveries = Deliveries(store, clock, base.supervisor)
-    finder = OutputFinder(store, deliveries.delivered)
+    file_links = FileLinks()
+    finder = OutputFinder(store, deliveries.delivered, file_links)
     preparer = CallPreparer(MediaRules(settings.file_roots), base.file_threads, finder)
     link_refresher = LinkRefresher(store, clock)
     durations = DurationBook(store)
     live_runs = LiveRuns(base.changes.note_run)
     rules = SavingRules(settings.output_dir, is_wanted=settings.should_save_outputs, writer=process.process_id)
-    rebuilder = CallRebuilder(preparer, {one.account.account.id: one.catalog for one in catalogs}, clock, store)
+    rebuilder = CallRebuilder(preparer, open_catalogs, clock, store)
     requests = RecentRequests(clock, window_seconds=settings.reattach_seconds, spending_limits=settings.spending_limits)
     acceptor = Acceptor(accounts, base.supervisor, process, requests)
     conductor = BatchConductor(
@@ -211,10 +239,21 @@ def _build_workspace(base: _Base, catalogs: list[OpenCatalog], pace: Pace) -> Wo
         live_runs=live_runs,
         clock=clock,
         process=process,
-        report=BatchReport(rules, base.file_threads),
+        report=BatchReport(rules, base.file_threads, file_links),
         find_free_arguments=rebuilder.find_free_arguments,
     )
     writer = PendingWrites(store, live_runs, clock)
+    witness = StartWitness(accounts, store, clock, base.build_webhook_url)
+    poller = RunPoller(
+        store,
+        live_runs,
+        clock,
+        pace,
+        writer,
+        supervisor=base.supervisor,
+        durations=durations,
+        patience_seconds=settings.wait_seconds,
+    )
     runner = Runner(
         accounts=accounts,
         store=store,
@@ -228,18 +267,10 @@ def _build_workspace(base: _Base, catalogs: list[OpenCatalog], pace: Pace) -> Wo
             writer,
             restore=rebuilder.restore,
             input_preparer=_build_input_preparer(base, accounts, link_refresher, rules),
-            on_mismatch=partial(_reread_definition, catalogs),
+            on_mismatch=partial(_reread_definition, open_catalogs),
+            witness=witness,
         ),
-        poller=RunPoller(
-            store,
-            live_runs,
-            clock,
-            pace,
-            writer,
-            supervisor=base.supervisor,
-            durations=durations,
-            patience_seconds=settings.wait_seconds,
-        ),
+        poller=poller,
         writer=writer,
         acceptor=acceptor,
         retrier=DownloadRetrier(store, OutputSaver(store, clock, base.fetcher, rules=rules), link_refresher, clock),
@@ -254,6 +285,7 @@ def _build_workspace(base: _Base, catalogs: list[OpenCatalog], pace: Pace) -> Wo
         process=process,
         link_refresher=link_refresher,
         should_save=settings.should_save_outputs,
+        can_adopt=can_adopt,
     )
     batches = Batches(
         runner=runner,
@@ -267,7 +299,8 @@ def _build_workspace(base: _Base, catalogs: list[OpenCatalog], pace: Pace) -> Wo
         supervisor=base.supervisor,
     )
     base.supervisor.spawn("orphans", recovery.keep_watch)
-    base.supervisor.spawn("adoption", recovery.keep_adopting)
+    if can_adopt:
+        base.supervisor.spawn("adoption", recovery.keep_adopting)
     base.supervisor.spawn("sweeping", _sweep, base)
     waiter = Waiter(
         store=store,
@@ -279,7 +312,7 @@ def _build_workspace(base: _Base, catalogs: list[OpenCatalog], pace: Pace) -> Wo
         accounts=accounts,
         wait_seconds=settings.wait_seconds,
     )
-    return Workspace(
+    workspace = Workspace(
         settings=settings,
         clock=clock,
         store=store,
@@ -292,12 +325,24 @@ def _build_workspace(base: _Base, catalogs: list[OpenCatalog], pace: Pace) -> Wo
         batch_submitter=Submitter(batches, deliveries, clock, settings.wait_seconds, MAX_BATCHES_SUBMITTED),
         waiter=waiter,
         recovery=recovery,
+        announcements=Announcements(
+            witness=witness,
+            poller=poller,
+            recovery=recovery,
+            accounts=accounts,
+            store=store,
+            live_runs=live_runs,
+            clock=clock,
+        ),
         fetcher=base.fetcher,
         changes=base.changes,
         previewer=Previewer(base.file_threads, is_wanted=settings.should_show_previews),
         deliveries=deliveries,
         tool_order=ToolOrder(settings.home / ORDER_NAME, settings.apps),
+        file_links=file_links,
     )
+    build_catalog = partial(_build_catalog, base, is_alone=False)
+    return Engine(workspace, accounts, open_catalogs, live_runs, poller, opener, build_catalog)
 
 
 def _build_input_preparer(
@@ -316,9 +361,10 @@ def _build_input_preparer(
     )
 
 
-def _reread_definition(catalogs: list[OpenCatalog], account: OpenAccount, app: App) -> None:
-    """Have the definition of an app read again by the catalogue that it comes from."""
-    next(one.catalog for one in catalogs if one.account is account).mark_stale(app)
+def _reread_definition(catalogs: Mapping[str, Catalog], account: OpenAccount, app: App) -> None:
+    """Have the definition of an app read again by the catalogue that it comes from, if it is open."""
+    if (catalog := catalogs.get(account.account.id)) is not None:
+        catalog.mark_stale(app)
 
 
 async def _sweep(base: _Base) -> None:
@@ -336,4 +382,5 @@ async def _keep_fresh(catalog: Catalog, first_list: FirstList | None) -> None:
 
 async def _keep_up(base: _Base) -> None:
     await base.first_list.wait_until_written()
-    await keep_up(base.home.store, base.clock, keep_days=base.settings.keep_days)
+    settings = base.settings
+    await keep_up(base.home.store, base.clock, keep_days=settings.keep_days, spending_limits=settings.spending_limits)

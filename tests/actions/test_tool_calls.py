@@ -10,7 +10,7 @@ import pytest
 from mcp.shared.exceptions import MCPError
 
 from flowport.domain.models import LOCAL_OWNER, RunState
-from flowport.runs.waiting import KEY_GONE
+from flowport.runs.recovery import KEY_GONE
 from tests.fakes.client import Client as SandboxClient
 from tests.store.samples import build_run
 from tests.support.harness import Harness, open_harness

@@ -222,7 +222,7 @@ def test_every_variable_has_a_flag_and_keys_have_none() -> None:
     flags = {option for one in command.params for option in one.opts}
 
     built = {build_flag(item.name) for item in get_variables() if item.parse and item.name.startswith("FLOWPORT_")}
-    assert flags == built | {"--config", "--http"}
+    assert flags == built | {"--config", "--http", "--no-auth"}
 
 
 def test_the_help_names_the_path_of_the_configuration() -> None:

@@ -273,7 +273,7 @@ class World:
     async def ask(self, process: Process, tool: str, **arguments: Any) -> dict[str, Any]:
         """Call a built-in tool of a process and return its structured answer."""
         assert process.assembly is not None
-        calls = ToolCalls(process.assembly.workspace)
+        calls = ToolCalls(process.assembly.tenants)
         answer = await calls.call(tool, arguments, ScriptedCaller(self.clock.monotonic(), _report))
         facts = answer.facts
         if "state" in facts:
@@ -341,7 +341,7 @@ class World:
         exchange = Exchange()
         caller = ScriptedCaller(self.clock.monotonic(), _report, connection=connection, exchange=exchange)
         try:
-            answer = await ToolCalls(process.assembly.workspace).call(TOOL, {"prompt": prompt}, caller)
+            answer = await ToolCalls(process.assembly.tenants).call(TOOL, {"prompt": prompt}, caller)
             trigger(Failpoint.BEFORE_ANSWER)
         except FlowportError as exc:
             if not process.is_dead and type(exc).__name__ == "UncertainStart":

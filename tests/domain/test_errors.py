@@ -7,11 +7,14 @@ import pytest
 
 from flowport.domain import call_errors, errors
 from flowport.domain.call_errors import (
+    AccountCapReached,
     AppAmbiguous,
     AppNotFound,
+    CapPeriod,
     ConfirmationNeeded,
     DayCapReached,
     DefinitionNotRead,
+    MonthCapReached,
     Namesake,
     NotConfirmed,
     PriceUnconfirmed,
@@ -76,6 +79,54 @@ SENTENCES: Final = [
             'Nothing was started: "Sketch" does not state its price, and of the 20 that FLOWPORT_MAX_CREDITS_PER_DAY allows '
             "in 24 hours 20 are spent, 0 reserved for runs that go on, and 0 left. Wait until earlier runs are a day old; "
             "only the person can raise the cap, in Flowport's configuration. get_balance shows what is left."
+        ),
+    ),
+    (
+        MonthCapReached("Sketch", 1.0, 20.0, 12.0, 0.0, 8.0, 0.0),
+        (
+            'Nothing was started: "Sketch" costs 1 credit, and of the 20 that FLOWPORT_MAX_CREDITS_PER_MONTH allows in 30 '
+            "days 12 are spent, 8 reserved for runs that go on, and 0 left. Wait until earlier runs are 30 days old; only "
+            "the person can raise the cap, in Flowport's configuration. get_balance shows what is left."
+        ),
+    ),
+    (
+        DayCapReached("Sketch", 1.0, 20.0, 20.0, 0.0, 0.0, 0.0, is_own=True),
+        (
+            'Nothing was started: "Sketch" costs 1 credit, and of the 20 that the limit of your own token allows in 24 '
+            "hours 20 are spent, 0 reserved for runs that go on, and 0 left. Wait until earlier runs are a day old; only an "
+            "administrator can raise the cap, by another token. get_balance shows what is left."
+        ),
+    ),
+    (
+        RunCapReached("Sketch", 30.5, 20.0, is_own=True),
+        (
+            'Nothing was started: "Sketch" costs 30.5 credits, and the limit of your own token allows 20 for one run. Only '
+            "an administrator can raise it, by another token; find_apps with max_credits 20 shows what is within it."
+        ),
+    ),
+    (
+        AccountCapReached("Sketch", 5.0, 500.0, 2.5, CapPeriod.DAY),
+        (
+            'Nothing was started: "Sketch" costs 5 credits, and of the 500 that FLOWPORT_ACCOUNT_MAX_CREDITS_PER_DAY allows '
+            "in 24 hours for all who use this account together 2.5 are left. Wait until earlier runs no longer count; only "
+            "the person can raise the cap, in Flowport's configuration. get_balance shows what is left."
+        ),
+    ),
+    (
+        AccountCapReached("Sketch", None, 500.0, 0.0, CapPeriod.MONTH, runs=3),
+        (
+            'Nothing was started: "Sketch" does not state its price, and this asks for 3 runs of it, and of the 500 that '
+            "FLOWPORT_ACCOUNT_MAX_CREDITS_PER_MONTH allows in 30 days for all who use this account together 0 are left. "
+            "Wait until earlier runs no longer count; only the person can raise the cap, in Flowport's configuration. "
+            "get_balance shows what is left."
+        ),
+    ),
+    (
+        PriceUnconfirmed("Sketch", 30.0, 1.0, is_own=True),
+        (
+            'Nothing was started: "Sketch" costs 30 credits. The person is to be asked about every run above 1 credit, and '
+            "this client cannot ask. The person can have an administrator give them a token with a higher threshold, or call "
+            "from a client that can ask."
         ),
     ),
     (

@@ -47,7 +47,7 @@ async def open_session(folder: Path, **changes: Any) -> AsyncIterator[Session]:
     """Start Flowport without a key on the folder's home."""
     settings = build_settings(folder, "http://127.0.0.1:9", providers=(), requests_per_minute=None, **changes)
     async with open_assembly(settings, pace=QUICK) as assembly:
-        server = build_server(assembly.workspace, assembly.file_threads, assembly.first_list)
+        server = build_server(assembly.tenants, assembly.file_threads, assembly.first_list)
         server.middleware.insert(0, report_written)
         async with Client(server) as client:
             await client.list_tools()

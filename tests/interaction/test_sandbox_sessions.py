@@ -263,7 +263,7 @@ STAGES = {"at once": "", "spawned": "log.txt", "reading its state": "sandbox.sql
 
 @pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-@pytest.mark.parametrize("way", [[], ["--http", "127.0.0.1:0"]], ids=["stdio", "http"])
+@pytest.mark.parametrize("way", [[], ["--http", "127.0.0.1:0", "--no-auth"]], ids=["stdio", "http"])
 def test_a_signal_while_the_sandbox_starts_ends_it_quietly(
     tmp_path: Path, stage: str, number: signal.Signals, way: list[str]
 ) -> None:

@@ -63,11 +63,27 @@ def test_a_signature_with_the_text_of_the_secret_is_accepted() -> None:
         ({"svix-signature": "rAvfW3dJ/X/qxhsaXPOyyCGmRKsaKWcsNccKXlIktD0="}, SVIX, SVIX_SECRET, NOW),
         ({"svix-signature": "v1,\N{SNOWMAN}"}, SVIX, SVIX_SECRET, NOW),
         ({"svix-signature": ""}, SVIX, SVIX_SECRET, NOW),
+        ({"svix-signature": "v1"}, SVIX, SVIX_SECRET, NOW),
+        ({"svix-signature": "v1,!!!! v1,====, v1,v1,v1"}, SVIX, SVIX_SECRET, NOW),
+        ({"svix-signature": "v1," * 20 + SVIX_HEADERS["svix-signature"]}, SVIX, SVIX_SECRET, NOW),
+        ({"svix-signature": "v1,x " * 16 + SVIX_HEADERS["svix-signature"]}, SVIX, SVIX_SECRET, NOW),
+        ({"svix-timestamp": "01731705121"}, SVIX, SVIX_SECRET, NOW),
+        ({"svix-timestamp": "1731705121.0"}, SVIX, SVIX_SECRET, NOW),
+        ({"svix-timestamp": "-1731705121"}, SVIX, SVIX_SECRET, NOW),
+        ({"svix-timestamp": "nan"}, SVIX, SVIX_SECRET, NOW),
+        ({}, b"\xff", SVIX_SECRET, NOW),
+        ({}, SVIX, "whsec_", NOW),
     ],
 )
 def test_any_other_webhook_is_not_authentic(changes: dict[str, str], body: bytes, secret: str, now: float) -> None:
     """A changed body, another secret, a replay or a missing header could come from any sender."""
     assert not is_authentic(Magica(), {**SVIX_HEADERS, **changes}, body, secret, now=now)
+
+
+def test_the_signature_may_stand_among_others() -> None:
+    """A sender that replaces its secret signs with both, and later versions of the scheme stand beside it."""
+    several = {**SVIX_HEADERS, "svix-signature": f"v1a,abc v1,AAAA {SVIX_HEADERS['svix-signature']}"}
+    assert is_authentic(Magica(), several, SVIX, SVIX_SECRET)
 
 
 def test_headers_of_another_provider_are_not_authentic() -> None:
@@ -80,14 +96,23 @@ def test_headers_of_another_provider_are_not_authentic() -> None:
     ("provider", "body", "event"),
     [
         (Magnific(), FLOW, WebhookEvent("vCrK3Aa47y", "finished")),
-        (Magnific(), b'{"workflow_run_identifier": "r1", "type": "initialized"}', WebhookEvent("r1", "initialized")),
+        (
+            Magnific(),
+            b'{"workflow_run_identifier": "r1", "type": "initialized"}',
+            WebhookEvent("r1", "initialized", is_beginning=True),
+        ),
         (Magnific(), b'{"data": {"run_id": 7}, "status": "failed"}', WebhookEvent("7", "failed")),
         (
             Magica(),
             b'{"type": "run.completed", "runId": "r1", "data": {"status": "COMPLETED"}, "metadata": {"myJob": "42"}}',
             WebhookEvent("r1", "run.completed", {"myJob": "42"}),
         ),
-        (Magica(), b'{"type": "node.failed", "runId": "r1", "metadata": null}', WebhookEvent("r1", "node.failed")),
+        (
+            Magica(),
+            b'{"type": "node.failed", "runId": "r1", "metadata": null}',
+            WebhookEvent("r1", "node.failed", is_beginning=True),
+        ),
+        (Magica(), b'{"type": "run.exploded", "runId": "r1"}', WebhookEvent("r1", "run.exploded")),
         (Magica(), b'{"type": {}, "runId": "r1", "metadata": 5}', WebhookEvent("r1", "")),
     ],
 )
@@ -108,6 +133,10 @@ def test_an_event_names_its_run(provider: Any, body: bytes, event: WebhookEvent)
         b'{"runId": null, "run_id": ""}',
         b'{"runId": {}, "run_id": []}',
         b'{"runId": true, "run_id": true}',
+        b'{"runId": "r1", "run_id": "r1", "runId": "r2", "run_id": "r2"}',
+        b'{"runId": "r1", "run_id": "r1", "cost": NaN}',
+        b'{"runId": "r1", "run_id": "r1", "data": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"runId": "r1", "run_id": "r1", "name": "\xff"}',
     ],
 )
 def test_an_event_without_a_run_is_refused(provider: Any, body: bytes) -> None:

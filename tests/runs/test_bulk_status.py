@@ -13,7 +13,7 @@ from flowport.providers.interface import ApiRequest
 from flowport.providers.magica.api import Magica
 from flowport.providers.magica.runs import MagicaBulkStatus
 from flowport.providers.magnific.api import Magnific
-from flowport.runs.poller import FAILED_SECONDS, REFUSED_SECONDS, BulkStatusReader
+from flowport.runs.bulk_status import FAILED_SECONDS, REFUSED_SECONDS, BulkStatusReader
 from tests.runs.polls import Watch, open_watch
 from tests.runs.samples import build_status
 from tests.support.fake_clock import FakeClock

@@ -11,7 +11,7 @@ import pytest
 from flowport.domain.errors import Operation, StoreError
 from flowport.domain.models import App, JsonValue, Run, RunState
 from flowport.domain.spending import SpendingCheck
-from flowport.providers.interface import ApiAnswer, ApiRequest, RunStatus, StartOutcome
+from flowport.providers.interface import ApiAnswer, ApiRequest, RunStatus, StartOutcome, WebhookTarget
 from flowport.providers.magnific.api import Magnific
 from flowport.runs.service import CRASHED, CancelOutcome
 from flowport.store.records import AttachRules
@@ -73,10 +73,12 @@ class CrashingProvider(Magnific):
         self.function = function
         self.times = times
 
-    def build_start_request(self, app: App, inputs: Mapping[str, JsonValue]) -> ApiRequest:
+    def build_start_request(
+        self, app: App, inputs: Mapping[str, JsonValue], webhook: WebhookTarget | None = None
+    ) -> ApiRequest:
         """Crash, or do it."""
         self._crash_in("build_start_request")
-        return super().build_start_request(app, inputs)
+        return super().build_start_request(app, inputs, webhook)
 
     def parse_start(self, answer: ApiAnswer) -> StartOutcome:
         """Crash, or do it."""

@@ -9,7 +9,7 @@ import pytest
 
 from flowport.runs.batch.service import format_stopped
 from flowport.runs.live import BatchView
-from flowport.runs.waiting import estimate_left_seconds, format_batch_progress
+from flowport.runs.progress import estimate_left_seconds, format_batch_progress
 from tests.actions.test_batch_views import BATCH, TALLY
 from tests.fakes.client import Client as SandboxClient
 from tests.support.harness import open_harness

@@ -14,7 +14,8 @@ from flowport.domain.models import LOCAL_OWNER, Run, RunState, Urgency
 from flowport.domain.run_events import Finished
 from flowport.runs.live import LiveRun, QueuePlace, RunView
 from flowport.runs.poll import Usual
-from flowport.runs.waiting import KEY_GONE, format_progress
+from flowport.runs.progress import format_progress
+from flowport.runs.recovery import KEY_GONE
 from flowport.store.process_lock import ProcessLock
 from tests.store.samples import build_run
 from tests.support.fake_clock import FakeClock

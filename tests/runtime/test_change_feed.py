@@ -6,7 +6,7 @@ from typing import Any
 import anyio
 import pytest
 
-from flowport.runtime.background import LIST_SECONDS, QUIET_SECONDS, Changes, ListKind
+from flowport.runtime.background import LIST_SECONDS, QUIET_SECONDS, Changes, ListChange, ListKind, RunChange
 from tests.support.fake_clock import FakeClock
 
 
@@ -37,9 +37,11 @@ async def test_changes_of_lists_within_some_seconds_are_one_word() -> None:
     def change() -> None:
         """Change both lists."""
         changes.note_list(ListKind.TOOLS)
-        changes.note_run("run_a", is_relisted=True)
+        changes.note_run("run_a", owner="anna", is_relisted=True)
 
-    assert await gather(changes.take_lists, clock, change, LIST_SECONDS) == [{ListKind.TOOLS, ListKind.RESOURCES}]
+    assert await gather(changes.take_lists, clock, change, LIST_SECONDS) == [
+        {ListChange(ListKind.TOOLS), ListChange(ListKind.RESOURCES, "anna")}
+    ]
 
 
 async def test_changes_of_runs_are_announced_sooner_and_change_no_list() -> None:
@@ -49,11 +51,13 @@ async def test_changes_of_runs_are_announced_sooner_and_change_no_list() -> None
 
     def change() -> None:
         """Change two runs."""
-        changes.note_run("run_a", is_relisted=False)
-        changes.note_run("run_b", is_relisted=False)
+        changes.note_run("run_a", owner="anna", is_relisted=False)
+        changes.note_run("run_b", owner="anna", is_relisted=False)
 
     assert QUIET_SECONDS < LIST_SECONDS
-    assert await gather(changes.take_runs, clock, change, QUIET_SECONDS) == [{"run_a", "run_b"}]
+    assert await gather(changes.take_runs, clock, change, QUIET_SECONDS) == [
+        {RunChange("run_a", "anna"), RunChange("run_b", "anna")}
+    ]
     assert not changes._lists._bell.is_set()
 
 

@@ -12,17 +12,19 @@ import mcp.types as t
 import pytest
 from mcp import Client
 from mcp.server.connection import Connection
-from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated, ToolsListChanged
+from mcp.server.subscriptions import ResourceUpdated, ToolsListChanged
 from mcp.shared.exceptions import MCPError
 
 from flowport.bootstrap import Assembly
+from flowport.domain.models import LOCAL_OWNER
 from flowport.domain.uris import format_run_uri
 from flowport.runtime.background import ListKind
-from flowport.server.clients import MAX_WATCHED, Announcer
+from flowport.server.announcer import MAX_WATCHED, Announcer
 from flowport.server.server import FlowportServer
 from tests.fakes.client import Client as SandboxClient
 from tests.fakes.client import open_sandbox
 from tests.support.harness import MODES, Harness, Mode, open_harness
+from tests.support.scripted import wait_until
 
 TOOLS, RESOURCES = "notifications/tools/list_changed", "notifications/resources/list_changed"
 UPDATED = "notifications/resources/updated"
@@ -136,8 +138,8 @@ async def test_a_run_changes_the_resources_and_is_updated(flowport: Harness, mod
     """A new run changes the resource list, and a finished run changes its own resource."""
     uri = format_run_uri("run_mine")
     async with listening(flowport.server, mode, uri) as listener:
-        flowport.assembly.workspace.changes.note_run("run_mine", is_relisted=True)
-        flowport.assembly.workspace.changes.note_run("run_other", is_relisted=False)
+        flowport.assembly.workspace.changes.note_run("run_mine", owner=LOCAL_OWNER, is_relisted=True)
+        flowport.assembly.workspace.changes.note_run("run_other", owner=LOCAL_OWNER, is_relisted=False)
 
         assert [await listener.receive(), await listener.receive()] == [f"{UPDATED} {uri}", RESOURCES]
 
@@ -170,7 +172,7 @@ async def test_an_unsubscribed_client_is_not_notified(flowport: Harness) -> None
     async with listening(flowport.server, "legacy", format_run_uri("run_a")) as listener:
         unwatch = t.UnsubscribeRequest(params=t.UnsubscribeRequestParams(uri=format_run_uri("run_a")))
         await listener.client.session.send_request(unwatch, t.EmptyResult)
-        flowport.assembly.workspace.changes.note_run("run_a", is_relisted=True)
+        flowport.assembly.workspace.changes.note_run("run_a", owner=LOCAL_OWNER, is_relisted=True)
 
         assert await listener.receive() == RESOURCES
 
@@ -205,7 +207,7 @@ async def test_a_client_that_has_stopped_reading_is_not_notified(
     """It must not delay the others, and a notification that waits without limit uses memory."""
     announcer = flowport.server.announcer
     assert announcer is not None
-    monkeypatch.setattr("flowport.server.clients.SEND_SECONDS", 0.01)
+    monkeypatch.setattr("flowport.server.announcer.SEND_SECONDS", 0.01)
 
     async def wait(self: Connection, **_: Any) -> None:
         """Wait, as a full pipe does."""
@@ -215,16 +217,16 @@ async def test_a_client_that_has_stopped_reading_is_not_notified(
         await client.list_tools()
         assert announcer.count_older() == 1
         monkeypatch.setattr(Connection, "send_tool_list_changed", wait)
-        await announcer.announce([ToolsListChanged(), ResourcesListChanged()])
-
-        assert announcer.count_older() == 0
+        flowport.assembly.workspace.changes.note_list(ListKind.TOOLS)
+        await wait_until(lambda: announcer.count_older() == 0)
 
 
 async def test_subscriptions_of_a_client_are_limited(flowport: Harness) -> None:
     """A set that is filled from outside has a maximum size."""
     announcer = Announcer()
     connection = Connection(outbound=None, protocol_version="2025-11-25")  # type: ignore[arg-type]
-    context: Any = type("Context", (), {"session": type("Session", (), {"_connection": connection})()})()
+    session = type("Session", (), {"_connection": connection})()
+    context: Any = type("Context", (), {"session": session, "request": None})()
     for n in range(MAX_WATCHED + 1):
         await announcer.watch(context, t.SubscribeRequestParams(uri=f"a:{n}"))
 

@@ -12,6 +12,7 @@ import pytest
 from mcp import Client
 from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
 
+from flowport.actions.tenants import Tenants
 from flowport.domain.errors import ConfigurationError
 from flowport.runtime.background import Changes, FirstList
 from flowport.runtime.clock import SystemClock
@@ -72,7 +73,7 @@ async def test_internal_errors_do_not_reach_the_client(mode: Mode, caplog: pytes
             "changes": Changes(SystemClock()),
         },
     )()
-    async with Client(build_server(workspace, anyio.CapacityLimiter(1), FirstList()), mode=mode) as client:
+    async with Client(build_server(Tenants(workspace), anyio.CapacityLimiter(1), FirstList()), mode=mode) as client:
         result = await client.call_tool("list_runs", {})
         with pytest.raises(MCPError) as caught:
             await client.read_resource("flowport://runs/run_x")
@@ -157,10 +158,11 @@ async def test_background_work_begins_after_the_first_list_was_written() -> None
         get_tools=list,
         tool_order=SimpleNamespace(note_listed=lambda _: None),
         changes=Changes(SystemClock()),
+        catalogs=(),
     )
     context: Any = SimpleNamespace(request=exchange, session=SimpleNamespace(client_capabilities=None))
 
-    await Handlers(workspace, anyio.CapacityLimiter(1), first_list).list_tools(context, None)
+    await Handlers(Tenants(workspace), anyio.CapacityLimiter(1), first_list).list_tools(context, None)
 
     assert first_list.asked.is_set()
     assert not first_list.written.is_set()

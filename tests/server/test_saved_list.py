@@ -140,7 +140,9 @@ async def test_a_list_that_changes_by_use_is_not_saved(
         workspace = flowport.assembly.workspace
         await workspace.catalogs[0].catalog.refresh()
         await flowport.client.list_tools(cache_mode="bypass")
-        Handlers(workspace, anyio.CapacityLimiter(1), FirstList()).save_list(SavedList(workspace.settings))
+        Handlers(flowport.assembly.tenants, anyio.CapacityLimiter(1), FirstList()).save_list(
+            SavedList(workspace.settings)
+        )
         assert len(find_saved(workspace.settings)) == count
 
 

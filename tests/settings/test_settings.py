@@ -30,10 +30,12 @@ def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) 
         "MAGNIFIC_API_KEY": f" {KEY} ",
         "MAGNIFIC_BASE_URL": "http://127.0.0.1:8080/magnific/",
         "MAGNIFIC_API_STYLE": "Apps",
+        "MAGNIFIC_WEBHOOK_SECRET": " whsec_abcdefgh, another-one ,",
         "MAGNIFIC_FILE_ORIGINS": "http://10.0.0.5:8188, HTTPS://Files.example:443/,",
         "MAGICA_API_KEY": " gx_1 ",
         "MAGICA_BASE_URL": "http://127.0.0.1:8080/magica/",
         "MAGICA_CANCEL_PATH": "/v1/runs/{run_id}/cancel",
+        "MAGICA_WEBHOOK_SECRET": "whsec_ijklmnop",
         "MAGICA_FILE_ORIGINS": "http://127.0.0.1:9",
         "FLOWPORT_HOME": str(tmp_path / "home"),
         "FLOWPORT_APPS": " sketch_*, ,Portrait ",
@@ -68,16 +70,18 @@ def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) 
         "FLOWPORT_PERSON_REQUESTS_PER_MINUTE": "13",
         "FLOWPORT_PERSON_MAX_MEGABYTES": "14",
         "FLOWPORT_LINK_HOURS": "15",
+        "FLOWPORT_LOGS": "JSON",
+        "FLOWPORT_PERSON_MAX_WAITING_CALLS": "16",
     }
     assert set(environ) | set(NOT_BUILT) == {variable.name for variable in get_variables()}
+    magnific = {
+        "api_style": "apps",
+        "file_origins": frozenset({"http://10.0.0.5:8188", "https://files.example"}),
+        "webhook_secret": ("whsec_abcdefgh", "another-one"),
+    }
     assert load(environ) == Settings(
         providers=(
-            ProviderSettings(
-                "magnific",
-                "http://127.0.0.1:8080/magnific",
-                KEY,
-                {"api_style": "apps", "file_origins": frozenset({"http://10.0.0.5:8188", "https://files.example"})},
-            ),
+            ProviderSettings("magnific", "http://127.0.0.1:8080/magnific", KEY, magnific),
             ProviderSettings(
                 "magica",
                 "http://127.0.0.1:8080/magica",
@@ -85,6 +89,7 @@ def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) 
                 {
                     "cancel_path": "/v1/runs/{run_id}/cancel",
                     "file_origins": frozenset({"http://127.0.0.1:9"}),
+                    "webhook_secret": ("whsec_ijklmnop",),
                     "workflows": None,
                 },
             ),
@@ -117,6 +122,8 @@ def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) 
             requests_per_minute=13,
             max_file_bytes=14_000_000,
             link_hours=15,
+            log_format="json",
+            max_waiting_calls=16,
         ),
     )
 

@@ -1,14 +1,17 @@
 """When the record of runs is looked after."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from flowport.domain.access_tokens import AccessToken
 from flowport.domain.errors import StoreError
 from flowport.domain.models import BootTime, RunState
+from flowport.domain.spending import SpendingLimits
 from flowport.store.maintenance import DAY_SECONDS, keep_up
 from tests.store.samples import build_run
 from tests.support.fake_clock import FakeClock
@@ -47,10 +50,12 @@ class PrunedStore(FaultyStore):
         return await super().prune(before=before, boot_before=boot_before)
 
 
-async def keep(store: PrunedStore, clock: FakeClock, keep_days: int) -> None:
+async def keep(
+    store: PrunedStore, clock: FakeClock, keep_days: int, spending_limits: SpendingLimits | None = None
+) -> None:
     """Prune until the store has had enough."""
     with store.scope:
-        await keep_up(store, clock, keep_days=keep_days)
+        await keep_up(store, clock, keep_days=keep_days, spending_limits=spending_limits)
     await store.close()
 
 
@@ -60,6 +65,32 @@ async def test_it_is_done_at_once_and_every_day(tmp_path: Path) -> None:
     store = PrunedStore(tmp_path / "store.sqlite3", days=3)
     await keep(store, clock, 90)
     assert store.before == [910 * DAY_SECONDS, 911 * DAY_SECONDS, 912 * DAY_SECONDS]
+
+
+TOKEN = AccessToken("tok_1", "anna", "a" * 64, "anna", None, SpendingLimits(max_credits_per_month=9.0), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("limits", "token", "days"),
+    [
+        (SpendingLimits(max_credits_per_day=9.0, max_credits_per_run=1.0), None, 7),
+        (SpendingLimits(max_credits_per_month=9.0), None, 30),
+        (SpendingLimits(max_account_credits_per_month=9.0), None, 30),
+        (None, TOKEN, 30),
+        (None, replace(TOKEN, revoked_at=1.0), 7),
+        (None, replace(TOKEN, expires_at=1.0), 7),
+        (None, replace(TOKEN, spending_limits=None), 7),
+    ],
+)
+async def test_what_counts_for_a_month_is_kept_for_a_month(
+    tmp_path: Path, limits: SpendingLimits | None, token: AccessToken | None, days: int
+) -> None:
+    """A cap of 30 days would be reset by a record of seven."""
+    store = PrunedStore(tmp_path / "store.sqlite3", days=1)
+    if token is not None:
+        await store.add_token(token)
+    await keep(store, FakeClock(now=1000 * DAY_SECONDS), 7, limits)
+    assert store.before == [(1000 - days) * DAY_SECONDS]
 
 
 async def test_runs_are_kept_without_limit_on_request(tmp_path: Path) -> None:

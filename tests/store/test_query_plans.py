@@ -6,7 +6,8 @@ from functools import partial
 
 import pytest
 
-from flowport.domain.models import RunState
+from flowport.domain.models import BootTime, RunState
+from flowport.domain.spending import SpendingCheck, SpendingLimits, UnknownPrice
 from flowport.store.records import RunSearch
 from flowport.store.sqlite.store import SqliteStore
 
@@ -61,6 +62,7 @@ READS: dict[str, tuple[Read, int]] = {
     "unseen": (lambda store: store.count_undelivered(owner=OWNER), 2),
     "live": (lambda store: store.get_live_runs(account_id=ACCOUNT), 2),
     "spending": (lambda store: store.get_spending(account_id=ACCOUNT, owner=OWNER, since=0.0), 2),
+    "spending of an account": (lambda store: store.get_spending(account_id=ACCOUNT, owner=None, since=0.0), 2),
     "durations": (lambda store: store.get_durations(account_id=ACCOUNT, app_id="app1"), 1),
     "histories": (lambda store: store.get_histories(account_id=ACCOUNT, app_ids=("app1", "app2")), 1),
     "used apps": (lambda store: store.get_used_apps(account_id=ACCOUNT, since=0.0), 1),
@@ -104,6 +106,15 @@ INDEXES: dict[str, tuple[Read, str]] = {
         READS["spending"][0],
         "runs_ended_in_boot (owner=? AND boot_id=? AND accepted_boot_seconds>?)",
     ),
+    "reserved of an account": (READS["spending of an account"][0], "runs_live (account_id=?)"),
+    "spent of an account": (
+        READS["spending of an account"][0],
+        "runs_ended_of_account (account_id=? AND finished_at>?)",
+    ),
+    "spent of an account in this boot": (
+        READS["spending of an account"][0],
+        "runs_ended_of_account_in_boot (account_id=? AND boot_id=? AND accepted_boot_seconds>?)",
+    ),
     "unsaved": (
         lambda store: store.get_unsaved_runs(account_id=ACCOUNT, now=0.0, since=0.0),
         "outputs_unsaved (saved_path=?)",
@@ -134,3 +145,15 @@ async def test_a_call_is_accepted_by_way_of_its_digests(store: SqliteStore) -> N
     assert f"runs_by_raw_digest ({key} AND raw_digest=?)" in plans
     assert f"runs_by_canonical_digest ({key} AND canonical_digest=?)" in plans
     assert "SCAN runs" not in plans
+
+
+async def test_a_call_is_priced_by_way_of_the_indexes(store: SqliteStore) -> None:
+    """All caps are summed up in the transaction that accepts it."""
+    await accept_mixture(store)
+    terms = SpendingCheck(
+        SpendingLimits(None, 99.0, None, UnknownPrice.ALLOW, 99.0, 99.0, 99.0), 0.0, BootTime("b1", 1.0)
+    )
+    plans = await trace(store, lambda: store.accept(build_run("run_1"), None, terms), writes=True)
+    steps = [step for plan in plans.values() for step in plan]
+    assert len([query for query in plans if "spent_credits" in query and "total" in query]) == 8
+    assert [step for step in steps if step.startswith("SCAN") and "json_each" not in step] == []

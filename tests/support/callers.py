@@ -159,9 +159,10 @@ class HttpCall:
 class HttpCaller:
     """A client of one Flowport that listens on HTTP."""
 
-    def __init__(self, url: str, era: str, stack: ExitStack) -> None:
+    def __init__(self, url: str, era: str, stack: ExitStack, token: str = "") -> None:
         self._url, self._era, self._stack = url, era, stack
-        self._headers: dict[str, str] = {}
+        self._token = {"authorization": f"Bearer {token}"} if token else {}
+        self._headers: dict[str, str] = dict(self._token)
         self._number = 100
         self._open()
 
@@ -173,9 +174,10 @@ class HttpCaller:
             "capabilities": {},
             "clientInfo": _META["io.modelcontextprotocol/clientInfo"],
         }
-        call = HttpCall(self._url, {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}, {})
+        call = HttpCall(self._url, {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}, self._token)
         response, _ = call.read()
         self._headers = {
+            **self._token,
             "mcp-session-id": response.getheader("mcp-session-id") or "",
             "mcp-protocol-version": self._era,
         }
@@ -200,7 +202,7 @@ class HttpCaller:
         headers = dict(self._headers)
         if self._era == MODERN:
             params = {**params, "_meta": _META}
-            headers = {"mcp-protocol-version": MODERN, "mcp-method": method, "mcp-name": name}
+            headers |= {"mcp-protocol-version": MODERN, "mcp-method": method, "mcp-name": name}
         message = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
         call = HttpCall(self._url, message, headers)
         self._stack.callback(call.close)
@@ -229,7 +231,7 @@ class HttpCaller:
 @contextmanager
 def open_http_server(folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
     """Run a Flowport that listens on HTTP and yield its URL."""
-    with open_child(folder, "--http", "127.0.0.1:0", environment=environment) as child:
+    with open_child(folder, "--http", "127.0.0.1:0", "--no-auth", environment=environment) as child:
         assert child.process.stdout is not None
         found = re.search(r"http://\S+", child.process.stdout.readline().decode())
         assert found, (folder / "stderr.txt").read_text()

@@ -139,7 +139,7 @@ async def open_harness(
     addresses = sandbox.addresses
     settings = build_settings(folder, addresses.api_url, file_origins=(addresses.files_url,), **changes)
     async with open_assembly(settings, clock=clock, pace=pace) as assembly:
-        server = build_server(assembly.workspace, assembly.file_threads, assembly.first_list)
+        server = build_server(assembly.tenants, assembly.file_threads, assembly.first_list)
         server.middleware.insert(0, report_written)
         async with Client(server, mode=mode, elicitation_callback=ask_person) as client:
             yield Harness(client, sandbox, assembly, server, settings.output_dir)

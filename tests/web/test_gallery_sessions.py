@@ -16,6 +16,7 @@ from flowport.domain.models import RunState
 from flowport.domain.principal import Principal
 from flowport.runtime.http_server import HttpServer
 from flowport.server.shutdown import End
+from flowport.web.auth import Authenticator
 from flowport.web.gallery_sessions import COOKIE, LINK_SECONDS, SESSION_SECONDS, GallerySessions, People
 from flowport.web.listen_address import Address, HostCheck, listen
 from flowport.web.signing import Purpose, Signer
@@ -28,11 +29,6 @@ ANNA, BORIS = Principal("anna", token_id="t1"), Principal("boris", token_id="t2"
 CARA = Principal("oauth|cara")
 BEGUN_AT = 1_000_000.0
 SIGNER = Signer([b"k" * 32])
-
-
-async def refuse_own_account(_: str, __: str) -> str:
-    """Open no account of a person's own."""
-    raise NotImplementedError
 
 
 @dataclass
@@ -101,8 +97,9 @@ async def open_server(folder: Path, people: People | None, public_url: str = "")
         listener = listen(Address("127.0.0.1", 0))
         address = Address(*listener.getsockname()[:2])
         workspace = harness.assembly.workspace
-        tenants = Tenants(workspace, refuse_own_account)
-        site = Site(workspace.settings, public_url or address.origin, tenants, SIGNER, lambda: now[0], End())
+        tenants = Tenants(workspace)
+        tokens = Authenticator(workspace.store, lambda: now[0])
+        site = Site(workspace.settings, public_url or address.origin, tenants, SIGNER, lambda: now[0], End(), tokens)
         sessions = GallerySessions(site, people)
         app = HostCheck(Starlette(routes=sessions.build_routes()), address, "/gallery/")
         web = HttpServer(app, log_level=30, lifespan="off")

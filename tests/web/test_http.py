@@ -38,8 +38,8 @@ OPEN = {
 
 @contextmanager
 def open_http_child(folder: Path, **environment: str) -> Iterator[tuple[Child, str]]:
-    """Start `flowport serve --http` and return its URL."""
-    with open_child(folder, "--http", "127.0.0.1:0", environment=environment) as child:
+    """Start `flowport serve --http` without authentication and return its URL."""
+    with open_child(folder, "--http", "127.0.0.1:0", "--no-auth", environment=environment) as child:
         assert child.process.stdout is not None
         found = re.search(r"http://\S+", child.process.stdout.readline().decode())
         assert found, (folder / "stderr.txt").read_text()
@@ -159,7 +159,7 @@ async def build_legacy(http: httpx2.AsyncClient, url: str, what: str) -> httpx2.
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("0.0.0.0:0", "names an address that other computers can reach"),
+        ("0.0.0.0:0", "needs authentication, and no valid token is on record"),
         ("example.com:80", "names a host instead of an IP address"),
     ],
 )
@@ -249,6 +249,7 @@ class EndOfTest(End):
         """Record the first request for the end."""
         if not self.asked.is_set():
             self.code = code
+            self.begun.set()
             self.asked.set()
 
 

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from flowport.domain.errors import ConfigurationError
-from flowport.web.listen_address import Address, format_host, listen, parse_address
+from flowport.web.listen_address import Address, format_host, is_private, listen, parse_address
 
 
 @pytest.mark.parametrize(
@@ -27,9 +27,6 @@ def test_an_address_of_this_computer_is_accepted(text: str, address: Address) ->
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("0.0.0.0:8765", "names an address that other computers can reach"),
-        ("[::]:8765", "names an address that other computers can reach"),
-        ("192.168.1.5:8765", "names an address that other computers can reach"),
         ("example.com:8765", "names a host instead of an IP address"),
         ("127.0.0.1", "is not an address with a port"),
         (":8765", "is not an address with a port"),
@@ -41,9 +38,21 @@ def test_an_address_of_this_computer_is_accepted(text: str, address: Address) ->
     ],
 )
 def test_every_other_address_is_refused(text: str, words: str) -> None:
-    """Clients do not authenticate, so other computers must have no access."""
+    """A server that listens elsewhere than its operator believes is found by others first."""
     with pytest.raises(ConfigurationError, match=words):
         parse_address(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_loopback"),
+    [("127.9.9.9:1", True), ("[::1]:1", True), ("0.0.0.0:1", False), ("[::]:1", False), ("192.168.1.5:1", False)],
+)
+def test_an_address_says_whether_other_computers_can_reach_it(text: str, is_loopback: bool) -> None:
+    """Such a server never starts without authentication, and a public address makes any server one."""
+    address = parse_address(text)
+    assert address.is_loopback is is_loopback
+    assert is_private(address, "") is is_loopback
+    assert not is_private(address, "https://flowport.example.com")
 
 
 def test_a_busy_port_is_reported() -> None:

@@ -1,7 +1,7 @@
 """Get the balance: what the provider says, what was spent through Flowport, and what the caps leave."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import anyio
@@ -13,7 +13,15 @@ from flowport.catalog.search import is_provider
 from flowport.domain.call_errors import count_credits, format_credits
 from flowport.domain.errors import ProviderError
 from flowport.domain.models import InputKind
-from flowport.domain.spending import DAY_SECONDS, Spending, SpendingLimits, get_left_credits
+from flowport.domain.spending import (
+    PERIOD_SECONDS,
+    Cap,
+    Spending,
+    SpendingLimits,
+    combine_limits,
+    get_caps,
+    get_left_credits,
+)
 from flowport.network.account import OpenAccount
 from flowport.network.ratelimit.limiter import LimiterStatus, Priority
 from flowport.providers.interface import Balance, Conversation
@@ -32,29 +40,34 @@ async def get_balance(workspace: Workspace, caller: Caller, arguments: Arguments
     provider = str(GET_BALANCE.parse(arguments).get("provider", ""))
     named = [one for one in workspace.catalogs if is_provider(one.provider_names, provider)]
     asked = named or workspace.catalogs
-    found = [await _get_spending(workspace, one, owner=caller.owner) for one in asked]
+    rules = combine_limits(workspace.settings.spending_limits, caller.principal.spending_limits)
+    found = [await _get_spending(workspace, one, caller.owner, rules) for one in asked]
     views = [await one.account.limiter.get_status() for one in asked]
     balances = await _read_balances(asked, views)
     accounts = [
-        _build_facts(workspace, one, spent, balance) | _build_requests(view)
+        _build_facts(one, rules, spent, balance) | _build_requests(view)
         for one, spent, balance, view in zip(asked, found, balances, views, strict=True)
     ]
     titles = [f"{one.account.provider.title}: " if len(workspace.catalogs) > 1 else "" for one in asked]
-    summary = " ".join(
-        title + _format_summary(workspace.settings.spending_limits, spent)
-        for title, spent in zip(titles, found, strict=True)
-    )
+    summary = " ".join(title + _format_summary(rules, spent) for title, spent in zip(titles, found, strict=True))
     return View({"summary": summary, "accounts": accounts})
 
 
-async def _get_spending(workspace: Workspace, one: OpenCatalog, *, owner: str) -> Spending:
+async def _get_spending(
+    workspace: Workspace, one: OpenCatalog, owner: str, rules: SpendingLimits
+) -> dict[Cap, Spending]:
+    """Return what each cap counts that is set, and always what the owner spent in 24 hours."""
     boot = workspace.clock.boot_time()
-    return await workspace.store.get_spending(
-        account_id=one.account.account.id,
-        owner=owner,
-        since=workspace.clock.now() - DAY_SECONDS,
-        boot_since=boot.subtract(DAY_SECONDS) if boot else None,
-    )
+    found = {}
+    for cap in {Cap.PERSON_DAY: None, **get_caps(rules)}:
+        seconds = PERIOD_SECONDS[cap.period]
+        found[cap] = await workspace.store.get_spending(
+            account_id=one.account.account.id,
+            owner=None if cap.is_account else owner,
+            since=workspace.clock.now() - seconds,
+            boot_since=boot.subtract(seconds) if boot else None,
+        )
+    return found
 
 
 async def _read_balances(asked: Sequence[OpenCatalog], views: Sequence[LimiterStatus]) -> list[str]:
@@ -94,15 +107,15 @@ def _format_end_of_day(account: OpenAccount) -> str:
     return f"The day's requests are used up; {account.provider.title} cannot be asked until the day goes on."
 
 
-def _build_facts(workspace: Workspace, one: OpenCatalog, spending: Spending, balance: str) -> Facts:
-    title = one.account.provider.title
+def _build_facts(one: OpenCatalog, rules: SpendingLimits, found: Mapping[Cap, Spending], balance: str) -> Facts:
+    spending = found[Cap.PERSON_DAY]
     return {
-        "provider": title,
+        "provider": one.account.provider.title,
         "provider_balance": balance,
         "spent_credits_24_hours": _format_spent(spending),
         "of_which_unknown_credits": _round(spending.unknown_credits),
         "reserved_credits": _round(spending.reserved_credits),
-        **_build_limits(workspace.settings.spending_limits, spending),
+        **_build_limits(rules, found),
         "runs_24_hours": spending.runs,
     } | ({"runs_of_unknown_cost_24_hours": spending.unpriced_runs} if spending.unpriced_runs else {})
 
@@ -135,31 +148,53 @@ def _format_source(view: LimiterStatus) -> str:
     return "documented by the provider; raised while work waits"
 
 
-def _build_limits(rules: SpendingLimits, spending: Spending) -> Facts:
-    """Return the user's limits, named like their settings; missing ones are marked as such."""
-    cap = rules.max_credits_per_day
+def _build_limits(rules: SpendingLimits, found: Mapping[Cap, Spending]) -> Facts:
+    """Return the person's limits, named like their settings; those of a month and of the account where they are set."""
+    caps = get_caps(rules)
+    left = {cap: get_left_credits(cap_credits, found[cap]) for cap, cap_credits in caps.items()}
     limits: Facts = {
-        "max_credits_per_day": cap,
-        "left_credits_24_hours": None if cap is None else get_left_credits(cap, spending),
+        "max_credits_per_day": caps.get(Cap.PERSON_DAY),
+        "left_credits_24_hours": left.get(Cap.PERSON_DAY),
         "max_credits_per_run": rules.max_credits_per_run,
         "confirm_above_credits": rules.confirm_above_credits,
     }
     shown = {name: "no limit" if limit is None else _round(limit) for name, limit in limits.items()}
+    for cap, (cap_name, left_name) in _MORE_CAPS.items():
+        if cap in caps:
+            shown |= {cap_name: _round(caps[cap]), left_name: _round(left[cap])}
     return {**shown, "unknown_price": rules.unknown_price.value}
 
 
-def _format_summary(rules: SpendingLimits, spending: Spending) -> str:
+_MORE_CAPS: Final = {
+    Cap.PERSON_MONTH: ("max_credits_per_month", "left_credits_30_days"),
+    Cap.ACCOUNT_DAY: ("account_max_credits_per_day", "account_left_credits_24_hours"),
+    Cap.ACCOUNT_MONTH: ("account_max_credits_per_month", "account_left_credits_30_days"),
+}
+
+
+def _format_summary(rules: SpendingLimits, found: Mapping[Cap, Spending]) -> str:
+    spending, caps = found[Cap.PERSON_DAY], get_caps(rules)
     known = "" if _format_spent(spending) == UNKNOWN_COST else f"{count_credits(spending.spent_credits)}"
     unknown = f"an unknown amount for {_count_runs(spending.unpriced_runs)}" if spending.unpriced_runs else ""
     spent = f"{' and '.join(filter(None, (known, unknown)))} spent through Flowport in the last 24 hours"
     reserved = f", {format_credits(spending.reserved_credits)} reserved for runs that go on" * bool(
         spending.reserved_credits
     )
-    cap = rules.max_credits_per_day
-    if cap is None:
-        return f"{spent}{reserved}."
-    left = format_credits(get_left_credits(cap, spending))
-    return f"{spent}{reserved}; {left} left of the cap of {format_credits(cap)}."
+    left = [
+        f"{format_credits(get_left_credits(cap_credits, found[cap]))} left of the cap of {format_credits(cap_credits)}"
+        + _CAP_WORDS[cap]
+        for cap, cap_credits in caps.items()
+    ]
+    return f"{'; '.join((spent + reserved, *left))}."
+
+
+_CAP_WORDS: Final = {
+    Cap.PERSON_DAY: "",
+    Cap.PERSON_MONTH: " in 30 days",
+    Cap.ACCOUNT_DAY: " of all who use the account",
+    Cap.ACCOUNT_MONTH: " of all who use the account in 30 days",
+}
+"""Whose cap it is, and over which time where that is not 24 hours."""
 
 
 def _format_spent(spending: Spending) -> float | int | str | None:

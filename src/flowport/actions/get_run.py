@@ -58,7 +58,8 @@ async def answer_run(workspace: Workspace, caller: Caller, view: RunView, *, cal
     run, previewer = view.run, workspace.previewer
     gone = Shown(gone=await previewer.find_gone(run.outputs)) if view.is_saving else None
     shown = gone or await previewer.build_shown(run)
-    answer = build_run_answer(replace(view, run=drop_paths(run, shown.gone)), shown.previews, shown.without)
+    seen = workspace.file_links.show_run(drop_paths(run, shown.gone), caller.principal)
+    answer = build_run_answer(replace(view, run=seen), shown.previews, shown.without)
     await workspace.deliveries.record_answer(run, caller, call_id=call_id, shown=(run.id,))
     return answer
 
@@ -72,7 +73,9 @@ async def answer_batch(workspace: Workspace, caller: Caller, view: BatchView, *,
         replace(view.run, outputs=tuple(output for run in runs for output in run.outputs))
     )
     there = drop_paths_of_rows(rows, pictures.gone)
-    answer = build_batch_answer(view, there, pictures.previews, pictures.without)
+    links, principal = workspace.file_links, caller.principal
+    seen = replace(view, batch_progress=links.show_progress(view.run, view.batch_progress, principal))
+    answer = build_batch_answer(seen, links.show_rows(there, principal), pictures.previews, pictures.without)
     shown = [run.id for run in runs if run.outputs]
     await workspace.deliveries.record_answer(view.run, caller, call_id=call_id, shown=shown[-_MAX_DELIVERED:])
     return answer

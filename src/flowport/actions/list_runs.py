@@ -54,16 +54,19 @@ async def list_runs(workspace: Workspace, caller: Caller, arguments: Arguments) 
         undelivered_first=False,
         state=RunState(str(given["state"])) if "state" in given else None,
     )
-    rows = [await _build_row(workspace, run) for run in runs]
+    rows = [await _build_row(workspace, caller, run) for run in runs]
     return build_run_list(rows, undelivered=await workspace.store.count_undelivered(owner=caller.owner))
 
 
-async def _build_row(workspace: Workspace, run: Run) -> ListedRun:
+async def _build_row(workspace: Workspace, caller: Caller, run: Run) -> ListedRun:
+    links, principal = workspace.file_links, caller.principal
     if run.is_batch:
-        return build_listed_batch(await workspace.waiter.get_batch_view(run), run)
+        batch = await workspace.waiter.get_batch_view(run)
+        progress = links.show_progress(run, batch.batch_progress, principal)
+        return build_listed_batch(replace(batch, batch_progress=progress), run)
     view = await workspace.waiter.get_run_view(run)
     # The list of live runs knows how a live run goes; only the store knows whether its result was delivered.
-    listed = await workspace.previewer.drop_gone(view.run)
+    listed = links.show_run(await workspace.previewer.drop_gone(view.run), principal)
     return build_listed_run(replace(view, run=replace(listed, delivered_at=run.delivered_at)))
 
 

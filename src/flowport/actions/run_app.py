@@ -16,7 +16,6 @@ from flowport.catalog.schema import NEW_RUN, NEW_RUN_LABEL
 from flowport.catalog.values import InvalidValue, get_inputs, parse_value
 from flowport.domain.call_errors import build_refusal
 from flowport.domain.models import InputKind
-from flowport.domain.spending import find_price_question
 from flowport.runs.batch.prepare import BatchRequest, InputRow
 from flowport.runs.delivery import Caller
 from flowport.runs.prepare import PreparedCall, price_call
@@ -78,17 +77,16 @@ async def _prepare(
 ) -> Offer[PreparedCall]:
     """Check the arguments and files, and price the run."""
     work = _price(workspace, home, listing, arguments, request)
-    offer = await report_while(work, caller, workspace.clock, "preparing the call")
-    watcher.note_price(offer.prepared.app.price_credits, 1)
-    return offer
+    call = await report_while(work, caller, workspace.clock, "preparing the call")
+    price = call.app.price_credits
+    watcher.note_price(price, 1)
+    return Offer(call, workspace.find_price_question(caller, call.app_name, price))
 
 
 async def _price(
     workspace: Workspace, home: OpenCatalog, listing: Listing, arguments: Arguments, request: RunRequest
-) -> Offer[PreparedCall]:
-    call = await price_call(await workspace.preparer.prepare(home.account, listing, arguments, request), home.account)
-    limits = workspace.settings.spending_limits
-    return Offer(call, find_price_question(limits, call.app_name, call.app.price_credits))
+) -> PreparedCall:
+    return await price_call(await workspace.preparer.prepare(home.account, listing, arguments, request), home.account)
 
 
 def _take_new_run(listing: Listing, arguments: Arguments) -> tuple[Arguments, bool]:

@@ -13,7 +13,6 @@ from flowport.catalog.listing import Listing
 from flowport.catalog.schema import NEW_RUN
 from flowport.domain.call_errors import build_refusal
 from flowport.domain.models import InputKind
-from flowport.domain.spending import find_price_question
 from flowport.media.input_files import MediaRules
 from flowport.runs.batch.prepare import CSV, MAX_ROWS, BatchRequest, PreparedBatch, prepare_batch, read_rows
 from flowport.runs.delivery import Caller
@@ -94,7 +93,7 @@ async def _prepare(
     runs = len(batch.rows)
     total = None if call.app.price_credits is None else call.app.price_credits * runs
     watcher.note_price(total, runs)
-    question = find_price_question(workspace.settings.spending_limits, call.app_name, total, runs=runs)
+    question = workspace.find_price_question(caller, call.app_name, total, runs=runs)
     return Offer(replace(batch, call=call), question)
 
 

@@ -11,15 +11,18 @@ from flowport.catalog.listing import Listing
 from flowport.catalog.ranking import ToolOrder, merge_tools
 from flowport.catalog.refresher import Catalog
 from flowport.catalog.search import get_listing
-from flowport.domain.call_errors import AppAmbiguous, AppNotFound, DefinitionNotRead
+from flowport.domain.call_errors import AppAmbiguous, AppNotFound, DefinitionNotRead, PriceUnconfirmed
 from flowport.domain.errors import FlowportError, StoreError
+from flowport.domain.spending import combine_limits, find_price_question
 from flowport.domain.text import format_duration
 from flowport.media.previews import Previewer
 from flowport.network.account import OpenAccount
 from flowport.network.file_transfer import Fetcher
+from flowport.runs.announcements import Announcements
 from flowport.runs.batch.prepare import PreparedBatch
 from flowport.runs.batch.service import Batches
 from flowport.runs.delivery import Caller, Deliveries
+from flowport.runs.file_links import FileLinks
 from flowport.runs.prepare import CallPreparer, PreparedCall
 from flowport.runs.recovery import Recovery
 from flowport.runs.service import Runner
@@ -69,16 +72,17 @@ class DefinitionReader:
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
-        self._readings: dict[str, Reading] = {}
-        """By tool name."""
+        self._readings: dict[tuple[Catalog, str], Reading] = {}
+        """By catalogue and tool name: two accounts of a provider have an app under the same name."""
 
     def begin(self, catalog: Catalog, listing: Listing) -> Reading | None:
         """Return the reading of an app's definition, begun if none is under way; None when the definition is known."""
         if listing.tool is not None or listing.left_out:
             return None
-        reading = self._readings.get(listing.tool_name)
+        key = (catalog, listing.tool_name)
+        reading = self._readings.get(key)
         if reading is None:
-            reading = self._readings[listing.tool_name] = Reading(catalog, listing.tool_name)
+            reading = self._readings[key] = Reading(*key)
             self._supervisor.spawn(f"definition of {listing.tool_name}", self._read, reading)
         return reading
 
@@ -91,7 +95,7 @@ class DefinitionReader:
             reading.error = StoreError("Flowport made a mistake", "Its log has the details.")
             raise
         finally:
-            self._readings.pop(reading.tool_name).done.set()
+            self._readings.pop((reading.catalog, reading.tool_name)).done.set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +114,13 @@ class Workspace:
     batch_submitter: Submitter[PreparedBatch]
     waiter: Waiter
     recovery: Recovery
+    announcements: Announcements
     fetcher: Fetcher
     changes: Changes
     previewer: Previewer
     deliveries: Deliveries
     tool_order: ToolOrder = field(default_factory=ToolOrder)
+    file_links: FileLinks = field(default_factory=FileLinks)
 
     def get_tools(self) -> list[Mapping[str, Any]]:
         """Return every app tool as it goes over the wire, in order; of all providers together no more than there may be."""
@@ -141,8 +147,18 @@ class Workspace:
             caller.connection,
             is_stopped_with_caller=self.settings.should_stop_on_cancel,
             is_new_wanted=is_new_wanted,
+            own_limits=caller.principal.spending_limits,
             exchange=caller.exchange,
         )
+
+    def find_price_question(
+        self, caller: Caller, app_name: str, price_credits: float | None, *, runs: int = 1
+    ) -> PriceUnconfirmed | None:
+        """Return the question to the caller before runs of this price, by the caller's own limits; None if none is needed."""
+        own = caller.principal.spending_limits
+        limits = combine_limits(self.settings.spending_limits, own)
+        is_own = own is not None and own.confirm_above_credits is not None
+        return find_price_question(limits, app_name, price_credits, runs=runs, is_own=is_own)
 
     async def fetch_app(self, wanted: str, caller: Caller) -> tuple[OpenCatalog, Listing]:
         """Return the app that is meant, with its definition, which is read if it is not known yet.
@@ -161,7 +177,7 @@ class Workspace:
         if reading is not None:
             deadline = max(self.waiter.get_deadline(caller), self.clock.monotonic() + LEAST_SECONDS)
             subject = _DefinitionWait(reading.done, home.account)
-            if not await wait(subject, caller, self.clock, deadline):
+            if not await wait(subject, caller, self.clock, deadline, self.waiter.patience):
                 raise DefinitionNotRead(listing.app.name, home.account.provider.title, subject.get_limit_seconds())
             if reading.error is not None:
                 raise reading.error
@@ -208,8 +224,8 @@ class Workspace:
         return " ".join(filter(None, map(_get_problem, self.catalogs)))
 
     def get_account(self, account_id: str) -> OpenAccount | None:
-        """Return an open account by its id, or None when its key is no longer configured."""
-        return next((one.account for one in self.catalogs if one.account.account.id == account_id), None)
+        """Return an open account by its id, also one that this workspace does not offer; None when its key is not at hand."""
+        return self.waiter.accounts.get(account_id)
 
 
 class _DefinitionWait(EventWait):

@@ -16,11 +16,13 @@ from rich.table import Table
 from rich.text import Text
 
 from flowport.domain.call_errors import (
+    AccountCapReached,
     AppAmbiguous,
     AppNotFound,
     ConfirmationNeeded,
     DayCapReached,
     DefinitionNotRead,
+    MonthCapReached,
     NotConfirmed,
     PriceUnconfirmed,
     PriceUnknown,
@@ -67,6 +69,8 @@ _CODES: Final[tuple[tuple[type[FlowportError] | tuple[type[FlowportError], ...],
         (
             RunCapReached,
             DayCapReached,
+            MonthCapReached,
+            AccountCapReached,
             PriceUnknown,
             PriceUnconfirmed,
             NotConfirmed,

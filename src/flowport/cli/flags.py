@@ -204,6 +204,7 @@ KEY_VARIABLES: Final = {
 MONEY_VARIABLES: Final = {
     "FLOWPORT_MAX_CREDITS_PER_RUN": "No run above this price.",
     "FLOWPORT_MAX_CREDITS_PER_DAY": "No more than this in 24 hours.",
+    "FLOWPORT_MAX_CREDITS_PER_MONTH": "No more than this in 30 days.",
     "FLOWPORT_CONFIRM_ABOVE_CREDITS": "Ask before each run above this price.",
     "FLOWPORT_OUTPUT_DIR": "Where results are saved.",
 }

@@ -22,12 +22,12 @@ from flowport.runtime.logging import start_logging
 from flowport.server import stdio
 from flowport.server.saved_list import SavedList
 from flowport.server.server import FlowportServer, LateHandlers, build_late_server
-from flowport.server.shutdown import End, listen_for_signals, open_client_fd
+from flowport.server.shutdown import DRAINING_SECONDS, End, listen_for_signals, open_client_fd
 from flowport.settings.api_keys import is_placeholder
 from flowport.settings.settings import Settings, get_environment, load_settings
 from flowport.settings.values import Variable, strip_quotes
 from flowport.settings.variables import get_variables
-from flowport.web.listen_address import FLAG, listen, parse_address
+from flowport.web.listen_address import FLAG, NO_AUTH, Address, is_private, listen, parse_address
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ Serve: TypeAlias = "Callable[[FlowportServer, anyio.abc.TaskGroup, End, Assembly
 
 _PREFIX: Final = "FLOWPORT_"
 _HTTP: Final = "flowport.web.transport"
+_WEBHOOKS: Final = "flowport.web.webhooks"
 _USAGE_ERROR: Final = 2
 
 SWITCH_SECONDS: Final = 0.0005
@@ -76,24 +77,50 @@ def build_flag(name: str) -> str:
     metavar="ADDRESS",
     help="Speak Streamable HTTP at an address of this computer, as 127.0.0.1:8765, instead.",
 )
+@click.option(
+    NO_AUTH,
+    "has_auth",
+    flag_value=False,
+    default=True,
+    help="Serve every program on this computer over HTTP without a token.",
+)
 @add_setting_flags
 @click.pass_obj
-def command(open_all: "OpenAssembly | None", /, config: Path | None, http: str | None, **given: str | None) -> int:
+def command(
+    open_all: "OpenAssembly | None",
+    /,
+    config: Path | None,
+    http: str | None,
+    has_auth: bool,  # noqa: FBT001 - click gives it by name
+    **given: str | None,
+) -> int:
     """Speak MCP on standard input and output."""
-    return run(config, http, {name: value for name, value in given.items() if value is not None}, open_all)
+    values = {name: value for name, value in given.items() if value is not None}
+    return run(config, http, values, open_all, has_auth=has_auth)
 
 
-def run(config: Path | None, http: str | None, given: Mapping[str, str], open_all: "OpenAssembly | None") -> int:
+def run(
+    config: Path | None,
+    http: str | None,
+    given: Mapping[str, str],
+    open_all: "OpenAssembly | None",
+    *,
+    has_auth: bool = True,
+) -> int:
     """Serve until shutdown; returns only if serving cannot begin, so that no thread can delay the end.
 
     Args:
         given: The variables that flags set.
+        has_auth: Whether each request over HTTP has to prove who sends it.
         open_all: Opens everything that the settings name; tests give it another clock. None for the usual way.
     """
     start_logging(_get_secrets())
     is_stdio = http is None
     try:
-        serve = _choose_way(http)
+        address = None if http is None else parse_address(http)
+        settings = _load_settings(config, given, is_stdio=address is None)
+        check_exposure(address, settings, has_auth=has_auth)
+        serve = _choose_way(address, has_auth=has_auth)
     except ConfigurationError as exc:
         sys.stderr.write(f"{exc}\n")
         return _USAGE_ERROR
@@ -101,34 +128,62 @@ def run(config: Path | None, http: str | None, given: Mapping[str, str], open_al
     if is_stdio and None in (sys.stdin, sys.stdout):
         logger.error("standard input or output is closed, and the client speaks there: Flowport ends")
         return 1
-    settings = _load_settings(config, given)
     code = 1
     try:
         code = anyio.run(partial(_serve, settings, serve, open_all, is_stdio=is_stdio))
     except BaseException as exc:  # the boundary of the process, which is left below without a traceback
         problem = _find_first(exc)
-        logger.exception("Flowport ends: %s: %s", type(problem).__name__, problem)
+        if isinstance(problem, ConfigurationError):
+            logger.error("Flowport ends: %s", problem)  # noqa: TRY400 - a sentence for a person
+            code = _USAGE_ERROR
+        else:
+            logger.exception("Flowport ends: %s: %s", type(problem).__name__, problem)
     finally:
         logging.shutdown()
         # The thread that reads standard input never returns, and leaving by the usual way would wait for it.
         os._exit(code)
 
 
-def _choose_way(http: str | None) -> Serve:
-    if http is None:
+def _choose_way(address: Address | None, *, has_auth: bool) -> Serve:
+    if address is None:
         return _serve_stdio
-    listener = listen(parse_address(http))
+    listener = listen(address)
     # By name, so that only this way pays for a web server.
-    return partial(importlib.import_module(_HTTP).serve, listener)
+    return partial(importlib.import_module(_HTTP).serve, listener, has_auth=has_auth)
 
 
-def _load_settings(config: Path | None, given: Mapping[str, str]) -> Settings | ConfigurationError:
+def check_exposure(address: Address | None, settings: Settings | ConfigurationError, *, has_auth: bool) -> None:
+    """Refuse what would serve other computers without authentication, or serve them nothing but a wrong setting.
+
+    Raises:
+        ConfigurationError: The sentence for the person who starts the server.
+    """
+    if address is None:
+        if not has_auth:
+            raise ConfigurationError(NO_AUTH, f"belongs to {FLAG}", "Leave it out: standard input needs no token.")
+        return
+    if isinstance(settings, ConfigurationError):
+        if not address.is_loopback:
+            raise settings
+        return
+    if has_auth or is_private(address, settings.http.public_url):
+        return
+    if settings.http.public_url:
+        problem = "cannot be combined with FLOWPORT_PUBLIC_URL: everyone who knows that address could spend credits"
+    else:
+        problem = f"cannot be combined with an address of {FLAG} that other computers can reach"
+    raise ConfigurationError(NO_AUTH, problem, "Leave it out, and make tokens with `flowport token add NAME`.")
+
+
+def _load_settings(config: Path | None, given: Mapping[str, str], *, is_stdio: bool) -> Settings | ConfigurationError:
     """Return the settings, or what is wrong with them for every call to answer."""
     try:
         settings = load_settings(given, get_environment(), config_path=config)
     except ConfigurationError as exc:
         return exc
-    start_logging({*_get_secrets(), *(provider.api_key for provider in settings.providers)})
+    secrets = {secret for one in settings.providers for secret in (one.api_key, *one.webhook_secrets)}
+    is_json = settings.http.log_format == "json" or (settings.http.log_format == "" and not is_stdio)
+    start_logging(_get_secrets() | secrets, is_json=is_json)
     return settings
 
 
@@ -154,7 +209,7 @@ async def _serve(
 ) -> int:
     """Serve, and return the exit code when everything is closed."""
     # Only a client on standard output has disconnected when its end is closed.
-    end = End(open_client_fd() if is_stdio else None)
+    end = End(open_client_fd()) if is_stdio else End(draining_seconds=DRAINING_SECONDS)
     listen_for_signals(end)
     async with anyio.create_task_group() as tasks:
         if isinstance(settings, ConfigurationError):
@@ -210,8 +265,13 @@ async def _serve_home(
     from flowport.bootstrap import open_assembly  # noqa: PLC0415 - loads what runs apps, and the first list comes first
     from flowport.server.handlers import Handlers  # noqa: PLC0415 - likewise
 
-    async with (open_all or open_assembly)(settings, first_list=first_list) as assembly:
-        late.provide(Handlers(assembly.workspace, assembly.file_threads, first_list))
+    # By name, so that only a server over HTTP pays for a web server.
+    build_url = None if is_alone else importlib.import_module(_WEBHOOKS).build_webhook_urls(settings)
+    more = {} if build_url is None else {"build_webhook_url": build_url}
+    accepts_own_keys = not is_alone and settings.http.should_accept_own_keys
+    opening = (open_all or open_assembly)(settings, first_list=first_list, accepts_own_keys=accepts_own_keys, **more)
+    async with opening as assembly:
+        late.provide(Handlers(assembly.tenants, assembly.file_threads, first_list))
         _settle()
         if not is_early:
             tasks.start_soon(speak, assembly)

@@ -6,6 +6,7 @@ the message.
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Final, TypeAlias
 
 from flowport.domain.errors import ArgumentProblem, ArgumentsInvalid, FlowportError
@@ -179,19 +180,28 @@ class RunCapReached(FlowportError):
     app_name: str
     price_credits: float
     cap_credits: float
+    is_own: bool = False
+    """Whether it is the person's own limit, from a token, rather than the setting's."""
 
     def __str__(self) -> str:
         cap = format_credits(self.cap_credits)
         return (
             f"Nothing was started: {format_quoted(self.app_name)} costs {count_credits(self.price_credits)}, and "
-            f"FLOWPORT_MAX_CREDITS_PER_RUN allows {cap} for one run. Only the person can raise it, in Flowport's "
-            f"configuration; find_apps with max_credits {cap} shows what is within it."
+            f"{_name_limit('FLOWPORT_MAX_CREDITS_PER_RUN', is_own=self.is_own)} allows {cap} for one run. "
+            f"{_format_remedy('Only', 'it', is_own=self.is_own)}; find_apps with max_credits {cap} shows what is within it."
         )
 
 
+class CapPeriod(StrEnum):
+    """The time over which a cap adds up; it ends now."""
+
+    DAY = "24 hours"
+    MONTH = "30 days"
+
+
 @dataclass(eq=False)
-class DayCapReached(FlowportError):
-    """The runs of the last 24 hours leave too little for this one."""
+class _PersonCap:
+    """What both errors about a person's caps say."""
 
     app_name: str
     price_credits: float | None
@@ -204,15 +214,56 @@ class DayCapReached(FlowportError):
     left_credits: float
     runs: int = 1
     """How many runs have this price together."""
+    is_own: bool = False
+    """Whether it is the person's own limit, from a token, rather than the setting's."""
 
-    def __str__(self) -> str:
+    def _format(self, variable: str, period: CapPeriod, age: str) -> str:
         unknown = f" (of which {format_credits(self.unknown_credits)} by unknown runs)" * bool(self.unknown_credits)
         return (
             f"Nothing was started: {_describe_price(self.app_name, self.price_credits, self.runs)}, and of the "
-            f"{format_credits(self.cap_credits)} that FLOWPORT_MAX_CREDITS_PER_DAY allows in 24 hours "
+            f"{format_credits(self.cap_credits)} that {_name_limit(variable, is_own=self.is_own)} allows in {period} "
             f"{format_credits(self.spent_credits)} are spent{unknown}, {format_credits(self.reserved_credits)} reserved "
-            f"for runs that go on, and {format_credits(self.left_credits)} left. Wait until earlier runs are a day old; "
-            "only the person can raise the cap, in Flowport's configuration. get_balance shows what is left."
+            f"for runs that go on, and {format_credits(self.left_credits)} left. Wait until earlier runs are {age} old; "
+            f"{_format_remedy('only', 'the cap', is_own=self.is_own)}. get_balance shows what is left."
+        )
+
+
+@dataclass(eq=False)
+class DayCapReached(_PersonCap, FlowportError):
+    """The person's runs of the last 24 hours leave too little for this one."""
+
+    def __str__(self) -> str:
+        return self._format("FLOWPORT_MAX_CREDITS_PER_DAY", CapPeriod.DAY, "a day")
+
+
+@dataclass(eq=False)
+class MonthCapReached(_PersonCap, FlowportError):
+    """The person's runs of the last 30 days leave too little for this one."""
+
+    def __str__(self) -> str:
+        return self._format("FLOWPORT_MAX_CREDITS_PER_MONTH", CapPeriod.MONTH, "30 days")
+
+
+@dataclass(eq=False)
+class AccountCapReached(FlowportError):
+    """The runs of all people who use the account leave too little for this one. What each spent is not said."""
+
+    app_name: str
+    price_credits: float | None
+    """None if unknown."""
+    cap_credits: float
+    left_credits: float
+    period: CapPeriod
+    runs: int = 1
+    """How many runs have this price together."""
+
+    def __str__(self) -> str:
+        variable = f"FLOWPORT_ACCOUNT_MAX_CREDITS_PER_{self.period.name}"
+        return (
+            f"Nothing was started: {_describe_price(self.app_name, self.price_credits, self.runs)}, and of the "
+            f"{format_credits(self.cap_credits)} that {variable} allows in {self.period} for all who use this account "
+            f"together {format_credits(self.left_credits)} are left. Wait until earlier runs no longer count; "
+            f"{_format_remedy('only', 'the cap')}. get_balance shows what is left."
         )
 
 
@@ -240,6 +291,8 @@ class PriceUnconfirmed(FlowportError):
     """The price above which the user is asked; None like the price."""
     runs: int = 1
     """How many runs have this price together."""
+    is_own: bool = False
+    """Whether the threshold is the person's own, from a token, rather than the setting's."""
 
     @property
     def question(self) -> str:
@@ -251,20 +304,35 @@ class PriceUnconfirmed(FlowportError):
         return f"{verb} {them} for {count_credits(self.price_credits)}{' together' * (self.runs > 1)}?"
 
     def __str__(self) -> str:
+        configure, rule = "{} in Flowport's configuration", f"above {count_credits(self.threshold_credits or 0.0)}"
         if self.price_credits is None or self.threshold_credits is None:
-            remedy = "set FLOWPORT_UNKNOWN_PRICE to allow"
+            remedy = configure.format("set FLOWPORT_UNKNOWN_PRICE to allow")
             rule = "of an unknown price"
+        elif self.is_own:
+            remedy = "have an administrator give them a token with a higher threshold"
         else:
-            remedy = f"raise FLOWPORT_CONFIRM_ABOVE_CREDITS to {format_credits(self.price_credits)} or more"
-            rule = f"above {count_credits(self.threshold_credits)}"
+            price = format_credits(self.price_credits)
+            remedy = configure.format(f"raise FLOWPORT_CONFIRM_ABOVE_CREDITS to {price} or more")
         return (
             f"Nothing was started: {_describe_price(self.app_name, self.price_credits, self.runs)}. The person is to be asked about "
-            f"every {'run' if self.runs == 1 else 'batch'} {rule}, and this client cannot ask. The person can {remedy} in Flowport's configuration, or call from a "
-            "client that can ask."
+            f"every {'run' if self.runs == 1 else 'batch'} {rule}, and this client cannot ask. The person can {remedy}, or call from a client that can ask."
         )
 
 
-SpendingError: TypeAlias = RunCapReached | DayCapReached | PriceUnknown | PriceUnconfirmed
+SpendingError: TypeAlias = (
+    RunCapReached | DayCapReached | MonthCapReached | AccountCapReached | PriceUnknown | PriceUnconfirmed
+)
+
+
+def _name_limit(variable: str, *, is_own: bool) -> str:
+    return "the limit of your own token" if is_own else variable
+
+
+def _format_remedy(only: str, what: str, *, is_own: bool = False) -> str:
+    """Return who can raise a limit."""
+    if is_own:
+        return f"{only} an administrator can raise {what}, by another token"
+    return f"{only} the person can raise {what}, in Flowport's configuration"
 
 
 def format_credits(number: float) -> str:
@@ -284,3 +352,27 @@ def _describe_price(app_name: str, price_credits: float | None, runs: int = 1) -
     if runs == 1:
         return f"{name} costs {count_credits(price_credits)}"
     return f"{runs} runs of {name} cost {count_credits(price_credits)} together"
+
+
+@dataclass(eq=False)
+class TooManyCalls(FlowportError):
+    """The person has as many calls waiting side by side as one person may have."""
+
+    most: int
+
+    def __str__(self) -> str:
+        return (
+            f"Nothing was started: {self.most} of your calls are waiting already, which is the limit of this server. "
+            "Wait for one of them, or use run_batch for many runs of one app."
+        )
+
+
+@dataclass(eq=False)
+class ServerEnding(FlowportError):
+    """The server shuts down before the call came to its run."""
+
+    def __str__(self) -> str:
+        return (
+            "Flowport is shutting down, and this call was not finished. Call again in a moment with the same arguments: "
+            "a run that was started meanwhile is joined and not started again."
+        )

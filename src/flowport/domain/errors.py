@@ -19,8 +19,9 @@
     ├─ StoreError                operator: the store cannot be read or written
     ├─ RunNotFound                model: no such run
     ├─ UncertainStart             user: an equal run may have been started and paid for (`call_errors`)
-    ├─ RunCapReached              user: the price exceeds the limit for one run (with the next three in `call_errors`)
-    ├─ DayCapReached              user: too little is left of the daily limit
+    ├─ RunCapReached              user: the price exceeds the limit for one run (with the next five in `call_errors`)
+    ├─ DayCapReached              user: too little is left of the daily limit; of the monthly one: MonthCapReached
+    ├─ AccountCapReached          user: too little is left of what all people who use the account may spend
     ├─ PriceUnknown               user: the price is unknown, and no such run is allowed
     ├─ PriceUnconfirmed           user: has to agree to the price, and the client cannot ask
     ├─ ConfirmationNeeded         user: is asked before the call is repeated (`call_errors`)

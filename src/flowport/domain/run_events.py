@@ -45,7 +45,7 @@ class StartAcknowledged:
 class StartConfirmed(StartAcknowledged):
     """Another witness than the reply named the provider's run, such as a webhook or the provider's list of runs.
 
-    Nothing records it yet. It is part of the rules so that a witness can end the state `unknown`.
+    It ends the state `unknown`.
     """
 
 

@@ -155,7 +155,7 @@ _SIGNED_TIME: Final = re.compile(r"(?:\bst[=_]\d+~)?\bexp[=_]\d+~[^\s\"'<>,;&\\]
 _WEB_TOKEN: Final = re.compile(r"\beyJ[\w-]{5,}(?:\.[\w-]*){1,4}")
 _KEY_BY_PREFIX: Final = re.compile(
     r"\b(?:sk-|[sr]k_(?:live|test)_|gx_|FPSX|AKIA|ASIA|gh[opsu]_|github_pat_|glpat-|npm_|whsec_|xox[a-z]-|hf_|r8_|AIza|ya29\.)"
-    r"[\w-]{8,}"
+    r"[\w-]{8,}|\bfp_[\w-]{40,}"
 )
 
 _LONG: Final = 16

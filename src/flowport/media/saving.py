@@ -7,6 +7,7 @@ its bytes are those of the file that is there, left by a process that died befor
 
 import contextlib
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -20,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self
 
+from flowport.domain.models import LOCAL_OWNER
 from flowport.runtime.file_systems import move_to_free_name, sync_file, sync_folder
 
 MAX_NAME_CHARACTERS: Final = 100
@@ -27,6 +29,11 @@ MAX_NAME_CHARACTERS: Final = 100
 
 _MAX_STEM_BYTES: Final = 120
 """Of a name in another script, whose letters take several bytes each; file systems count bytes."""
+
+_OWNERS: Final = "people"
+"""The folder that holds the folders of owners."""
+_MAX_OWNER_CHARACTERS: Final = 40
+_OWNER_DIGEST_CHARACTERS: Final = 20
 
 _COMPARED_BYTES: Final = 1024**2
 _MAX_TRIES: Final = 10_000
@@ -36,6 +43,18 @@ _SHORT_ID_CHARACTERS: Final = 10
 _ACCENTS: Final = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
 _UNSAFE: Final = re.compile(r"[^a-z0-9_]+")
 _FOUND_FLAGS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+def build_owner_folder(folder: Path, owner: str) -> Path:
+    """Return the folder of an owner's files: the folder itself for the person at this computer, else one of the owner's own.
+
+    Its name holds letters of the owner for people who look for it, and a digest, so that no two owners share one.
+    """
+    if owner == LOCAL_OWNER:
+        return folder
+    digest = hashlib.sha256(owner.encode(errors="surrogatepass")).hexdigest()[:_OWNER_DIGEST_CHARACTERS]
+    stem = _make_safe(owner)[:_MAX_OWNER_CHARACTERS].strip("_")
+    return folder / _OWNERS / (f"{stem}-{digest}" if stem else digest)
 
 
 def build_output_path(
@@ -264,7 +283,7 @@ def sweep_partials(folder: Path, *, has_died: Callable[[str], bool], before: flo
 
 def _find_partials(folder: Path) -> list[Path]:
     try:
-        return list(folder.glob("*/.*.part"))
+        return [path for pattern in ("*/.*.part", f"{_OWNERS}/*/*/.*.part") for path in folder.glob(pattern)]
     except OSError as exc:
         # Each answer says that the folder cannot be used.
         logger.info("the folder for results cannot be listed: %s", exc.strerror)

@@ -182,6 +182,13 @@ class OpenAccount:
         if self._api is not None:
             await self._api.aclose()
 
+    async def forget_key(self) -> None:
+        """Close every connection for good, and keep nothing that holds the key."""
+        api, self._api, self._location = self._api, None, None
+        self._locate = partial(_refuse_closed, self.provider.title)
+        if api is not None:
+            await api.aclose()
+
     async def _get_api(self) -> Api:
         location = await self._locate()
         # Each request asks twice, and as a rule nothing has moved.
@@ -193,6 +200,12 @@ class OpenAccount:
                 self._api = Api(self.provider.title, location, self.limiter)
                 self._location = location
             return self._api
+
+
+async def _refuse_closed(title: str) -> Location:
+    """Refuse to say where the API of an account is whose key is forgotten."""
+    reason = "the key of this account is not in use here at the moment"
+    raise ProviderUnreachable(title, Operation.READ_RUN, Breakage.UNUSABLE_SETTING, reason, "Send a request with it.")
 
 
 def _looks_elsewhere(error: FlowportError) -> bool:

@@ -242,6 +242,16 @@ class BulkStatus(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class WebhookTarget:
+    """Where the provider reports changes of one run."""
+
+    url: str = field(repr=False)
+    """It can be known only from the start request, so it must not be logged."""
+    metadata: Mapping[str, JsonValue] = field(default_factory=dict)
+    """Repeated in each event by providers that repeat something."""
+
+
+@dataclass(frozen=True, slots=True)
 class WebhookEvent:
     """What a webhook says: that a run has changed, so it is polled now. Its outcome is never believed from here."""
 
@@ -250,10 +260,15 @@ class WebhookEvent:
     """Of the event, cleaned; empty when it has none."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """What the start asked to have repeated in each event."""
+    is_beginning: bool = False
+    """Whether it says that the run goes on, so that nothing is to be read yet; false for an end and for unknown names."""
 
 
 class Webhooks(Protocol):
     """Capability: the provider reports changes of a run to an address of ours."""
+
+    def get_id(self, headers: Mapping[str, str]) -> str:
+        """Return the id of a delivery, which is the same each time it is repeated; empty when it has none."""
 
     def is_authentic(self, headers: Mapping[str, str], body: bytes, secret: str, *, now: float) -> bool:
         """Check that the secret signed the body not long ago.
@@ -338,8 +353,14 @@ class Provider(Protocol):
             AppUnsupported: The definition cannot become a tool.
         """
 
-    def build_start_request(self, app: App, inputs: Mapping[str, JsonValue]) -> ApiRequest:
-        """Return the request that starts a run. Each one that is sent may cost money."""
+    def build_start_request(
+        self, app: App, inputs: Mapping[str, JsonValue], webhook: WebhookTarget | None = None
+    ) -> ApiRequest:
+        """Return the request that starts a run. Each one that is sent may cost money.
+
+        Args:
+            webhook: Where changes of the run are reported; None for nowhere, and for providers without webhooks.
+        """
 
     def parse_start(self, answer: ApiAnswer) -> StartOutcome:
         """Return whether the run was started; never raises for an answer."""

@@ -44,7 +44,7 @@ class ProviderSettings:
     base_url: str
     """Without a slash at the end."""
     api_key: str = field(repr=False)
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """The values of its other settings, by their names without the provider's prefix, in lower case."""
 
     @property
@@ -52,6 +52,12 @@ class ProviderSettings:
         """The origins on this machine or network whose files may be fetched."""
         origins: frozenset[str] = self.options.get("file_origins", frozenset())
         return origins
+
+    @property
+    def webhook_secrets(self) -> tuple[str, ...]:
+        """What signs its webhooks, each enough; empty when an unguessable address alone shows who sends them."""
+        secrets: tuple[str, ...] = self.options.get("webhook_secret", ())
+        return secrets
 
     @property
     def host(self) -> str:

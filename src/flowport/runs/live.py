@@ -64,6 +64,10 @@ class LiveRun:
     """How often a task that polled or saved it had an internal error."""
     noted_at: float = 0.0
     """Monotonic seconds at which the run was accepted, also before this process began; durations are counted from it."""
+    is_reported: bool = False
+    """Whether the provider was asked to report its changes to an address of this server."""
+    announced_at: float | None = None
+    """Monotonic seconds of the last event which says that it may be over; None while none came."""
     over_after_seconds: float | None = None
     """How long the run took by the monotonic clock, from its acceptance; None when its end was not seen here."""
     get_place: Callable[[], QueuePlace | None] = _has_no_place
@@ -93,11 +97,11 @@ class LiveRun:
 class RunListener(Protocol):
     """Is called for every change of a run."""
 
-    def __call__(self, run_id: str, *, is_relisted: bool) -> None:
+    def __call__(self, run_id: str, *, owner: str, is_relisted: bool) -> None:
         """Note a change; `is_relisted` when the run is new, and not when only its state changed."""
 
 
-def _ignore(run_id: str, *, is_relisted: bool) -> None:
+def _ignore(run_id: str, *, owner: str, is_relisted: bool) -> None:
     """Ignore the change."""
 
 
@@ -115,7 +119,7 @@ class LiveRuns:
             self._entries[run.id] = LiveRun(run, urgency=urgency, noted_at=noted_at)
             self._note_live(run)
             # The lists show a batch, and none of its rows.
-            self._listener(run.id, is_relisted=not run.batch_id)
+            self._listener(run.id, owner=run.owner, is_relisted=not run.batch_id)
         return self._entries[run.id]
 
     def get(self, run_id: str) -> LiveRun | None:
@@ -133,6 +137,10 @@ class LiveRuns:
         return sum(
             run.state is RunState.ACCEPTED and bool(run.batch_id) and run.account_id == account_id for run in runs
         )
+
+    def has_unsettled(self, account_id: str) -> bool:
+        """Return whether runs of an account are started, polled or saved."""
+        return any(one.run.account_id == account_id and not one.is_settled for one in self._entries.values())
 
     def remove(self, run_id: str) -> None:
         """Forget a run that the store has as well, and wake its waiters."""
@@ -171,7 +179,7 @@ class LiveRuns:
         if entry is None:
             return
         if run != entry.run:
-            self._listener(run.id, is_relisted=False)
+            self._listener(run.id, owner=run.owner, is_relisted=False)
         was_settled, entry.run = entry.is_settled, run
         self._note_live(run)
         entry.problem = problem

@@ -15,7 +15,7 @@ from flowport.domain.models import Output, OutputKind, Run
 from flowport.media.formats import FileFormat
 from flowport.media.identify import has_tracks, identify
 from flowport.media.measure import measure
-from flowport.media.saving import PartialFile, build_output_path, open_partial
+from flowport.media.saving import PartialFile, build_output_path, build_owner_folder, open_partial
 from flowport.network.file_transfer import Fetched
 
 logger = logging.getLogger(__name__)
@@ -94,6 +94,10 @@ class SavingRules:
     writer: str = ""
     """The id of this process, for the names of files that are not whole yet."""
 
+    def get_folder(self, owner: str) -> Path:
+        """Return the folder for the results of an owner."""
+        return build_owner_folder(self.folder, owner)
+
 
 class Outcome(Enum):
     """The result of trying to save one output."""
@@ -114,7 +118,7 @@ class OutputFile:
         """Prepare; the file is created with the first piece."""
         self._run = run
         self._output = output
-        self._path, self._writer = _build_path(run, output, rules.folder), rules.writer
+        self._path, self._writer = _build_path(run, output, rules.get_folder(run.owner)), rules.writer
         self._partial: PartialFile | None = None
 
     def write(self, piece: bytes, /) -> None:

@@ -17,8 +17,9 @@ from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.interface import RunStatus
 from flowport.providers.parsing import MAX_DETAIL_LENGTH, clean_detail
 from flowport.runs.live import LiveRun, LiveRuns, PendingWrites
-from flowport.runs.poller import AccountPoller, PollSlot
-from flowport.runs.steps import LOST_AFTER_SECONDS, UNKNOWN_SECONDS, Pace, PollState, note_failure, note_poll
+from flowport.runs.poll_slots import PollSlot
+from flowport.runs.poller import AccountPoller
+from flowport.runs.steps import LOST_AFTER_SECONDS, UNKNOWN_SECONDS, Pace, note_failure, note_poll
 from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Clock
 from flowport.runtime.failpoints import Failpoint, trigger
@@ -177,7 +178,7 @@ class RunPoller:
         entry = self._live_runs.get(run.id)
         if entry is None:
             return run
-        if account.limiter.limit:
+        if account.limiter.limit or entry.is_reported:
             await self._durations.load(run.account_id, run.app_id)
         poller = self._get_poller(account)
         age = 0.0 if run.started_at is None else max(0.0, self._clock.now() - run.started_at)
@@ -208,14 +209,28 @@ class RunPoller:
             lost_since = None
             self._log_unknown_word(account, status)
             if status.state.is_final:
-                self._note_duration(run, slot.live, status)
+                poller.note_over(slot)
+                self._note_duration(run, slot, status)
                 return await self._finish(run, status, failure=_format_failure(account, status))
-            slot.live = note_poll(slot.live, self._clock.monotonic())
+            slot.live = note_poll(slot.live, self._clock.monotonic(), slot.sent_at)
             noted = await self._note_status(run, status, problem=_format_unknown_word(account, status))
             if noted.lease != run.lease:
                 # Another process has claimed it.
                 return noted
             run = noted
+
+    def forget_account(self, account: OpenAccount) -> None:
+        """Forget the poller of an account that is closed; none of its runs is polled any more."""
+        self._pollers.pop(account.account.id, None)
+
+    def announce(self, run: Run, account: OpenAccount, *, is_end: bool) -> None:
+        """Record that a webhook is about a run; poll it at once if it may be over."""
+        poller = self._get_poller(account)
+        poller.note_event(is_end=is_end)
+        entry = self._live_runs.get(run.id)
+        if is_end and entry is not None:
+            entry.announced_at = self._clock.monotonic()
+            poller.announce(run.id)
 
     def _get_poller(self, account: OpenAccount) -> AccountPoller:
         known = self._pollers.get(account.account.id)
@@ -246,13 +261,17 @@ class RunPoller:
         """Return whether a run is still to be polled; polling that stopped and began again has another entry and slot."""
         return entry.run.is_followed and self._live_runs.get(entry.run.id) is entry
 
-    def _note_duration(self, run: Run, live: PollState, status: RunStatus) -> None:
+    def _note_duration(self, run: Run, slot: PollSlot, status: RunStatus) -> None:
+        live, announced_at = slot.live, slot.live.announced_at
         if status.state is RunState.SUCCEEDED:
+            # An announcement is as exact as two polls just before and after the end.
+            alive_at = live.seen_at if announced_at is None else announced_at
+            over_at = self._clock.monotonic() if announced_at is None else announced_at
             self._durations.note(
                 run.account_id,
                 run.app_id,
-                alive_seconds=live.seen_at - live.started_at,
-                over_seconds=self._clock.monotonic() - live.started_at,
+                alive_seconds=alive_at - live.started_at,
+                over_seconds=over_at - live.started_at,
             )
 
     def _log_unknown_word(self, account: OpenAccount, status: RunStatus) -> None:

@@ -1,45 +1,39 @@
 """Poll the live runs of one account, each alone or several by bulk status, as `steps` decides."""
 
-import heapq
-import itertools
-import logging
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from math import inf
 from typing import Final
 
 import anyio
 
-from flowport.domain.errors import ProviderBroken, ProviderError, ProviderRefused, ProviderRejected
+from flowport.domain.errors import ProviderError
 from flowport.network.account import OpenAccount
 from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.interface import RunStatus
+from flowport.runs.bulk_status import FAILED_SECONDS, BulkStatusReader
 from flowport.runs.live import LiveRun
+from flowport.runs.poll_slots import PollSlot, RestingSlots
 from flowport.runs.steps import (
     FAILED_POLL,
+    GATHER_SECONDS,
     LAST_STARTS_MINUTES,
     POLLS_IN_ONE,
     Pace,
     PollReason,
     PollState,
+    Reporting,
     choose_companions,
     choose_run,
     get_gap_seconds,
     get_next_pause,
+    get_ripe_at,
 )
 from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Clock
-
-logger = logging.getLogger(__name__)
-
-REFUSED_SECONDS: Final = 86_400.0
-"""How long bulk status is not used after the provider refused it, or answered in a form that we do not understand."""
-
-FAILED_SECONDS: Final = 300.0
-"""How long after a failure that may pass, of the network or of the provider."""
 
 MAX_POLLS: Final = 32
 """Polls in progress at once, for each reason; a slow provider is not sent more and more."""
@@ -52,78 +46,6 @@ _PRIORITIES: Final = {
     PollReason.DUE_ROW: Priority.POLL_DUE_ROW,
     PollReason.ROW: Priority.POLL_ROW,
 }
-
-
-class BulkStatusReader:
-    """Fetches the status of several runs with one request while the provider supports that."""
-
-    def __init__(self, account: OpenAccount, clock: Clock) -> None:
-        self._account = account
-        self._clock = clock
-        self._closed_until = -inf
-
-    def get_most(self) -> int:
-        """Return how many runs one request may name now; 1 when each run needs its own request."""
-        bulk_status = self._account.provider.capabilities.bulk_status
-        is_closed = not self._account.limiter.is_limited or self._clock.monotonic() < self._closed_until
-        return 1 if bulk_status is None or is_closed else bulk_status.most
-
-    async def fetch(self, provider_run_ids: Sequence[str]) -> Mapping[str, RunStatus]:
-        """Return the status of those runs that the response names; the rate limiter has granted the request.
-
-        A failure returns nothing and disables bulk status for a while.
-        """
-        bulk_status = self._account.provider.capabilities.bulk_status
-        if bulk_status is None:
-            return {}
-        try:
-            answer = await self._account.send_now(bulk_status.build_request(provider_run_ids))
-            return bulk_status.parse(answer, provider_run_ids, now=self._clock.now())
-        except ProviderError as exc:
-            is_unread = isinstance(exc, ProviderBroken) and exc.status < 500  # noqa: PLR2004
-            is_lasting = is_unread or isinstance(exc, ProviderRefused | ProviderRejected)
-            self.close(REFUSED_SECONDS if is_lasting else FAILED_SECONDS, exc)
-            return {}
-
-    def close(self, seconds: float, cause: object) -> None:
-        """Read runs one by one for a while."""
-        self._closed_until = self._clock.monotonic() + seconds
-        logger.info("runs are read one by one for %d minutes: %s", seconds / 60, cause)
-
-
-@dataclass(slots=True, eq=False)
-class PollSlot:
-    """A run that waits for its next poll. Mutable: it changes with every poll."""
-
-    entry: LiveRun
-    live: PollState
-    get_usual_seconds: Callable[[], float]
-    turn: anyio.Event = field(default_factory=anyio.Event)
-    """Set when the run is to be polled, or when polling ends."""
-    problem: Exception | None = None
-    """Why no request can be sent; None when one can."""
-    status: RunStatus | None = None
-    """What a bulk status request returned; None when the run needs a request of its own."""
-    is_alone: bool = False
-    """Whether a bulk status response left the run out: the next poll is its own."""
-    permit: anyio.Semaphore | None = None
-    """Held while the poll is in progress."""
-    is_open: bool = True
-    """Whether the run is still polled."""
-    crowd: int = 1
-    chance: float = 0.0
-    """What spreads its next poll among others; see `get_next_pause`."""
-
-    @property
-    def provider_run_id(self) -> str:
-        """The provider's id of the run."""
-        return self.entry.run.provider_run_id
-
-    def release_permit(self) -> None:
-        """End the poll that is in progress, so that another one may begin."""
-        if self.permit is not None:
-            self.permit.release()
-            self.permit = None
 
 
 class AccountPoller:
@@ -161,13 +83,15 @@ class AccountPoller:
         self._count_unstarted = count_unstarted
         self._draw = draw
         self._bulk = BulkStatusReader(account, clock)
-        self._order = itertools.count()
-        self._resting: list[tuple[float, int, PollSlot]] = []
-        """A heap of slots whose pace does not allow a poll yet, by when it will."""
+        self._resting = RestingSlots()
         self._ripe: dict[PollSlot, None] = {}
         """Slots whose pace allows a poll, the oldest first."""
         self._slots: dict[PollSlot, None] = {}
         """All that are open."""
+        self._by_run: dict[str, PollSlot] = {}
+        self._reporting = Reporting()
+        self._gather_seconds = 0.0
+        """As of the last decision."""
         self._working: set[PollReason] = set()
         self._rests: dict[PollReason, anyio.CancelScope] = {}
         """Cancelling one ends the rest of its task at once."""
@@ -179,8 +103,10 @@ class AccountPoller:
     ) -> Iterator[PollSlot]:
         """Open a slot for a run that started so long ago; leaving closes it."""
         now = self._clock.monotonic()
-        slot = PollSlot(entry, PollState(now - age_seconds, now - age_seconds, now), get_usual_seconds)
+        live = PollState(now - age_seconds, now - age_seconds, now, announced_at=entry.announced_at)
+        slot = PollSlot(entry, live, get_usual_seconds)
         self._slots[slot] = None
+        self._by_run[entry.run.id] = slot
         try:
             yield slot
         finally:
@@ -188,6 +114,8 @@ class AccountPoller:
             slot.is_open = False
             self._ripe.pop(slot, None)
             del self._slots[slot]
+            if self._by_run.get(entry.run.id) is slot:
+                del self._by_run[entry.run.id]
             if not self._slots:
                 self._wake()
 
@@ -218,10 +146,36 @@ class AccountPoller:
             ripe_at = min(ripe_at, self._clock.monotonic() + FAILED_POLL[True].longest_seconds)
             # A task that rests has not planned with a pause shorter than the first one.
             self._wake()
-        heapq.heappush(self._resting, (ripe_at, next(self._order), slot))
+        elif slot.live.announced_at is not None:
+            self._wake()
+        self._resting.put(slot, ripe_at)
+
+    def announce(self, run_id: str) -> None:
+        """Poll a run at once, whatever the pace allows, because its provider says that it may be over."""
+        slot = self._by_run.get(run_id)
+        if slot is None or slot.entry.announced_at is None:
+            return
+        slot.live = replace(slot.live, announced_at=slot.entry.announced_at)
+        if self._resting.remove(slot):
+            self._ripen(slot)
+        self._wake()
+
+    def note_event(self, *, is_end: bool) -> None:
+        """Record that a webhook of the account arrived."""
+        self._reporting = self._reporting.note_end() if is_end else self._reporting.note_beginning()
+
+    def note_over(self, slot: PollSlot) -> None:
+        """Record that a poll found a run over: where no webhook announced that, fewer are relied on."""
+        if not slot.entry.is_reported or slot.entry.announced_at is not None:
+            return
+        was_reliable, self._reporting = self._reporting.is_reliable, self._reporting.note_missed()
+        if was_reliable and not self._reporting.is_reliable:
+            for one in self._resting.drain():
+                self._rest(one)
+            self._wake()
 
     def _get_ripe_at(self, slot: PollSlot) -> float:
-        return slot.live.asked_at + get_next_pause(
+        pause_seconds = get_next_pause(
             self._pace,
             polls=slot.live.polls,
             failures=slot.live.failures,
@@ -229,6 +183,7 @@ class AccountPoller:
             chance=slot.chance,
             is_waited=self._is_waited(slot.entry) or self._has_caller(slot.entry),
         )
+        return get_ripe_at(self._describe(slot), pause_seconds)
 
     def _ensure_tasks(self) -> None:
         for reason in PollReason if self._account.limiter.limit else (PollReason.WAITED,):
@@ -290,6 +245,8 @@ class AccountPoller:
 
     async def _poll_together(self, party: Sequence[PollSlot], permit: anyio.Semaphore) -> None:
         """Poll several runs with one request. Those that the response leaves out stay ripe, each for a poll of its own."""
+        for slot in party:
+            slot.sent_at = self._clock.monotonic()
         try:
             statuses = await self._bulk.fetch([slot.provider_run_id for slot in party])
         finally:
@@ -306,8 +263,7 @@ class AccountPoller:
     def _choose(self, reason: PollReason) -> PollSlot | None:
         """Return the slot to poll for this reason; None when that can wait."""
         now = self._clock.monotonic()
-        while self._resting and self._resting[0][0] <= now:
-            slot = heapq.heappop(self._resting)[2]
+        while (slot := self._resting.pop(now)) is not None:
             is_failing = slot.live.failures and slot.is_open and self._is_wanted(slot.entry)
             if is_failing and self._get_ripe_at(slot) > now:
                 self._rest(slot)
@@ -318,6 +274,9 @@ class AccountPoller:
         for slot in [slot for slot in self._ripe if not self._is_wanted(slot.entry)]:
             self._call(slot)
         slots = list(self._ripe)
+        # Nothing else needs the requests that gathering saves once every row is started.
+        can_gather = self._bulk.get_most() > 1 and self._count_unstarted() > 0
+        self._gather_seconds = GATHER_SECONDS if can_gather else 0.0
         if not slots or (reason is PollReason.DUE_ROW and not self._must_rows_go_first()):
             return None
         n = choose_run([self._describe(slot) for slot in slots], reason, self._get_gap_seconds(reason), now)
@@ -334,8 +293,15 @@ class AccountPoller:
         return get_gap_seconds(len(self._slots), self._pace, limit=limiter.limit_to_plan, polls_in_one=polls_in_one)
 
     def _must_rows_go_first(self) -> bool:
-        """Return whether due rows are polled before others are started: not when few are left to start."""
-        return self._count_unstarted() > self._account.limiter.limit * LAST_STARTS_MINUTES
+        """Return whether due rows are polled before others are started.
+
+        Not when few are left to start. Nor while ends are announced: every read then finds an end, so that the sooner all rows
+        are started, the sooner the last one is over.
+        """
+        return (
+            not self._reporting.is_reliable
+            and self._count_unstarted() > self._account.limiter.limit * LAST_STARTS_MINUTES
+        )
 
     def _choose_any(self) -> PollSlot | None:
         """Return a slot for a granted request whose own run has ended; None when no slot is ripe."""
@@ -352,13 +318,22 @@ class AccountPoller:
             slot.turn.set()
 
     def _describe(self, slot: PollSlot) -> PollState:
-        is_waited, usual_seconds = self._is_waited(slot.entry), slot.get_usual_seconds()
-        if (is_waited, usual_seconds) != (slot.live.is_waited, slot.live.usual_seconds):
-            slot.live = replace(slot.live, is_waited=is_waited, usual_seconds=usual_seconds)
+        live, is_waited, usual_seconds = slot.live, self._is_waited(slot.entry), slot.get_usual_seconds()
+        is_reported = slot.entry.is_reported and not live.was_misled and self._reporting.is_reliable
+        now = (is_waited, usual_seconds, is_reported, self._gather_seconds)
+        if now != (live.is_waited, live.usual_seconds, live.is_reported, live.gather_seconds):
+            slot.live = replace(
+                live,
+                is_waited=is_waited,
+                usual_seconds=usual_seconds,
+                is_reported=is_reported,
+                gather_seconds=self._gather_seconds,
+            )
         return slot.live
 
     def _call(self, slot: PollSlot) -> None:
         del self._ripe[slot]
+        slot.sent_at = self._clock.monotonic()
         slot.turn.set()
 
     def _get_rest_seconds(self) -> float:
@@ -366,10 +341,10 @@ class AccountPoller:
         longest = self._pace.first_seconds
         if self._ripe:
             return min(TICK_SECONDS, longest)
-        if not self._resting:
+        if self._resting.next_at == inf:
             return longest
         # Hundreds that are due nearly together share one decision.
-        return min(longest, max(self._resting[0][0] - self._clock.monotonic(), longest / 100))
+        return min(longest, max(self._resting.next_at - self._clock.monotonic(), longest / 100))
 
     def _wake(self) -> None:
         """Let every task decide again at once."""
@@ -378,9 +353,8 @@ class AccountPoller:
 
     async def _abandon_all(self) -> None:
         """Fail every slot after an internal error."""
-        await self._abandon((*self._ripe, *(slot for _, _, slot in self._resting)))
+        await self._abandon((*self._ripe, *self._resting.drain()))
         self._ripe.clear()
-        self._resting.clear()
 
     async def _abandon_party(self, party: Sequence[PollSlot]) -> None:
         """Fail the slots of a bulk status request after an internal error; their next polls are their own."""

@@ -30,7 +30,7 @@ from flowport.runs.downloads import LinkRefresher
 from flowport.runs.poll import fetch_status
 from flowport.runs.prepare import CallPreparer, PreparedCall
 from flowport.runs.service import Runner
-from flowport.runs.steps import Download, Drop, MarkUnknown
+from flowport.runs.steps import Download, Drop, MarkUnknown, Start
 from flowport.runs.submit import RunRequest
 from flowport.runtime.clock import Clock
 from flowport.store.interface import Store, Workers
@@ -50,6 +50,11 @@ MAX_ADOPTED: Final = 100
 UNSAVED_SECONDS: Final = 2 * 24 * 3600.0
 """For how long an output is tried whose link has expired by our clock; longer than any clock is wrong by its zone."""
 
+KEY_GONE: Final = "The key that started this run is no longer configured, and the present key cannot read it."
+KEY_ABSENT: Final = (
+    "The key that started this run is not in use here now. A request with it lets the run be followed again."
+)
+
 _FORBIDDEN: Final = 403
 
 
@@ -66,7 +71,9 @@ class Recovery:
         process: Workers,
         link_refresher: LinkRefresher,
         should_save: bool = True,
+        can_adopt: bool = True,
     ) -> None:
+        """Prepare; `can_adopt` says whether an account may take the runs of another key of its provider over."""
         self._runner = runner
         self._accounts = accounts
         self._store = store
@@ -74,6 +81,7 @@ class Recovery:
         self._process = process
         self._link_refresher = link_refresher
         self._should_save = should_save
+        self.can_adopt = can_adopt
 
     async def keep_watch(self) -> NoReturn:
         """Take over what dead processes left, now and every few seconds."""
@@ -92,14 +100,21 @@ class Recovery:
         dead = [one for one in await self._store.get_calling_processes() if not self._process.is_alive(one)]
         if dead:
             await self._store.forget_calls_of(dead)
-        now = self._clock.now()
-        for account_id in self._accounts:
-            await self._take_over_all(await self._store.get_live_runs(account_id=account_id))
-            if self._should_save:
-                since = now - UNSAVED_SECONDS
-                await self._take_over_all(
-                    await self._store.get_unsaved_runs(account_id=account_id, now=now, since=since)
-                )
+        # Accounts come and go meanwhile.
+        for account_id in tuple(self._accounts):
+            await self.scan_account(account_id)
+
+    async def scan_account(self, account_id: str) -> None:
+        """Do the same for the runs of one account.
+
+        Raises:
+            StoreError: The store cannot be read or written.
+        """
+        await self._take_over_all(await self._store.get_live_runs(account_id=account_id))
+        if self._should_save:
+            now = self._clock.now()
+            since = now - UNSAVED_SECONDS
+            await self._take_over_all(await self._store.get_unsaved_runs(account_id=account_id, now=now, since=since))
 
     async def scan_other_keys(self) -> None:
         """Let the present key try the runs of other keys of the same provider and host.
@@ -107,7 +122,7 @@ class Recovery:
         Raises:
             StoreError: The store cannot be read or written.
         """
-        for account_id, opened in self._accounts.items():
+        for account_id, opened in tuple(self._accounts.items()):
             await self._take_over_all(
                 await self._store.get_stranded_runs(
                     scope=opened.account.scope, account_id=account_id, limit=MAX_ADOPTED
@@ -196,6 +211,13 @@ class Recovery:
         if is_sent and not run.is_batch and not self._can_be_read(run):
             # Without its key it can only wait for a process that has it, or for the provider to answer to ours.
             return
+        if (
+            not self.can_adopt
+            and run.account_id not in self._accounts
+            and isinstance(self._runner.get_step(run), Start)
+        ):
+            # Its key may come with a later request.
+            return
         if run.state.is_final and (
             not isinstance(self._runner.get_step(run), Download) or self._is_held_elsewhere(run)
         ):
@@ -249,7 +271,9 @@ class Recovery:
 
     def _find_heir(self, run: Run) -> OpenAccount | None:
         """Return the open account of the same provider and host, if it is to try."""
-        if run.account_id in self._accounts or not run.provider_run_id or self._process.is_alive(run.process_id):
+        if not self.can_adopt or run.account_id in self._accounts or not run.provider_run_id:
+            return None
+        if self._process.is_alive(run.process_id):
             return None
         scope = run.account_id.rpartition(":")[0]
         heirs = (one for one in self._accounts.values() if one.account.scope == scope)

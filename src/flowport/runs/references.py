@@ -17,6 +17,7 @@ from flowport.domain.uris import (
 from flowport.media.input_files import KIND_NAMES, WANTED_KINDS, Media, format_wanted
 from flowport.media.source_kinds import SourceKind, get_source_kind
 from flowport.runs.delivery import DeliveredRuns
+from flowport.runs.file_links import FileLinks
 from flowport.runs.submit import RunRequest
 from flowport.store.interface import Store
 
@@ -50,7 +51,8 @@ InputMedia: TypeAlias = Media | OutputMedia | CreationMedia
 class OutputFinder:
     """Finds the output that an argument names, among those of the caller's owner and no other."""
 
-    def __init__(self, store: Store, delivered: DeliveredRuns) -> None:
+    def __init__(self, store: Store, delivered: DeliveredRuns, links: FileLinks | None = None) -> None:
+        self._links = links or FileLinks()
         self._store = store
         self._delivered = delivered
 
@@ -96,6 +98,8 @@ class OutputFinder:
             return last
         found = {run.id: run for run_id in parse_run_ids(text) for run in await self._get_all(run_id, call)}
         if not found and get_source_kind(written) is SourceKind.URL:
+            if named := self._links.parse_output_link(written):
+                return await self._store.get_run(named[0], account_id=None, owner=call.owner)
             try:
                 return await self._store.get_run_by_output_url(written, owner=call.owner)
             except ValueError as exc:  # a malformed address
@@ -140,11 +144,16 @@ class OutputFinder:
 
     async def _find_by_url(self, url: str, argument: str, kind: InputKind, call: RunRequest) -> OutputMedia | None:
         """Return the output whose link the text is: it is better known here than by a link that expires."""
+        named = self._links.parse_output_link(url)
         try:
-            run = await self._store.get_run_by_output_url(url, owner=call.owner)
+            run = (
+                await self._store.get_run_by_output_url(url, owner=call.owner)
+                if named is None
+                else await self._store.get_run(named[0], account_id=None, owner=call.owner)
+            )
         except (RunNotFound, ValueError):  # a malformed address is refused where addresses are
             return None
-        n = _find_by_link(run, url)
+        n = _find_by_link(run, url) if named is None else named[1]
         return None if n is None else OutputMedia(run, _pick(run, n, argument, kind))
 
 

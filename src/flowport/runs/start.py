@@ -36,6 +36,7 @@ from flowport.providers.interface import ApiRequest, NotTaken, Started, StartOut
 from flowport.runs.inputs import InputPreparer, PreparedInputs
 from flowport.runs.live import LiveRuns, PendingWrites, QueuePlace
 from flowport.runs.prepare import PreparedCall
+from flowport.runs.witness import StartWitness
 from flowport.runtime.clock import Clock
 from flowport.runtime.failpoints import Failpoint, trigger
 from flowport.store.interface import Store
@@ -108,6 +109,7 @@ class RunStarter:
         restore: Restore | None = None,
         input_preparer: InputPreparer | None = None,
         on_mismatch: Callable[[OpenAccount, App], None] = lambda *_: None,
+        witness: StartWitness | None = None,
     ) -> None:
         """Prepare; nothing is sent.
 
@@ -115,7 +117,9 @@ class RunStarter:
             restore: Prepares a call again; None where each run comes with its call.
             input_preparer: Sends the files of runs; None where no run has files.
             on_mismatch: Called when a provider refuses inputs that fit the definition of the app.
+            witness: Knows of started runs whose start reply was lost; None where nothing does.
         """
+        self._witness = witness
         self._restore = restore
         self._on_mismatch = on_mismatch
         self._input_preparer = input_preparer
@@ -209,7 +213,10 @@ class RunStarter:
         inputs = await self._prepare_inputs(run, call, account)
         run = replace(run, notes=inputs.notes)
         # Built first: a mistake in it must not leave the fate of the run unknown.
-        request = account.provider.build_start_request(call.app, inputs.inputs)
+        webhook = None if self._witness is None else self._witness.build_target(run, account)
+        if webhook is not None and (entry := self._live_runs.get(run.id)) is not None:
+            entry.is_reported = True
+        request = account.provider.build_start_request(call.app, inputs.inputs, webhook)
         tries = _Tries(is_row=bool(run.batch_id))
         while True:
             priority = self._get_priority(run)
@@ -320,6 +327,9 @@ class RunStarter:
             case _:
                 assert_never(outcome)
         kept = await self._writer.record(run, event)
+        if kept.state is RunState.UNKNOWN and self._witness is not None:
+            # Its webhook may have come before the reply that was lost.
+            kept = await self._witness.settle(kept)
         return await self._claim_back(run, kept) if kept.lease != run.lease and kept.state.is_at_provider else kept
 
     async def _claim_back(self, run: Run, kept: Run) -> Run:

@@ -144,6 +144,45 @@ class _Schedule(NamedTuple):
 
 WAITED: Final = _Schedule(0.4, 0.15, 20.0)
 ROW: Final = _Schedule(1.35, 0.4, 120.0)
+REPORTED_WAITED: Final = _Schedule(2.0, 0.5, 30.0)
+REPORTED_ROW: Final = _Schedule(2.5, 1.0, 300.0)
+"""Of runs whose end a webhook is expected to announce; most are over before."""
+
+REPORTED_MARGIN_SECONDS: Final = 10.0
+"""Added to the first, so that an event of a short run is not overtaken by a poll."""
+
+GATHER_SECONDS: Final = 20.0
+"""How long the announced end of a row waits for others where one request reads several runs."""
+
+MISSED_IN_ROW: Final = 2
+"""After so many ends in a row that no webhook announced, runs are polled as without webhooks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reporting:
+    """How well the webhooks of an account arrive."""
+
+    has_arrived: bool = False
+    """Whether any has ever arrived."""
+    missed: int = 0
+    """Ends in a row that a poll found and no webhook had announced."""
+
+    @property
+    def is_reliable(self) -> bool:
+        """Whether an end is expected to be announced."""
+        return self.has_arrived and self.missed < MISSED_IN_ROW
+
+    def note_beginning(self) -> "Reporting":
+        """Return this after an event of a run that goes on; it does not show that ends are announced."""
+        return replace(self, has_arrived=True)
+
+    def note_end(self) -> "Reporting":
+        """Return this after an event that announced an end."""
+        return Reporting(has_arrived=True)
+
+    def note_missed(self) -> "Reporting":
+        """Return this after an end that was not announced."""
+        return replace(self, missed=self.missed + 1)
 
 
 class PollReason(Enum):
@@ -171,13 +210,27 @@ class PollState:
     """How many of the last polls in a row brought no response."""
     is_waited: bool = True
     usual_seconds: float = UNKNOWN_SECONDS
+    is_reported: bool = False
+    """Whether a webhook is expected to announce its end."""
+    announced_at: float | None = None
+    """When one did; None when none has, and once a poll has followed."""
+    was_misled: bool = False
+    """Whether a poll failed, or found it running after an announcement; then the usual pace finds its end."""
+    gather_seconds: float = 0.0
+    """How long an announced row waits for others that are read with it."""
 
     @property
     def due_at(self) -> float:
         """When a poll is worth a request that others need as well."""
-        schedule = WAITED if self.is_waited else ROW
+        if self.announced_at is not None:
+            return self.announced_at + (0.0 if self.is_waited else self.gather_seconds)
+        if self.is_reported:
+            schedule, margin_seconds = REPORTED_WAITED if self.is_waited else REPORTED_ROW, REPORTED_MARGIN_SECONDS
+        else:
+            schedule, margin_seconds = WAITED if self.is_waited else ROW, 0.0
         gap_seconds = min(self.usual_seconds * schedule.gap, schedule.longest_seconds)
-        return max(self.started_at + self.usual_seconds * schedule.first, self.seen_at + gap_seconds)
+        first_at = self.started_at + self.usual_seconds * schedule.first + margin_seconds
+        return max(first_at, self.seen_at + gap_seconds)
 
 
 def get_gap_seconds(runs: int, pace: Pace, *, limit: int, polls_in_one: int = 1) -> float:
@@ -212,6 +265,19 @@ def get_next_pause(
     return pause + chance * (crowd - 1) / pace.spread_per_second
 
 
+def get_ripe_at(run: PollState, pause_seconds: float) -> float:
+    """Return when a run may be polled next.
+
+    Args:
+        pause_seconds: What `get_next_pause` returned. A run whose end is announced is polled at once, and one whose end will be
+            announced not before a poll is worth a request.
+    """
+    if run.announced_at is not None:
+        return run.announced_at
+    paced_at = run.asked_at + pause_seconds
+    return max(paced_at, run.due_at) if run.is_reported else paced_at
+
+
 def choose_run(runs: Sequence[PollState], reason: PollReason, gap_seconds: float, now: float) -> int | None:
     """Return the index of the run to poll for this reason, the one due for longest; None when no poll is due.
 
@@ -230,11 +296,19 @@ def choose_companions(runs: Sequence[PollState], most: int) -> list[int]:
     return heapq.nsmallest(most, range(len(runs)), key=lambda n: (not runs[n].is_waited, runs[n].due_at))
 
 
-def note_poll(run: PollState, now: float) -> PollState:
-    """Return the run after a poll that found it running."""
-    return replace(run, polls=run.polls + 1, failures=0, seen_at=now, asked_at=now)
+def note_poll(run: PollState, now: float, sent_at: float | None = None) -> PollState:
+    """Return the run after a poll that found it running.
+
+    Args:
+        sent_at: When the request left, if an announcement may have come since; such a one stands.
+    """
+    noted = replace(run, polls=run.polls + 1, failures=0, seen_at=now, asked_at=now)
+    if run.announced_at is None or (sent_at is not None and run.announced_at > sent_at):
+        return noted
+    return replace(noted, announced_at=None, was_misled=True, is_reported=False)
 
 
 def note_failure(run: PollState, now: float) -> PollState:
     """Return the run after a poll without a response."""
-    return replace(run, polls=run.polls + 1, failures=run.failures + 1, asked_at=now)
+    noted = replace(run, polls=run.polls + 1, failures=run.failures + 1, asked_at=now)
+    return replace(noted, announced_at=None, was_misled=True, is_reported=False)

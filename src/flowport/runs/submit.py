@@ -12,7 +12,7 @@ import anyio
 from flowport.domain.call_errors import NotConfirmed, PriceUnconfirmed, UncertainStart
 from flowport.domain.errors import FlowportError, StoreError
 from flowport.domain.models import Run, Urgency
-from flowport.domain.spending import DAY_SECONDS, Consent, LimitExceeded, SpendingCheck, SpendingLimits
+from flowport.domain.spending import DAY_SECONDS, Consent, LimitExceeded, SpendingCheck, SpendingLimits, combine_limits
 from flowport.network.account import OpenAccount
 from flowport.runs.delivery import Caller, Deliveries
 from flowport.runtime.background import Supervisor
@@ -67,6 +67,8 @@ class RunRequest:
     """Whether it is made although an equal run may have been started and its outcome is unknown."""
     is_price_agreed: bool = False
     """Whether the person was asked about the price and agreed."""
+    own_limits: SpendingLimits | None = None
+    """The person's own spending limits; None for those of the settings."""
     urgency: Urgency = Urgency.WAITED
     """How soon what becomes of it is wanted; it decides who gets the next request of the budget."""
     exchange: Exchange = field(default_factory=Exchange, compare=False)
@@ -157,10 +159,11 @@ class RecentRequests:
         """Return the terms on which a call's run is paid."""
         boot = self._clock.boot_time()
         return SpendingCheck(
-            self.spending_limits,
+            combine_limits(self.spending_limits, call.own_limits),
             since=self._clock.now() - DAY_SECONDS,
             boot_since=boot.subtract(DAY_SECONDS) if boot else None,
             is_agreed=call.is_price_agreed,
+            own=call.own_limits,
         )
 
 
@@ -342,7 +345,7 @@ class Acceptor:
             StoreError: It could not be recorded, so nothing is sent.
             UncertainStart: An equal run may have been started.
             PriceUnconfirmed: The user has to agree to the price first.
-            RunCapReached, DayCapReached, PriceUnknown: The user's limits forbid it.
+            RunCapReached, DayCapReached, MonthCapReached, AccountCapReached, PriceUnknown: The limits forbid it.
         """
         accept = partial(accept, terms=self.requests.build_terms(request))
         ticket = _Ticket(run, request, accept, begin, on_crash)

@@ -1,27 +1,25 @@
 """Wait for a run, a batch or a piece of work on behalf of a caller, with progress, for as long as the caller waits."""
 
-from collections.abc import Awaitable, Mapping
-from contextlib import nullcontext
+from collections.abc import Awaitable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from math import inf
 from typing import Final, Generic, Protocol, TypeVar
 
 import anyio
 
-from flowport.domain.call_errors import count_credits
 from flowport.domain.errors import FlowportError
-from flowport.domain.models import Run, RunState
-from flowport.domain.text import format_duration
+from flowport.domain.models import Run
 from flowport.network.account import OpenAccount
 from flowport.runs.batch.service import Batches
 from flowport.runs.delivery import Caller
-from flowport.runs.live import BatchView, LiveRun, LiveRuns, QueuePlace, RunView
-from flowport.runs.poll import DurationBook, Usual
-from flowport.runs.recovery import Recovery
-from flowport.runs.steps import get_max_live_rows
+from flowport.runs.live import BatchView, LiveRun, LiveRuns, RunView
+from flowport.runs.poll import DurationBook
+from flowport.runs.progress import format_batch_progress, format_progress
+from flowport.runs.recovery import KEY_ABSENT, KEY_GONE, Recovery
 from flowport.runtime.clock import Clock
 from flowport.store.interface import Store
-from flowport.store.records import BatchProgress, get_usual_seconds
+from flowport.store.records import get_usual_seconds
 
 PROGRESS_SECONDS: Final = 5.0
 """Between two progress notifications. Clients that reset their timer on progress do so within ten seconds."""
@@ -32,15 +30,7 @@ STORE_SECONDS: Final = 1.0
 QUIET_SECONDS: Final = 1.0
 """Between two progress notifications of a batch at the least: hundreds of rows may end at once."""
 
-KEY_GONE: Final = "The key that started this run is no longer configured, and the present key cannot read it."
-
 T = TypeVar("T")
-
-
-MIN_ROWS: Final = 3
-"""How many rows must be over before they show how long the others will take."""
-
-_MINUTES_FROM: Final = 90.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +59,36 @@ class Waitable(Protocol[T]):
         """Return how it stands now."""
 
 
-async def wait(subject: Waitable[T], caller: Caller, clock: Clock, deadline: float = inf) -> T:
+class Patience:
+    """Ends every wait for a run at once, as if its budget were used up: the process is about to end."""
+
+    def __init__(self) -> None:
+        self.is_over = False
+        self._scopes: set[anyio.CancelScope] = set()
+
+    def end(self) -> None:
+        """Answer all callers with how their runs stand, now and from now on."""
+        self.is_over = True
+        for scope in tuple(self._scopes):
+            scope.cancel()
+
+    @contextmanager
+    def bound(self, scope: anyio.CancelScope) -> Iterator[None]:
+        """Wait in a scope, which is left early when the process is about to end."""
+        self._scopes.add(scope)
+        try:
+            with scope:
+                yield
+        finally:
+            self._scopes.discard(scope)
+
+
+async def wait(
+    subject: Waitable[T], caller: Caller, clock: Clock, deadline: float = inf, patience: Patience | None = None
+) -> T:
     """Return what is waited for when nothing more will change, or as it stands at the deadline; report progress."""
     reported_at = -inf
+    patience = patience or Patience()
     while True:
         seen = await subject.observe()
         now = clock.monotonic()
@@ -81,11 +98,11 @@ async def wait(subject: Waitable[T], caller: Caller, clock: Clock, deadline: flo
             reported_at = now
             await caller.report(now - caller.arrived_at_seconds, seen.message)
         remaining = deadline - clock.monotonic()
-        if remaining <= 0:
+        if remaining <= 0 or patience.is_over:
             return seen.view
         with (
             nullcontext() if seen.entry is None else seen.entry.wait(),
-            clock.move_on_after(min(remaining, seen.look_again_seconds)),
+            patience.bound(clock.move_on_after(min(remaining, seen.look_again_seconds))),
         ):
             await seen.changed.wait()
 
@@ -150,6 +167,7 @@ class Waiter:
         self.batches = batches
         self.accounts = accounts
         self._wait_seconds = wait_seconds
+        self.patience = Patience()
 
     def get_deadline(self, caller: Caller) -> float:
         """Return the monotonic seconds until which a call waits."""
@@ -158,13 +176,13 @@ class Waiter:
     async def wait_for_run(self, run: Run, caller: Caller) -> RunView:
         """Return the run when nothing more will change, or as it stands when the wait budget is used up."""
         await self.durations.load(run.account_id, run.app_id)
-        return await wait(_RunWait(self, run), caller, self.clock, self.get_deadline(caller))
+        return await wait(_RunWait(self, run), caller, self.clock, self.get_deadline(caller), self.patience)
 
     async def wait_for_batch(self, batch: Run, caller: Caller) -> BatchView:
         """Return the batch when it is over, or as it stands when the wait budget is used up."""
         durations = await self.store.get_durations(account_id=batch.account_id, app_id=batch.app_id)
         subject = _BatchWait(self, batch, get_usual_seconds(durations))
-        return await wait(subject, caller, self.clock, self.get_deadline(caller))
+        return await wait(subject, caller, self.clock, self.get_deadline(caller), self.patience)
 
     async def wait_for_end(self, run_id: str, seconds: float) -> None:
         """Wait until a run that this process follows is over, at most so long."""
@@ -187,12 +205,14 @@ class Waiter:
         is_open = not kept.state.is_final or (
             kept.delivered_at is None and any(not one.saved_path for one in kept.outputs)
         )
-        is_lost = is_open and kept.account_id not in self.accounts and kept.adoption_tried_by != ""
+        is_closed = kept.account_id not in self.accounts
+        is_lost = is_open and is_closed and (kept.adoption_tried_by != "" or not self.recovery.can_adopt)
         elapsed = self.get_elapsed_seconds(kept)
         if not kept.state.is_final and not is_lost:
             await self.durations.load(run.account_id, run.app_id)
             return self.build_view(LiveRun(kept, noted_at=self.clock.monotonic() - elapsed))
-        return RunView(kept, elapsed, problem=KEY_GONE if is_lost else "")
+        why = KEY_GONE if self.recovery.can_adopt else KEY_ABSENT
+        return RunView(kept, elapsed, problem=why if is_lost else "")
 
     async def get_batch_view(self, batch: Run) -> BatchView:
         """Return how a batch stands.
@@ -203,7 +223,8 @@ class Waiter:
         """
         kept = await self.store.get_run(batch.id, account_id=None, owner=batch.owner)
         is_lost = not kept.state.is_final and kept.account_id not in self.accounts
-        problem = KEY_GONE if is_lost else self.batches.get_problem(batch)
+        why = KEY_GONE if self.recovery.can_adopt else KEY_ABSENT
+        problem = why if is_lost else self.batches.get_problem(batch)
         progress = await self.store.get_batch_progress(batch.id)
         return BatchView(kept, progress, self.get_elapsed_seconds(kept), problem=problem)
 
@@ -297,103 +318,3 @@ class _BatchWait:
         )
         seconds = STORE_SECONDS if entry is None else PROGRESS_SECONDS
         return Observation(view, view.run.state.is_final, changed, message, seconds, entry)
-
-
-def format_progress(entry: LiveRun, elapsed_seconds: float, usual: Usual | None) -> str:
-    """Return one line such as `running, 34 s; usually 60 s, at most 95 s for nine of ten`.
-
-    Args:
-        elapsed_seconds: Since the run was accepted. At the provider it counts from its start.
-        usual: How long the app's runs take; None when it is not known.
-    """
-    states = {
-        RunState.ACCEPTED: "waiting for its turn",
-        RunState.STARTING: "starting",
-        RunState.QUEUED: "queued",
-        RunState.RUNNING: "running",
-    }
-    run = entry.run
-    state = "saving the results" if entry.is_saving else states.get(run.state, run.state.value)
-    hint = ""
-    if run.state is RunState.ACCEPTED:
-        hint = _format_place(entry.get_place())
-    elif run.state.is_at_provider:
-        elapsed_seconds = max(0.0, elapsed_seconds - ((run.started_at or run.accepted_at) - run.accepted_at))
-        hint = _format_usual(elapsed_seconds, usual)
-    problem = f" ({entry.problem})" if entry.problem else ""
-    return f"{state}, {format_duration(elapsed_seconds)}{hint}{problem}"
-
-
-def _format_place(place: QueuePlace | None) -> str:
-    if place is None:
-        return ""
-    ending = "th" if place.place % 100 in {11, 12, 13} else {1: "st", 2: "nd", 3: "rd"}.get(place.place % 10, "th")
-    wait = f", about {format_duration(place.seconds)}" if place.seconds >= 1 else ""
-    return f"; {place.place}{ending} in the queue{wait}"
-
-
-def _format_usual(elapsed_seconds: float, usual: Usual | None) -> str:
-    """Return what may still be expected; the estimate never lies in the past."""
-    if usual is None:
-        return ""
-    if elapsed_seconds > usual.most_seconds:
-        return "; longer than usual"
-    most = f"at most {format_duration(usual.most_seconds)} for nine of ten"
-    return (
-        f"; {most}"
-        if elapsed_seconds > usual.median_seconds
-        else f"; usually {format_duration(usual.median_seconds)}, {most}"
-    )
-
-
-def format_batch_progress(
-    view: BatchView, usual_seconds: float | None, now: float, *, requests_per_minute: int = 0
-) -> str:
-    """Return one line such as `37 of 200 done, 2 failed, 12 running, 151 waiting to start, about 4 min left, 185 credits so far`."""
-    batch_progress = view.batch_progress
-    parts = [f"{batch_progress.over} of {batch_progress.rows} done"]
-    counts = {
-        "failed": batch_progress.failed,
-        "of unknown fate": batch_progress.unknown,
-        "cancelled": batch_progress.cancelled,
-        "running": batch_progress.under_way,
-        "waiting to start": batch_progress.unstarted,
-        "not started": batch_progress.dropped,
-    }
-    parts += [f"{count} {word}" for word, count in counts.items() if count]
-    left = estimate_left_seconds(batch_progress, usual_seconds, now, requests_per_minute=requests_per_minute)
-    if left is not None:
-        parts.append(f"about {_format_roughly(left)} left")
-    parts += _format_cost(view.run, batch_progress)
-    problem = f" ({view.problem})" if view.problem else ""
-    return ", ".join(parts) + problem
-
-
-def _format_cost(batch: Run, batch_progress: BatchProgress) -> list[str]:
-    """Return what the rows have cost so far; no number where none is known."""
-    known = [f"{count_credits(batch_progress.spent_credits)} so far"]
-    if not batch_progress.unpriced:
-        return known if batch_progress.spent_credits or batch.price_credits is not None else []
-    unknown = f"{batch_progress.unpriced} of unknown cost"
-    return [*known, unknown] if batch_progress.spent_credits else [unknown]
-
-
-def estimate_left_seconds(
-    batch_progress: BatchProgress, usual_seconds: float | None, now: float, *, requests_per_minute: int = 0
-) -> float | None:
-    """Return how long the rest will take: by the rows that are over, else by the app's earlier runs; None when that cannot be known.
-
-    Args:
-        requests_per_minute: The account's, 0 for no limit: each row takes one to start and one to learn of its end.
-    """
-    rest = batch_progress.waiting + batch_progress.live
-    if batch_progress.over >= MIN_ROWS and batch_progress.first_starting_at is not None:
-        return max(0.0, now - batch_progress.first_starting_at) * rest / batch_progress.over
-    if usual_seconds is None:
-        return None
-    asked = 60.0 * (rest + batch_progress.unstarted) / requests_per_minute if requests_per_minute else 0.0
-    return max(usual_seconds * -(-rest // get_max_live_rows(requests_per_minute)), asked)
-
-
-def _format_roughly(seconds: float) -> str:
-    return format_duration(seconds) if seconds < _MINUTES_FROM else f"{round(seconds / 60)} min"

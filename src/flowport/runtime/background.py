@@ -6,6 +6,7 @@ crash is logged with the traceback, and its owner is notified.
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
@@ -89,30 +90,49 @@ class ListKind(StrEnum):
     RESOURCES = "resources"
 
 
+@dataclass(frozen=True, slots=True)
+class ListChange:
+    """A list that changed, and for whom."""
+
+    kind: ListKind
+    owner: str | None = None
+    """Whose list it is; None for everyone's."""
+    account_id: str | None = None
+    """The account whose apps changed; None for a change that does not depend on accounts."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RunChange:
+    """A run that changed."""
+
+    run_id: str
+    owner: str
+
+
 class Changes:
     """The changes that were not announced yet."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._lists = _Noted[ListKind]()
-        self._runs = _Noted[str]()
+        self._lists = _Noted[ListChange]()
+        self._runs = _Noted[RunChange]()
 
-    def note_list(self, kind: ListKind) -> None:
-        """Record that a list changed."""
-        self._lists.add(kind)
+    def note_list(self, kind: ListKind, *, owner: str | None = None, account_id: str | None = None) -> None:
+        """Record that a list changed: for everyone, for one owner, or for those who use an account."""
+        self._lists.add(ListChange(kind, owner, account_id))
 
-    def note_run(self, run_id: str, *, is_relisted: bool) -> None:
-        """Record that a run changed, and whether its entry in the resource list changed too."""
-        self._runs.add(run_id)
+    def note_run(self, run_id: str, *, owner: str, is_relisted: bool) -> None:
+        """Record that a run changed, and whether its entry in its owner's resource list changed too."""
+        self._runs.add(RunChange(run_id, owner))
         if is_relisted:
-            self._lists.add(ListKind.RESOURCES)
+            self.note_list(ListKind.RESOURCES, owner=owner)
 
-    async def take_lists(self) -> frozenset[ListKind]:
+    async def take_lists(self) -> frozenset[ListChange]:
         """Wait for a change of a list and those of the next seconds; return and clear them all."""
         return await self._lists.take(self._clock, LIST_SECONDS)
 
-    async def take_runs(self) -> frozenset[str]:
-        """Wait for a change of a run and those that follow at once; return and clear their ids."""
+    async def take_runs(self) -> frozenset[RunChange]:
+        """Wait for a change of a run and those that follow at once; return and clear them all."""
         return await self._runs.take(self._clock, QUIET_SECONDS)
 
 

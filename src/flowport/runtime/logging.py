@@ -33,6 +33,20 @@ FLUSH_SECONDS: Final = 0.5
 """The longest wait of a flush, as at the end of the process."""
 
 
+_hidden: Final[set[str]] = set()
+"""Secrets that came while the process was running, such as the provider key of a request."""
+
+
+def hide_secret(secret: str) -> None:
+    """Remove a secret from every record from now on."""
+    _hidden.add(secret)
+
+
+def forget_secret(secret: str) -> None:
+    """No longer keep a secret in order to remove it: nothing else holds it any more."""
+    _hidden.discard(secret)
+
+
 class CleaningFormatter(logging.Formatter):
     """Formats a record with its traceback, and removes secrets and the queries of URLs."""
 
@@ -48,7 +62,7 @@ class CleaningFormatter(logging.Formatter):
 
 def clean_log_line(text: str, secrets: Iterable[str]) -> str:
     """Return the text without these secrets, and without signatures and tokens."""
-    for secret in secrets:
+    for secret in (*secrets, *sorted(_hidden, key=len, reverse=True)):
         text = text.replace(secret, HIDDEN)
     return redact(text)
 
@@ -167,9 +181,19 @@ def _write_all(descriptor: int, data: bytes) -> None:
             select.select([], [descriptor], [])
 
 
-def start_logging(secrets: Iterable[str], *, level: int = logging.WARNING, stream: TextIO | None = None) -> None:
+def start_logging(
+    secrets: Iterable[str], *, level: int = logging.WARNING, stream: TextIO | None = None, is_json: bool = False
+) -> None:
     """Send all records to stderr through the cleaning handler, replacing earlier handlers."""
     handler = QueuedHandler(stream or sys.stderr)
-    handler.setFormatter(CleaningFormatter(secrets))
+    handler.setFormatter(_build_formatter(secrets, is_json=is_json))
     handler.addFilter(OneCauseFilter())
     logging.basicConfig(handlers=[handler], level=level, force=True)
+
+
+def _build_formatter(secrets: Iterable[str], *, is_json: bool) -> logging.Formatter:
+    if not is_json:
+        return CleaningFormatter(secrets)
+    from flowport.runtime.json_logs import JsonFormatter  # noqa: PLC0415 - only servers over HTTP need it
+
+    return JsonFormatter(secrets)

@@ -1,10 +1,8 @@
-"""The clients of both eras: identify them, report progress, ask the person there, and announce changes.
+"""The clients of both eras: identify them, report progress, and ask the person there.
 
 Older clients are asked in the middle of a call. Since 2026-07-28 the call is answered with the question, and the client
-repeats it with the person's answer; the question is included and sealed, so that consent to one does not answer another.
-
-Since 2026-07-28 a client opens a stream for change notifications, which the library serves. Older clients are notified on
-their connection. The library keeps no list of those, so `Announcer` does.
+repeats it with the person's answer; the question is included and sealed, so that consent to one does not answer another,
+and the seal names the owner, so that it is worthless to every other one.
 """
 
 import hashlib
@@ -12,31 +10,19 @@ import json
 import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, NoReturn, TypeAlias
 
 import anyio
 import mcp.types as t
 from mcp.server import ServerRequestContext
-from mcp.server.connection import Connection
 from mcp.server.context import CallNext, HandlerResult
-from mcp.server.subscriptions import (
-    InMemorySubscriptionBus,
-    ListenHandler,
-    ResourcesListChanged,
-    ResourceUpdated,
-    ServerEvent,
-    ToolsListChanged,
-)
 from mcp.shared.exceptions import MCPError
 
 from flowport.domain.call_errors import ConfirmationNeeded
 from flowport.domain.principal import LOCAL, Principal
 from flowport.domain.spending import Consent
 from flowport.domain.text import clean_line
-from flowport.domain.uris import format_run_uri
-from flowport.runtime.background import Changes, ListKind
 from flowport.runtime.exchange import Exchange
 
 logger = logging.getLogger(__name__)
@@ -151,15 +137,24 @@ def is_stateless(context: Context) -> bool:
 
 
 def get_connection_key(context: Context) -> str:
-    """Return a key that all requests of one client share, as far as they can be recognised."""
+    """Return a key that all requests of one client share, as far as they can be recognised, and none of another owner."""
     request = context.request
     if request is None or isinstance(request, Exchange):
         return STDIO
+    # Owners behind one proxy have the same address, and their programs the same name.
+    owner = json.dumps(get_principal(context).owner)
     if session_id := request.headers.get(SESSION_HEADER):
-        return f"session {session_id}"
+        return f"{owner} session {session_id}"
     # Since 2026-07-28 each request over HTTP stands alone: the same program on the same machine is the same client.
     client = context.session.client_params
-    return f"{request.client.host if request.client else ''} {client.client_info.name if client else ''}"
+    return f"{owner} {request.client.host if request.client else ''} {client.client_info.name if client else ''}"
+
+
+def build_seal(context: Context) -> str:
+    """Return what the seal on a question names: who was asked, and whose accounts would pay."""
+    principal = get_principal(context)
+    accounts = None if principal.account_ids is None else sorted(principal.account_ids)
+    return json.dumps([principal.owner, accounts])
 
 
 class UsedConfirmations:
@@ -257,100 +252,3 @@ def build_question(error: ConfirmationNeeded) -> t.InputRequiredResult:
 
 def _digest(question: str) -> str:
     return hashlib.sha256(question.encode()).hexdigest()
-
-
-SEND_SECONDS: Final = 1.0
-"""How long sending a notification may take; a client that takes longer has stopped reading and gets no more."""
-
-MAX_WATCHED: Final = 1_000
-"""Resources that one older client may watch."""
-
-_WATCHED: Final = "flowport.watched"
-_LIST_EVENTS: Final[Mapping[ListKind, type[ToolsListChanged | ResourcesListChanged]]] = {
-    ListKind.TOOLS: ToolsListChanged,
-    ListKind.RESOURCES: ResourcesListChanged,
-}
-
-
-class Announcer:
-    """Sends change notifications to clients of both eras."""
-
-    def __init__(self) -> None:
-        self._bus = InMemorySubscriptionBus()
-        self._older: set[Connection] = set()
-        self.listen = ListenHandler(self._bus)
-        """Answers `subscriptions/listen`, which is how clients since 2026-07-28 listen."""
-
-    async def track(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        """Note a client of the older eras when it is ready, and forget it when it leaves: a middleware."""
-        result = await call_next(ctx)
-        if ctx.method == "notifications/initialized":
-            connection = _get_connection(ctx)
-            self._older.add(connection)
-            connection.exit_stack.callback(self._older.discard, connection)
-        return result
-
-    async def watch(self, context: ServerRequestContext[Any, Any], params: t.SubscribeRequestParams) -> t.EmptyResult:
-        """Subscribe an older client to one resource: `resources/subscribe`."""
-        watched = _get_watched(_get_connection(context))
-        if len(watched) < MAX_WATCHED:
-            watched.add(str(params.uri))
-        return t.EmptyResult()
-
-    async def unwatch(
-        self, context: ServerRequestContext[Any, Any], params: t.UnsubscribeRequestParams
-    ) -> t.EmptyResult:
-        """End that subscription: `resources/unsubscribe`."""
-        _get_watched(_get_connection(context)).discard(str(params.uri))
-        return t.EmptyResult()
-
-    async def keep_announcing_lists(self, changes: Changes) -> None:
-        """Announce each change of a list. Never returns."""
-        while True:
-            lists = await changes.take_lists()
-            await self.announce([_LIST_EVENTS[kind]() for kind in ListKind if kind in lists])
-
-    async def keep_announcing_runs(self, changes: Changes) -> None:
-        """Announce each change of a run to its subscribers. Never returns."""
-        while True:
-            run_ids = await changes.take_runs()
-            await self.announce([ResourceUpdated(uri=format_run_uri(run_id)) for run_id in sorted(run_ids)])
-
-    async def announce(self, events: Sequence[ServerEvent]) -> None:
-        """Notify every subscriber."""
-        for event in events:
-            await self._bus.publish(event)
-        async with anyio.create_task_group() as group:
-            for connection in tuple(self._older):
-                group.start_soon(self._notify, connection, events)
-
-    def count_older(self) -> int:
-        """Return how many older clients get notifications."""
-        return len(self._older)
-
-    async def _notify(self, connection: Connection, events: Sequence[ServerEvent]) -> None:
-        with anyio.move_on_after(SEND_SECONDS) as scope:
-            for event in events:
-                await _send(connection, event)
-        if scope.cancelled_caught:
-            logger.warning("a client has stopped reading; it gets no more notifications")
-            self._older.discard(connection)
-
-
-async def _send(connection: Connection, event: ServerEvent) -> None:
-    if isinstance(event, ToolsListChanged):
-        await connection.send_tool_list_changed()
-    elif isinstance(event, ResourcesListChanged):
-        await connection.send_resource_list_changed()
-    elif isinstance(event, ResourceUpdated) and event.uri in _get_watched(connection):
-        await connection.send_resource_updated(event.uri)
-
-
-def _get_watched(connection: Connection) -> set[str]:
-    watched: set[str] = connection.state.setdefault(_WATCHED, set())
-    return watched
-
-
-def _get_connection(context: ServerRequestContext[Any, Any]) -> Connection:
-    # The library documents that middleware pushes its clean-up onto the connection, but offers no public access to it.
-    return context.session._connection  # noqa: SLF001

@@ -1,8 +1,10 @@
 """Handle the requests of MCP clients of both eras: each call goes to its action or its app, and its view becomes a result."""
 
 import logging
+from collections import OrderedDict
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
+from math import inf
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
@@ -14,6 +16,7 @@ from mcp.shared.exceptions import MCPError
 from flowport.actions.built_in_tools import BUILT_IN_TOOLS
 from flowport.actions.list_runs import LIST_RUNS
 from flowport.actions.run_app import run_app
+from flowport.actions.tenants import Tenants
 from flowport.actions.views.run import format_reminder
 from flowport.actions.views.view import View
 from flowport.actions.workspace import Workspace
@@ -57,17 +60,21 @@ Result: TypeAlias = t.CallToolResult | t.InputRequiredResult
 REMINDER_SECONDS: Final = 1.0
 """Between two looks for undelivered runs, so that hundreds of answers at once do not cost hundreds of looks."""
 
+_MAX_REMINDED: Final = 1_000
+"""Owners of whom it is remembered when their undelivered runs were last looked for."""
+
 _MAX_NAME: Final = 80
 
 LEGACY_RESOURCE_NOT_FOUND: Final = -32002
 
 
 class ToolCalls:
-    """Answers tool calls on a workspace."""
+    """Answers tool calls, each in the workspace of its caller."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
-        self._reminded_at: float | None = None
+    def __init__(self, tenants: Tenants) -> None:
+        self._tenants = tenants
+        self._reminded_at: OrderedDict[str, float] = OrderedDict()
+        """When each owner's undelivered runs were last looked for, the longest ago first."""
 
     async def call(self, name: str, arguments: Mapping[str, JsonValue] | None, caller: Caller) -> View:
         """Return the answer of a tool.
@@ -77,72 +84,82 @@ class ToolCalls:
             FlowportError: The call cannot be carried out, for the reason that the error gives.
         """
         arguments = arguments or {}
+        workspace = self._tenants.get_workspace(caller.principal)
         tool = BUILT_IN_TOOLS.get(name)
         if tool is None:
-            view = await self._run_app(name, arguments, caller)
+            view = await _run_app(workspace, name, arguments, caller)
         else:
-            view = await tool.answer(self._workspace, caller, arguments)
+            view = await tool.answer(workspace, caller, arguments)
             view = view.add("ignored", tool.find_ignored(arguments))
-        return view if tool is LIST_RUNS else view.add("unseen", await self._find_reminder(caller))
+        return view if tool is LIST_RUNS else view.add("unseen", await self._find_reminder(workspace, caller))
 
-    async def _run_app(self, name: str, arguments: Mapping[str, JsonValue], caller: Caller) -> View:
-        """Run the app whose tool has exactly this name."""
-        try:
-            _, listing = await self._workspace.find_app(name)
-        except AppNotFound as exc:
-            raise replace(exc, is_tool=True) from exc
-        except AppAmbiguous as exc:
-            nearest = tuple(one.tool_name for one in exc.namesakes[:MAX_NEAREST])
-            raise AppNotFound(name[:_MAX_NAME], nearest, is_tool=True) from exc
-        if listing.tool_name != name:
-            raise AppNotFound(name[:_MAX_NAME], (listing.tool_name,), is_tool=True)
-        home, listing = await self._workspace.fetch_app(name, caller)
-        return await run_app(self._workspace, caller, home, listing, arguments)
-
-    async def _find_reminder(self, caller: Caller) -> str:
+    async def _find_reminder(self, workspace: Workspace, caller: Caller) -> str:
         """Return a sentence about runs that are over and were not delivered; empty when there are none."""
-        now = self._workspace.clock.monotonic()
-        if self._reminded_at is not None and now - self._reminded_at < REMINDER_SECONDS:
+        now = workspace.clock.monotonic()
+        if now - self._reminded_at.get(caller.owner, -inf) < REMINDER_SECONDS:
             return ""
-        self._reminded_at = now
-        pending = self._workspace.deliveries.pending_runs
+        self._reminded_at[caller.owner] = now
+        self._reminded_at.move_to_end(caller.owner)
+        while len(self._reminded_at) > _MAX_REMINDED:
+            self._reminded_at.popitem(last=False)
+        pending = workspace.deliveries.pending_runs
         try:
-            reminder = await self._workspace.store.take_reminder(owner=caller.owner, excluded=pending)
+            reminder = await workspace.store.take_reminder(owner=caller.owner, excluded=pending)
         except StoreError as exc:
             logger.warning("undelivered runs could not be looked for: %s", exc)
             return ""
         return "" if reminder is None else format_reminder(reminder)
 
 
-class Handlers:
-    """The protocol's requests, each answered from the workspace."""
+async def _run_app(workspace: Workspace, name: str, arguments: Mapping[str, JsonValue], caller: Caller) -> View:
+    """Run the app whose tool has exactly this name."""
+    try:
+        _, listing = await workspace.find_app(name)
+    except AppNotFound as exc:
+        raise replace(exc, is_tool=True) from exc
+    except AppAmbiguous as exc:
+        nearest = tuple(one.tool_name for one in exc.namesakes[:MAX_NEAREST])
+        raise AppNotFound(name[:_MAX_NAME], nearest, is_tool=True) from exc
+    if listing.tool_name != name:
+        raise AppNotFound(name[:_MAX_NAME], (listing.tool_name,), is_tool=True)
+    home, listing = await workspace.fetch_app(name, caller)
+    return await run_app(workspace, caller, home, listing, arguments)
 
-    def __init__(self, workspace: Workspace, file_threads: anyio.CapacityLimiter, first_list: FirstList) -> None:
-        self._workspace = workspace
-        self._in_progress = RequestsInProgress[Result](workspace.clock)
+
+class Handlers:
+    """The protocol's requests, each answered in the workspace of its principal."""
+
+    def __init__(self, tenants: Tenants, file_threads: anyio.CapacityLimiter, first_list: FirstList) -> None:
+        self._tenants = tenants
+        self._shared = tenants.shared
+        self._in_progress = RequestsInProgress[Result](self._shared.clock)
         self._used_confirmations = UsedConfirmations()
-        self._calls = ToolCalls(workspace)
-        self._resources = Resources(workspace, file_threads)
+        self._calls = ToolCalls(tenants)
         self._file_threads = file_threads
-        self._completion = Completion(workspace)
         self._first_list = first_list
-        self.changes = workspace.changes
+        self.changes = self._shared.changes
+        self.shared_ids = tenants.account_ids
+        """The accounts of the settings."""
         saved, first_list.saved = first_list.saved, None
         if saved is not None and first_list.asked.is_set():
             self._check_saved(saved)
 
     async def list_tools(self, context: Context, _: t.PaginatedRequestParams | None) -> dict[str, Any]:
         """Answer with the built-in tools and the apps' tools; from the cache at once, else after at most eight seconds."""
-        await self._workspace.wait_for_catalogues()
+        workspace = self._get_workspace(context)
+        await workspace.wait_for_catalogues()
         expect_first(self._first_list, context)
-        tools = self._workspace.get_tools()
-        self._workspace.tool_order.note_listed(tools)
+        tools = workspace.get_tools()
+        workspace.tool_order.note_listed(tools)
         return build_tool_list([*_BUILT_IN, *tools], context)
+
+    def _get_workspace(self, context: Context) -> Workspace:
+        return self._tenants.get_workspace(get_principal(context))
 
     def _check_saved(self, saved: Sequence[Mapping[str, Any]]) -> None:
         """Keep the order of a list that was answered before the catalogues were loaded, and announce what is not true of it."""
-        self._workspace.tool_order.note_listed(saved[len(_BUILT_IN) :])
-        if sorted(saved, key=_get_name) != sorted([*_BUILT_IN, *self._workspace.get_tools()], key=_get_name):
+        self._shared.tool_order.note_listed(saved[len(_BUILT_IN) :])
+        if sorted(saved, key=_get_name) != sorted([*_BUILT_IN, *self._shared.get_tools()], key=_get_name):
             self.changes.note_list(ListKind.TOOLS)
 
     async def keep_list_saved(self, file: SavedList) -> None:
@@ -155,16 +172,17 @@ class Handlers:
 
     def save_list(self, file: SavedList) -> None:
         """Save the tool list, unless there are more apps than places: which of them are listed changes by use."""
-        tools = self._workspace.get_tools()
-        if len(tools) == sum(listing.tool is not None for listing in self._workspace.get_listings()):
-            order = self._workspace.settings.home / ORDER_NAME
-            stamps = {order: get_stamp(order), **dict(one.catalog.get_file() for one in self._workspace.catalogs)}
+        tools = self._shared.get_tools()
+        if len(tools) == sum(listing.tool is not None for listing in self._shared.get_listings()):
+            order = self._shared.settings.home / ORDER_NAME
+            stamps = {order: get_stamp(order), **dict(one.catalog.get_file() for one in self._shared.catalogs)}
             file.save([*_BUILT_IN, *tools], stamps)
 
     async def call_tool(self, context: Context, params: t.CallToolRequestParams) -> Result:
         """Answer a call, once however often its request comes, for as long as its client is connected."""
-        caller = McpCaller(context, self._workspace.clock.monotonic(), params, self._used_confirmations)
-        content = (params.name, params.arguments, params.request_state, params.input_responses)
+        caller = McpCaller(context, self._shared.clock.monotonic(), params, self._used_confirmations)
+        accounts = caller.principal.account_ids
+        content = (params.name, params.arguments, params.request_state, params.input_responses, accounts)
         with anyio.CancelScope() as scope:
             # The library lets a call of an older client over HTTP go on when the client is disconnected.
             caller.exchange.set_on_left(scope.cancel)
@@ -195,11 +213,12 @@ class Handlers:
             logger.exception("a call of %r failed with an internal error", params.name)
             return build_mistake_result()
         trigger(Failpoint.BEFORE_ANSWER)
-        return build_result(view, with_links=self._workspace.settings.should_send_links)
+        return build_result(view, with_links=self._shared.settings.should_send_links)
 
     async def list_resources(self, context: Context, __: t.PaginatedRequestParams | None) -> t.ListResourcesResult:
         """Answer with the newest runs; and for clients that show it, with the page."""
-        found = build_list(await _guard(self._resources.list_runs(get_principal(context).owner)))
+        resources = Resources(self._get_workspace(context), self._file_threads)
+        found = build_list(await _guard(resources.list_runs(get_principal(context).owner)))
         if supports_apps(context):
             found.resources.append(PAGE_RESOURCE)
         return found
@@ -216,7 +235,8 @@ class Handlers:
                 contents=await anyio.to_thread.run_sync(build_page_contents, limiter=self._file_threads)
             )
         try:
-            content = await _guard(self._resources.read(uri, McpCaller(context, self._workspace.clock.monotonic())))
+            resources = Resources(self._get_workspace(context), self._file_threads)
+            content = await _guard(resources.read(uri, McpCaller(context, self._shared.clock.monotonic())))
         except ResourceNotFound as exc:
             code = t.INVALID_PARAMS if context.protocol_version == MODERN_ERA else LEGACY_RESOURCE_NOT_FOUND
             raise MCPError(code, str(exc), {"uri": uri}) from exc
@@ -226,14 +246,15 @@ class Handlers:
         """Answer with the menu, which never changes."""
         return t.ListPromptsResult(prompts=list(PROMPTS.values()))
 
-    async def get_prompt(self, _: Context, params: t.GetPromptRequestParams) -> t.GetPromptResult:
+    async def get_prompt(self, context: Context, params: t.GetPromptRequestParams) -> t.GetPromptResult:
         """Answer with what the person says by picking a prompt."""
         prompt = PROMPTS.get(params.name)
         if prompt is None:
             raise MCPError(t.INVALID_PARAMS, f"There is no such prompt. There are {', '.join(PROMPTS)}.")
-        await self._workspace.wait_for_catalogues()
+        workspace = self._get_workspace(context)
+        await workspace.wait_for_catalogues()
         try:
-            text = build_prompt_text(prompt, params.arguments or {}, self._workspace)
+            text = build_prompt_text(prompt, params.arguments or {}, workspace)
         except (AppAmbiguous, AppNotFound, ArgumentsInvalid) as exc:
             raise MCPError(t.INVALID_PARAMS, str(exc)) from exc
         message = t.PromptMessage(role="user", content=t.TextContent(text=text))
@@ -243,8 +264,8 @@ class Handlers:
         """Answer with what the person may mean by the beginning of an argument."""
         others = (params.context.arguments if params.context else None) or {}
         argument = params.argument
-        owner = get_principal(context).owner
-        found = await _guard(self._completion.complete(argument.name, argument.value, others, owner=owner))
+        completion, owner = Completion(self._get_workspace(context)), get_principal(context).owner
+        found = await _guard(completion.complete(argument.name, argument.value, others, owner=owner))
         return t.CompleteResult(completion=found)
 
 
@@ -256,14 +277,14 @@ _NO_ANSWER: Final = t.CallToolResult(content=[], is_error=True)
 _BUILT_IN: Final = [build_wire_tool(tool) for tool in BUILT_IN_TOOLS.values()]
 
 
-def build_server(workspace: Workspace, file_threads: anyio.CapacityLimiter, first_list: FirstList) -> FlowportServer:
-    """Return the server of a workspace.
+def build_server(tenants: Tenants, file_threads: anyio.CapacityLimiter, first_list: FirstList) -> FlowportServer:
+    """Return the server of these people.
 
     Args:
         first_list: Gets to know when the first tool list was asked for and when it was written.
     """
     late = LateHandlers(first_list)
-    late.provide(Handlers(workspace, file_threads, first_list))
+    late.provide(Handlers(tenants, file_threads, first_list))
     return build_late_server(late)
 
 

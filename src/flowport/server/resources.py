@@ -25,8 +25,9 @@ from flowport.actions.workspace import Workspace
 from flowport.domain.call_errors import ResourceNotFound
 from flowport.domain.errors import ProviderError, RunNotFound
 from flowport.domain.models import BATCH_PREFIX, Output, OutputKind, Run, get_url_place
+from flowport.domain.principal import Principal
 from flowport.domain.text import choose_forms, clean_line, clean_text, count_bytes
-from flowport.domain.uris import format_app_uri, format_output_uri, format_run_uri, parse_uri
+from flowport.domain.uris import Uri, format_app_uri, format_output_uri, format_run_uri, parse_uri
 from flowport.media.decode import trim_after_large_image
 from flowport.media.formats import FileFormat
 from flowport.media.identify import identify
@@ -129,6 +130,8 @@ class Resources:
         """
         try:
             named = parse_uri(uri)
+            if named is None and (output := self._workspace.file_links.parse_output_link(uri)):
+                named = Uri(output[0], n=output[1])
             if named is None:
                 run = await self._workspace.store.get_run_by_output_url(uri, owner=reader.owner)
                 return await self._read_output(run, _get_output_at(run, uri), reader)
@@ -140,7 +143,7 @@ class Resources:
             if run.is_batch != named.is_batch:
                 raise ResourceNotFound(uri)
             read = self._read_batch if run.is_batch else self._read_run
-            return await read(run, uri, start=named.start)
+            return await read(run, uri, reader, start=named.start)
         except RunNotFound as exc:
             raise ResourceNotFound(uri) from exc
 
@@ -160,21 +163,25 @@ class Resources:
         known = {key: value for key, value in facts.items() if value is not None}
         return Content("application/json", json.dumps(known, ensure_ascii=False, indent=1))
 
-    async def _read_run(self, run: Run, uri: str, *, start: int) -> Content:
+    async def _read_run(self, run: Run, uri: str, reader: Caller, *, start: int) -> Content:
         view = await self._workspace.waiter.get_run_view(run)
         if start > max(1, len(view.run.outputs)):
             raise ResourceNotFound(uri)
         facts = build_record(view.run, build_run_facts(view))
-        facts |= _build_page(await self._workspace.previewer.drop_gone(view.run), start)
+        there = await self._workspace.previewer.drop_gone(view.run)
+        facts |= _build_page(self._workspace.file_links.show_run(there, reader.principal), start)
         return Content("application/json", json.dumps(facts, ensure_ascii=False, indent=1))
 
-    async def _read_batch(self, batch: Run, uri: str, *, start: int) -> Content:
+    async def _read_batch(self, batch: Run, uri: str, reader: Caller, *, start: int) -> Content:
         if start > batch.row_count:
             raise ResourceNotFound(uri)
+        links, principal = self._workspace.file_links, reader.principal
         view = await self._workspace.waiter.get_batch_view(batch)
-        rows = await self._workspace.previewer.drop_gone_of_rows(
+        view = replace(view, batch_progress=links.show_progress(batch, view.batch_progress, principal))
+        there = await self._workspace.previewer.drop_gone_of_rows(
             await self._workspace.store.get_rows(batch.id, start=start)
         )
+        rows = links.show_rows(there, principal)
         facts = build_record(view.run, build_batch_facts(view))
         facts |= build_batch_page(batch, rows, view.batch_progress, limit_bytes=MAX_PAGE_BYTES)
         return Content("application/json", json.dumps(facts, ensure_ascii=False, indent=1))
@@ -183,18 +190,18 @@ class Resources:
         if output.kind is OutputKind.TEXT:
             content = Content("text/plain", clean_text(output.text, limit=MAX_TEXT_LENGTH))
         else:
-            content = await self._read_file(run, output)
+            content = await self._read_file(run, output, reader.principal)
         holds_output = output.kind is OutputKind.TEXT or content.data is not None
         # What was delivered before is often only drawn again, which makes it no newer.
         if holds_output and run.delivered_at is None and run.state.is_final:
             await self._workspace.deliveries.record_answer(run, reader, shown=(run.id,))
         return content
 
-    async def _read_file(self, run: Run, output: Output) -> Content:
+    async def _read_file(self, run: Run, output: Output, principal: Principal) -> Content:
         if output.mime_type in _NEVER_SHOWN:
             is_gone = bool(await self._workspace.previewer.find_gone([output]))
             named = replace(output, saved_path="") if is_gone else output
-            return _build_sentence(named, "is of a kind that is not shown")
+            return _build_sentence(self._show(run, named, principal), "is of a kind that is not shown")
         try:
             file = await self._in_thread(Path(output.saved_path).open, "rb") if output.saved_path else None
         except OSError:
@@ -203,7 +210,11 @@ class Resources:
             # A saved copy that is gone must not be named.
             return await self._fetch(run, replace(output, saved_path=""))
         with file:
-            return await self._hand_over(file, output)
+            return await self._hand_over(file, self._show(run, output, principal))
+
+    def _show(self, run: Run, output: Output, principal: Principal) -> Output:
+        """Return an output with what a person may know of where it is."""
+        return self._workspace.file_links.show_run(replace(run, outputs=(output,)), principal).outputs[0]
 
     async def _fetch(self, run: Run, output: Output) -> Content:
         try:

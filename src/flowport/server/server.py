@@ -4,6 +4,7 @@ Every other request waits for its handler: `LateHandlers` gets them when they ar
 because such a request came.
 """
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -17,12 +18,13 @@ from mcp.server.lowlevel.server import lifespan as no_lifespan
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 
 from flowport import __version__
-from flowport.runtime.background import Changes, FirstList, Supervisor
+from flowport.runtime.background import FirstList, Supervisor
+from flowport.server.announcer import Announcer
 from flowport.server.apps import EXTENSION, add_page, supports_apps
 from flowport.server.clients import (
     MODERN_ERA,
-    Announcer,
     Context,
+    build_seal,
     find_exchange,
     provide_exchange,
     read_argument_text,
@@ -94,7 +96,7 @@ class FlowportServer(Server[Any]):
     def close_streams(self) -> None:
         """End the streams on which clients listen for changes, so that they do not hold up the end."""
         if self.announcer is not None:
-            self.announcer.listen.close()
+            self.announcer.close()
 
 
 class LateHandlers:
@@ -156,7 +158,7 @@ def build_late_server(late: LateHandlers) -> FlowportServer:
     server.middleware.append(provide_exchange)
     server.middleware.append(read_argument_text)
     server.middleware.append(announcer.track)
-    server.middleware.append(RequestStateBoundary(RequestStateSecurity.ephemeral(), default_audience="flowport"))
+    server.middleware.append(RequestStateBoundary(_build_security(), default_audience="flowport"))
     # Registered by method, because this list leaves as the mapping that the cache holds and not as a model.
     server.add_request_handler("tools/list", t.PaginatedRequestParams, late.list_tools)
     for method, (params, name) in _LATE.items():
@@ -167,6 +169,11 @@ def build_late_server(late: LateHandlers) -> FlowportServer:
     return server
 
 
+def _build_security() -> RequestStateSecurity:
+    """Return the seal on questions: of this process, and of one owner and the accounts that would pay."""
+    return RequestStateSecurity(keys=[os.urandom(32)], bind_principal=build_seal)
+
+
 async def set_level(_: Context, __: t.SetLevelRequestParams) -> t.EmptyResult:
     """Accept a log level and ignore it: the log is on stderr. Some clients set one at once and give up on an error."""
     return t.EmptyResult()
@@ -174,16 +181,20 @@ async def set_level(_: Context, __: t.SetLevelRequestParams) -> t.EmptyResult:
 
 @asynccontextmanager
 async def _keep_announcing(announcer: Announcer, late: LateHandlers, _: Server[Any]) -> AsyncIterator[dict[str, Any]]:
-    async def announce(keep: Callable[[Changes], Awaitable[None]]) -> None:
-        await keep((await late.wait()).changes)
+    async def announce_lists() -> None:
+        handlers = await late.wait()
+        await announcer.keep_announcing_lists(handlers.changes, handlers.shared_ids)
+
+    async def announce_runs() -> None:
+        await announcer.keep_announcing_runs((await late.wait()).changes)
 
     async def save() -> None:
         if late.file is not None:
             await (await late.wait()).keep_list_saved(late.file)
 
     async with Supervisor() as supervisor:
-        supervisor.spawn("announcing lists", announce, announcer.keep_announcing_lists)
-        supervisor.spawn("announcing runs", announce, announcer.keep_announcing_runs)
+        supervisor.spawn("announcing lists", announce_lists)
+        supervisor.spawn("announcing runs", announce_runs)
         supervisor.spawn("saving the tool list", save)
         yield {}
 

@@ -5,7 +5,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final, TypeAlias
 
 from flowport.domain.errors import ConfigurationError
-from flowport.settings.values import Variable, parse_base_url, parse_list, parse_number, parse_switch
+from flowport.settings.values import Variable, parse_base_url, parse_choice, parse_list, parse_number, parse_switch
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
@@ -30,11 +30,15 @@ class HttpSettings:
     should_accept_own_keys: bool = False
     max_sessions: int = 1_000
     max_connections: int = 4_000
-    requests_per_minute: int = 600
+    requests_per_minute: int = 3_000
     """Of one person."""
+    max_waiting_calls: int = 200
+    """Of one person, side by side."""
     max_file_bytes: int = 2_000_000_000
     """Of one person's files: uploads and saved results."""
     link_hours: int = 168
+    log_format: str = ""
+    """`text` or `json`; empty for what suits the transport."""
 
 
 def parse_networks(variable: Variable, text: str) -> tuple[Network, ...]:
@@ -95,9 +99,16 @@ HTTP_VARIABLES: Final = (
     Variable(
         "FLOWPORT_PERSON_REQUESTS_PER_MINUTE",
         "The most requests that one person sends over HTTP in a minute.",
-        "`600`",
+        "`3000`",
         _parse_count,
-        600,
+        3_000,
+    ),
+    Variable(
+        "FLOWPORT_PERSON_MAX_WAITING_CALLS",
+        "The most calls of one person that wait side by side over HTTP.",
+        "`200`",
+        _parse_count,
+        200,
     ),
     Variable(
         "FLOWPORT_PERSON_MAX_MEGABYTES",
@@ -112,5 +123,12 @@ HTTP_VARIABLES: Final = (
         "`168`",
         parse_number(1, 8_760, is_whole=True),
         168,
+    ),
+    Variable(
+        "FLOWPORT_LOGS",
+        "How the log on standard error is written: `text`, or `json` with one object a line.",
+        "`json` with `--http`, else `text`",
+        parse_choice("text", "json"),
+        "",
     ),
 )

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
@@ -72,11 +72,13 @@ class Settings:
     should_send_links: bool = True
     """Whether answers hold resource links, which some clients cannot take; addresses are in the text either way."""
     http: HttpSettings = field(default_factory=HttpSettings)
+    keyless: tuple[ProviderSettings, ...] = ()
+    """The other providers that take a key, without one: what the accounts of people's own keys are opened with."""
 
     @property
     def api_hosts(self) -> frozenset[str]:
         """The hosts of the providers' APIs."""
-        return frozenset(one.host for one in self.providers)
+        return frozenset(one.host for one in (*self.providers, *self.keyless))
 
 
 class Origin(StrEnum):
@@ -218,8 +220,9 @@ def _combine(read: Mapping[str, Any], wrong: AbstractSet[str]) -> Settings:
         problem = "cannot be combined with FLOWPORT_REQUESTS_PER_MINUTE=0"
         remedy = "Set a limit for the minute, or none for both."
         raise ConfigurationError("FLOWPORT_REQUESTS_PER_DAY", problem, remedy)
+    providers = tuple(filter(None, (plugin.build_settings(read) for plugin in get_plugins())))
     return Settings(
-        providers=tuple(filter(None, (plugin.build_settings(read) for plugin in get_plugins()))),
+        providers=providers,
         home=home,
         output_dir=output_dir,
         file_roots=find_usual_roots(output_dir) if roots is None else roots,
@@ -237,7 +240,17 @@ def _combine(read: Mapping[str, Any], wrong: AbstractSet[str]) -> Settings:
         should_save_outputs=read["FLOWPORT_SAVE_OUTPUTS"],
         should_show_previews=read["FLOWPORT_PREVIEWS"],
         http=_build_http_settings(read),
+        keyless=_build_keyless(read, {one.provider for one in providers}),
     )
+
+
+def _build_keyless(read: Mapping[str, Any], configured: AbstractSet[str]) -> tuple[ProviderSettings, ...]:
+    """Return the settings, without a key, of the providers that take one and have none."""
+    if not read["FLOWPORT_OWN_KEYS"]:
+        return ()
+    others = [plugin for plugin in get_plugins() if plugin.name not in configured and plugin.find_row("api_key")]
+    built = (plugin.build_settings({**read, f"{plugin.prefix}API_KEY": "-"}) for plugin in others)
+    return tuple(replace(one, api_key="") for one in built if one is not None)
 
 
 def _build_http_settings(read: Mapping[str, Any]) -> HttpSettings:
@@ -253,6 +266,8 @@ def _build_http_settings(read: Mapping[str, Any]) -> HttpSettings:
         requests_per_minute=read["FLOWPORT_PERSON_REQUESTS_PER_MINUTE"],
         max_file_bytes=read["FLOWPORT_PERSON_MAX_MEGABYTES"] * 1_000_000,
         link_hours=read["FLOWPORT_LINK_HOURS"],
+        max_waiting_calls=read["FLOWPORT_PERSON_MAX_WAITING_CALLS"],
+        log_format=read["FLOWPORT_LOGS"],
     )
 
 
@@ -280,20 +295,17 @@ def _choose_folders(read: Mapping[str, Any], wrong: AbstractSet[str]) -> tuple[P
 
 
 def _build_spending_limits(read: Mapping[str, Any]) -> SpendingLimits:
-    limits = (
+    limits = SpendingLimits(
         read["FLOWPORT_MAX_CREDITS_PER_RUN"],
         read["FLOWPORT_MAX_CREDITS_PER_DAY"],
         read["FLOWPORT_CONFIRM_ABOVE_CREDITS"],
-    )
-    # A person who sets a limit wants none of its kind passed unasked, and an unknown price may be above any.
-    usual = UnknownPrice.ALLOW if limits == (None, None, None) else UnknownPrice.CONFIRM
-    return SpendingLimits(
-        *limits,
-        UnknownPrice(read["FLOWPORT_UNKNOWN_PRICE"] or usual),
         max_credits_per_month=read["FLOWPORT_MAX_CREDITS_PER_MONTH"],
         max_account_credits_per_day=read["FLOWPORT_ACCOUNT_MAX_CREDITS_PER_DAY"],
         max_account_credits_per_month=read["FLOWPORT_ACCOUNT_MAX_CREDITS_PER_MONTH"],
     )
+    # A person who sets a limit wants none of its kind passed unasked, and an unknown price may be above any.
+    usual = UnknownPrice.ALLOW if limits == SpendingLimits() else UnknownPrice.CONFIRM
+    return replace(limits, unknown_price=UnknownPrice(read["FLOWPORT_UNKNOWN_PRICE"] or usual))
 
 
 def _is_ours(name: str) -> bool:

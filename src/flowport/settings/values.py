@@ -29,6 +29,11 @@ BOOLEANS: Final = {
 }
 """By spelling in lower case."""
 
+WEBHOOK_SECRET_MEANING: Final = "The secret that signs its webhooks; with it an unsigned one is refused. Several are separated by commas, so that it can be replaced."  # noqa: S105 - the meaning of one
+"""Of every provider that signs webhooks."""
+
+_MIN_SECRET_LENGTH: Final = 8
+
 _EDGES: Final = " \t\r\n\f\v\N{NO-BREAK SPACE}\N{ZERO WIDTH SPACE}\N{WORD JOINER}\N{ZERO WIDTH NO-BREAK SPACE}"
 _QUOTES: Final = frozenset("\"'`")
 
@@ -107,6 +112,15 @@ def parse_number(low: float, high: float, *, is_whole: bool = False) -> Parse:
 def parse_list(_: Variable, text: str) -> tuple[str, ...]:
     """Parse texts that are separated by commas."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def parse_webhook_secrets(variable: Variable, text: str) -> tuple[str, ...]:
+    """Parse the secrets that sign webhooks, separated by commas; an error quotes none."""
+    found = parse_list(variable, text)
+    if any(len(secret) < _MIN_SECRET_LENGTH or not secret.isascii() or not secret.isprintable() for secret in found):
+        problem = f"holds a secret of fewer than {_MIN_SECRET_LENGTH} characters, or with characters outside ASCII"
+        raise ConfigurationError(variable.name, problem, "Copy it from the provider; several are separated by commas.")
+    return found
 
 
 def parse_base_url(variable: Variable, text: str) -> str:

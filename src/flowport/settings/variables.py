@@ -116,7 +116,7 @@ _OWN: Final = (
     Variable(
         "FLOWPORT_UNKNOWN_PRICE",
         "Runs of apps that do not state a price: `allow`, `confirm` (ask the person) or `refuse`.",
-        "`allow`; `confirm` when one of the three above is set",
+        "`allow`; `confirm` when one of the limits above is set",
         parse_choice(*UnknownPrice),
     ),
     Variable("FLOWPORT_FILE_ROOTS", "Folders that media arguments may be read from.", "see below", parse_roots),
@@ -152,6 +152,11 @@ _OWN: Final = (
 def get_variables() -> tuple[Variable, ...]:
     """Return every setting, those of the providers first, in the order of docs/settings.md."""
     return (*(row for plugin in get_plugins() for row in plugin.settings), *_OWN)
+
+
+def get_secret_names() -> tuple[str, ...]:
+    """Return the variables whose values are never shown: keys, and what signs webhooks."""
+    return tuple(row.name for row in get_variables() if row.name.endswith(("_API_KEY", "_WEBHOOK_SECRET")))
 
 
 def get_key_names() -> tuple[str, ...]:

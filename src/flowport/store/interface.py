@@ -17,6 +17,7 @@ from flowport.domain.access_tokens import AccessToken
 from flowport.domain.models import BootTime, Run
 from flowport.domain.run_events import Finished, RunEvent
 from flowport.domain.spending import Spending, SpendingCheck
+from flowport.store.received_files import ReceivedFileStore
 from flowport.store.records import (
     AcceptOutcome,
     AttachRules,
@@ -227,13 +228,14 @@ class SpendingStore(Protocol):
     """The costs of runs."""
 
     async def get_spending(
-        self, *, account_id: str, owner: str, since: float, boot_since: BootTime | None = None
+        self, *, account_id: str, owner: str | None, since: float, boot_since: BootTime | None = None
     ) -> Spending:
         """Return the costs of an owner's runs since an instant, on all accounts of this account's provider.
 
         The sandbox's account is counted separately.
 
         Args:
+            owner: None for the runs of all owners on this one account.
             boot_since: The same instant by the boot clock; it decides for runs that were accepted in the same boot.
         """
 
@@ -303,7 +305,16 @@ class RecordKeeping(Protocol):
 
 
 class Store(
-    RunStore, BatchStore, UploadStore, NameStore, SpendingStore, TokenStore, RunQueries, RecordKeeping, Protocol
+    RunStore,
+    BatchStore,
+    UploadStore,
+    NameStore,
+    SpendingStore,
+    TokenStore,
+    ReceivedFileStore,
+    RunQueries,
+    RecordKeeping,
+    Protocol,
 ):
     """The record of every run, shared by all Flowport processes of one home."""
 

@@ -4,7 +4,9 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
+from flowport.domain.access_tokens import TokenState
 from flowport.domain.errors import StoreError
+from flowport.domain.spending import PERIOD_SECONDS, SpendingLimits, get_caps
 from flowport.runtime.clock import Clock
 from flowport.store.interface import Store
 from flowport.store.records import History
@@ -30,23 +32,33 @@ class StoreHealth:
     """What the local owner has in it; None unless it can be read."""
 
 
-async def keep_up(store: Store, clock: Clock, *, keep_days: int) -> None:
+async def keep_up(store: Store, clock: Clock, *, keep_days: int, spending_limits: SpendingLimits | None = None) -> None:
     """Check and prune the store now and every day. Never returns.
 
     Every process of a home does it: what another has pruned costs nothing to look for.
 
     Args:
         keep_days: How long runs that are over and seen are kept; 0 keeps them forever.
+        spending_limits: Those of the settings: while a cap per month is set, here or by a token, its runs are kept.
     """
     while True:
         try:
             # First, so that nothing is written into a file that is damaged.
             await store.check()
             if keep_days:
-                await _prune(store, clock, kept_seconds=keep_days * DAY_SECONDS)
+                counted_seconds = await _find_counted_seconds(store, clock, spending_limits)
+                await _prune(store, clock, kept_seconds=max(keep_days * DAY_SECONDS, counted_seconds))
         except StoreError as exc:
             logger.error("the record of runs was not looked after, which is tried again tomorrow: %s", exc)  # noqa: TRY400 - the sentence says all
         await clock.sleep(DAY_SECONDS)
+
+
+async def _find_counted_seconds(store: Store, clock: Clock, spending_limits: SpendingLimits | None) -> float:
+    """Return how long a run counts for a cap that is set; what counts must be on record."""
+    tokens = [one for one in await store.get_tokens() if one.get_state(clock.now()) is TokenState.VALID]
+    every = [spending_limits, *(one.spending_limits for one in tokens)]
+    caps = {cap for limits in every if limits is not None for cap in get_caps(limits)}
+    return max((PERIOD_SECONDS[cap.period] for cap in caps), default=0.0)
 
 
 async def _prune(store: Store, clock: Clock, *, kept_seconds: float) -> None:

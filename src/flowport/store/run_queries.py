@@ -20,6 +20,16 @@ class RunQueries(Protocol):
             RunNotFound: The owner, or the owner on this account, has no such run.
         """
 
+    async def find_run_at_provider(self, provider_run_id: str, *, account_id: str) -> Run | None:
+        """Return the run of an account that has a provider's id, of any owner; None if none has it."""
+
+    async def get_run_of_any_owner(self, run_id: str) -> Run:
+        """Return one run of any owner; the caller must hold other proof that it may be read, such as a signature.
+
+        Raises:
+            RunNotFound: There is no such run.
+        """
+
     async def get_runs(
         self,
         *,

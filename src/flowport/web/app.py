@@ -2,88 +2,150 @@
 
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
-from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from flowport.actions.tenants import Tenants
 from flowport.bootstrap import Assembly
 from flowport.domain.errors import ConfigurationError
 from flowport.server.server import FlowportServer
 from flowport.server.shutdown import End
 from flowport.server.stdio_streams import MAX_MESSAGE_BYTES
+from flowport.settings.http_settings import HttpSettings
+from flowport.web.access_log import RequestLog, Traffic, note_route
+from flowport.web.auth import Authentication, Authenticator
 from flowport.web.bodies import BodyReader
-from flowport.web.health import build_health_routes
+from flowport.web.files import build_file_routes
+from flowport.web.health import HEALTH_PATHS, build_health_routes
 from flowport.web.http_requests import RequestWatch
-from flowport.web.listen_address import Address, HostCheck, build_authorities, build_origins
+from flowport.web.limits import AddressLimit, ClosingGate, PersonLimit, RateLimit
+from flowport.web.listen_address import Address, HostCheck
+from flowport.web.open_calls import OpenCalls
+from flowport.web.proxies import ForwardedHeaders, PublicPath
+from flowport.web.resource_metadata import build_metadata_routes, find_paths
 from flowport.web.signing import Signer, load_signer
 from flowport.web.site import Site
+from flowport.web.webhooks import build_webhook_routes
 
 logger = logging.getLogger(__name__)
 
 PATH: Final = "/mcp"
 
+IDLE_SECONDS: Final = 30 * 60.0
+"""After this time without a request or a stream the session of an older client ends; the client begins another."""
+
 BuildRoutes: TypeAlias = Callable[[Site], Sequence[Route]]
 Guard: TypeAlias = Callable[[ASGIApp, Site], ASGIApp]
 
-OPEN_PARTS: Final[tuple[BuildRoutes, ...]] = (build_health_routes,)
+OPEN_PARTS: Final[tuple[BuildRoutes, ...]] = (
+    build_health_routes,
+    build_metadata_routes,
+    build_file_routes,
+    build_webhook_routes,
+)
 """Routes that anyone may ask: what they serve is public, or each address carries its own proof."""
 
 GUARDED_PARTS: Final[tuple[BuildRoutes, ...]] = ()
 """Routes that pass the guards, as the MCP endpoint does."""
 
-GUARDS: Final[tuple[Guard, ...]] = ()
+GUARDS: Final[tuple[Guard, ...]] = (AddressLimit, Authentication, PersonLimit)
 """ASGI middleware around each guarded route, the outermost first: who asks, and whether that person may go on."""
 
 
-def build_site(assembly: Assembly, address: Address, end: End) -> Site:
+def build_site(assembly: Assembly, address: Address, end: End, authenticator: Authenticator) -> Site:
     """Return what the parts of the web server work on."""
     workspace = assembly.workspace
     return Site(
         settings=workspace.settings,
         public_url=workspace.settings.http.public_url or address.origin,
-        tenants=Tenants(workspace, _refuse_own_account),
+        tenants=assembly.tenants,
         signer=_open_signer(workspace.settings.home),
         get_now=workspace.clock.now,
         end=end,
+        authenticator=authenticator,
+        rate_limit=RateLimit(workspace.settings.http.requests_per_minute),
     )
 
 
-def build_app(server: FlowportServer, address: Address, site: Site | None) -> ASGIApp:
-    """Return the web application of a server, for requests that name this address.
+@dataclass(frozen=True, slots=True)
+class WebApp:
+    """The web application of a server."""
+
+    serve: ASGIApp
+    """Serves one request."""
+    traffic: Traffic
+    sessions: StreamableHTTPSessionManager
+    calls: OpenCalls
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; or hold the sessions of older clients, where the web server is what begins and ends them."""
+        if scope["type"] != "lifespan":
+            await self.serve(scope, receive, send)
+            return
+        await receive()
+        async with self.sessions.run():
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def build_app(server: FlowportServer, address: Address, site: Site | None, end: End | None = None) -> WebApp:
+    """Return the web application of a server, for requests that name this address or the public one.
 
     Host and Origin are checked because a web page's own name can resolve to this computer (DNS rebinding).
 
     Args:
         site: What the parts work on; None for a server that only says what is wrong in its configuration.
+        end: The shutdown of this process; None for that of the site.
     """
-    security = TransportSecuritySettings(
-        enable_dns_rebinding_protection=True,
-        allowed_hosts=sorted(build_authorities(address)),
-        allowed_origins=sorted(build_origins(address)),
+    end = end or (End() if site is None else site.end)
+    http = HttpSettings() if site is None else site.settings.http
+    # Checked once for all routes, below.
+    security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    sessions = StreamableHTTPSessionManager(
+        server,
+        security_settings=security,
+        max_request_body_size=MAX_MESSAGE_BYTES,
+        max_sessions=http.max_sessions,
+        session_idle_timeout=IDLE_SECONDS,
     )
-    manager = StreamableHTTPSessionManager(server, security_settings=security, max_request_body_size=MAX_MESSAGE_BYTES)
+    calls = OpenCalls(http.max_waiting_calls)
+    server.middleware.append(calls.track)
     # An invalid message never gets an id of its own.
-    endpoint = BodyReader(RequestWatch(manager.asgi_app), security=security, max_bytes=MAX_MESSAGE_BYTES)
-    routes: list[BaseRoute] = [_guard(Route(PATH, endpoint), site)]
+    endpoint = BodyReader(RequestWatch(sessions.asgi_app), security=security, max_bytes=MAX_MESSAGE_BYTES)
+    routes: list[Route] = [_guard(Route(PATH, endpoint), site)]
     if site is not None:
         routes += [route for build in OPEN_PARTS for route in build(site)]
         routes += [_guard(route, site) for build in GUARDED_PARTS for route in build(site)]
+    for route in routes:
+        route.app = _NotedRoute(route.app, route.path)
+    traffic = Traffic() if site is None else site.traffic
+    app: ASGIApp = Router(routes=routes)
+    pages = frozenset(find_paths(http.public_url))
+    app = HostCheck(app, address, PATH, public_url=http.public_url, open_paths=HEALTH_PATHS, page_paths=pages)
+    app = ClosingGate(app, end, HEALTH_PATHS)
+    app = PublicPath(app, http.public_url)
+    app = ForwardedHeaders(app, http.trusted_proxies)
+    return WebApp(RequestLog(app, traffic), traffic, sessions, calls)
 
-    @asynccontextmanager
-    async def run_sessions(_: Starlette) -> AsyncIterator[None]:
-        async with manager.run():
-            yield
 
-    app = Starlette(routes=routes, lifespan=run_sessions)
-    return HostCheck(app, address, PATH)
+class _NotedRoute:
+    """ASGI middleware that notes by which route a request is served."""
+
+    def __init__(self, app: ASGIApp, path: str) -> None:
+        self._app = app
+        self._path = path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        note_route(scope, self._path)
+        await self._app(scope, receive, send)
 
 
 def _guard(route: Route, site: Site | None) -> Route:
@@ -101,7 +163,3 @@ def _open_signer(home: Path) -> Signer:
     except ConfigurationError as exc:
         logger.warning("%s Until then signed addresses end with this process.", exc)
         return Signer([secrets.token_hex(32).encode()])
-
-
-async def _refuse_own_account(_: str, __: str) -> str:
-    raise NotImplementedError

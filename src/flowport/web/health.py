@@ -10,6 +10,9 @@ from starlette.routing import Route
 from flowport.domain.errors import StoreError
 from flowport.web.site import SAFE_HEADERS, Site
 
+HEALTH_PATHS: Final = frozenset({"/healthz", "/readyz"})
+"""Served to the end of the process, and under any Host: programs ask there that know no name of the server."""
+
 _NOT_READY: Final = 503
 
 
@@ -31,7 +34,7 @@ def build_health_routes(site: Site) -> list[Route]:
 async def find_problems(site: Site) -> list[str]:
     """Return why the server cannot do its work, each as a sentence; empty when it can."""
     problems = []
-    if site.end.asked.is_set():
+    if site.end.begun.is_set():
         problems.append("Flowport is shutting down.")
     workspace = site.tenants.shared
     try:

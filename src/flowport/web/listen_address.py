@@ -4,8 +4,10 @@ import errno
 import ipaddress
 import re
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
@@ -14,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from flowport.domain.errors import ConfigurationError
 
 FLAG: Final = "--http"
+NO_AUTH: Final = "--no-auth"
 _LOCALHOST: Final = "localhost"
 _ADDRESS: Final = re.compile(r"(?:(?:\[(?P<six>[0-9A-Fa-f:]+)\]|(?P<name>[^\[\]:/@]+)):)?(?P<port>[0-9]{1,5})")
 _REMEDY: Final = "It takes an address of this computer and a port: 127.0.0.1:8765."
@@ -35,6 +38,11 @@ class Address:
         """The origin of the address."""
         return f"http://{format_host(self.host)}:{self.port}"
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only programs on this computer can reach it directly."""
+        return ipaddress.ip_address(self.host).is_loopback
+
 
 def format_host(host: str) -> str:
     """Return the host as written in URLs, with brackets for IPv6."""
@@ -45,7 +53,7 @@ def parse_address(text: str) -> Address:
     """Return the address that `HOST:PORT` or a port alone names.
 
     Raises:
-        ConfigurationError: It is not an address, or other computers can reach it.
+        ConfigurationError: It is not an address.
     """
     found = _ADDRESS.fullmatch(text.strip())
     if found is None or int(found["port"]) > _MAX_PORT:
@@ -53,14 +61,15 @@ def parse_address(text: str) -> Address:
     host = found["six"] or found["name"] or _LOCALHOST
     host = "127.0.0.1" if host.casefold() == _LOCALHOST else host
     try:
-        is_loopback = ipaddress.ip_address(host).is_loopback
+        ipaddress.ip_address(host)
     except ValueError:
         raise ConfigurationError(FLAG, "names a host instead of an IP address", _REMEDY) from None
-    if not is_loopback:
-        raise ConfigurationError(
-            FLAG, "names an address that other computers can reach, which is not built in this version", _REMEDY
-        )
     return Address(host, int(found["port"]))
+
+
+def is_private(address: Address, public_url: str) -> bool:
+    """Return whether only programs on this computer reach a server: a public address means that others do."""
+    return address.is_loopback and not public_url
 
 
 def listen(address: Address, *, flag: str = FLAG) -> socket.socket:
@@ -81,34 +90,66 @@ def listen(address: Address, *, flag: str = FLAG) -> socket.socket:
     return socket.socket(family, listener.type, socket.IPPROTO_TCP, fileno=listener.detach())
 
 
-_HTTP_PORT: Final = 80
+_PORTS: Final = {"http": 80, "https": 443}
 _LOCAL_HOSTS: Final = ("127.0.0.1", "localhost", "[::1]")
 _MISDIRECTED: Final = 421
 _FORBIDDEN: Final = 403
 
 
-def build_authorities(address: Address) -> frozenset[str]:
+def build_authorities(address: Address, public_url: str = "") -> frozenset[str]:
     """Return the accepted values of a Host header, in lower case."""
     hosts = {format_host(address.host).lower(), *_LOCAL_HOSTS}
-    named = {f"{host}:{address.port}" for host in hosts}
-    # Clients omit the default port.
-    return frozenset(named | hosts if address.port == _HTTP_PORT else named)
+    return _name_all("http", hosts, address.port) | _find_public(public_url)[1]
 
 
-def build_origins(address: Address) -> frozenset[str]:
+def build_origins(address: Address, public_url: str = "") -> frozenset[str]:
     """Return the accepted values of an Origin header."""
-    return frozenset(f"http://{authority}" for authority in build_authorities(address))
+    scheme, public = _find_public(public_url)
+    own = frozenset(f"http://{authority}" for authority in build_authorities(address))
+    return own | {f"{scheme}://{authority}" for authority in public}
+
+
+def _name_all(scheme: str, hosts: Iterable[str], port: int) -> frozenset[str]:
+    """Return the ways to name a port of these hosts; clients omit the default port."""
+    named = {f"{host}:{port}" for host in hosts}
+    return frozenset(named | set(hosts) if port == _PORTS[scheme] else named)
+
+
+def _find_public(public_url: str) -> tuple[str, frozenset[str]]:
+    """Return the scheme of a public URL and the ways to name its host; none without such a URL."""
+    parts = urlsplit(public_url)
+    if parts.hostname is None:
+        return "", frozenset()
+    port = parts.port or _PORTS[parts.scheme]
+    return parts.scheme, _name_all(parts.scheme, [format_host(parts.hostname)], port)
 
 
 class HostCheck:
     """ASGI middleware that refuses requests with a foreign Host or Origin and lower-cases both."""
 
-    def __init__(self, app: ASGIApp, address: Address, path: str) -> None:
-        """Wrap an application that answers at a path of an address."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        address: Address,
+        path: str,
+        *,
+        public_url: str = "",
+        open_paths: frozenset[str] = frozenset(),
+        page_paths: frozenset[str] = frozenset(),
+    ) -> None:
+        """Wrap an application that answers at a path of an address.
+
+        Args:
+            public_url: Where it answers too, behind a proxy; empty for nowhere.
+            open_paths: Where any Host is served, because programs ask there that know no name of this server.
+            page_paths: What pages of any origin may read.
+        """
         self._app = app
-        self._authorities = build_authorities(address)
-        self._origins = build_origins(address)
-        self._remedy = f"Flowport answers at {address.origin}{path}."
+        self._authorities = build_authorities(address, public_url)
+        self._origins = build_origins(address, public_url)
+        self._open_paths = open_paths
+        self._page_paths = page_paths
+        self._remedy = f"Flowport answers at {public_url or address.origin}{path}."
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -118,10 +159,10 @@ class HostCheck:
         headers = Headers(scope=scope)
         hosts = [host.lower() for host in headers.getlist("host")]
         origins = [origin.lower() for origin in headers.getlist("origin")]
-        if len(hosts) != 1 or hosts[0] not in self._authorities:
+        if not self._is_host_accepted(hosts, scope):
             problem = f"The request names another host than this one, or none. {self._remedy}"
             await PlainTextResponse(problem, _MISDIRECTED)(scope, receive, send)
-        elif any(origin not in self._origins for origin in origins):
+        elif scope["path"] not in self._page_paths and any(one not in self._origins for one in origins):
             problem = f"The request comes from a page of another origin, and is not served. {self._remedy}"
             await PlainTextResponse(problem, _FORBIDDEN)(scope, receive, send)
         else:
@@ -129,3 +170,12 @@ class HostCheck:
                 (name, value.lower() if name in {b"host", b"origin"} else value) for name, value in scope["headers"]
             ]
             await self._app({**scope, "headers": lowered}, receive, send)
+
+    def _is_host_accepted(self, hosts: list[str], scope: Scope) -> bool:
+        if scope["path"] in self._open_paths:
+            return True
+        if len(hosts) != 1:
+            return False
+        # The address that was connected to. A page's own name that resolves to it would be named as that name.
+        host, port = scope.get("server") or ("", None)
+        return hosts[0] in self._authorities or (port is not None and hosts[0] == f"{format_host(host)}:{port}")

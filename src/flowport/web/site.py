@@ -1,16 +1,21 @@
 """What every part of the web server works on, and the headers of its answers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from starlette.requests import HTTPConnection
 
 from flowport.actions.tenants import Tenants
 from flowport.domain.principal import LOCAL, Principal
+from flowport.runtime.counters import Counters
 from flowport.server.clients import PRINCIPAL_KEY
 from flowport.server.shutdown import End
+from flowport.settings.http_settings import HttpSettings
 from flowport.settings.settings import Settings
+from flowport.web.access_log import Traffic
+from flowport.web.auth import Authenticator
+from flowport.web.limits import RateLimit
 from flowport.web.signing import Signer
 
 SAFE_HEADERS: Final = {
@@ -33,6 +38,12 @@ class Site:
     """Returns the seconds since 1970."""
     end: End
     """The shutdown of this process."""
+    authenticator: Authenticator
+    """Finds out who sends a request."""
+    counters: Counters = field(default_factory=Counters)
+    traffic: Traffic = field(default_factory=Traffic)
+    rate_limit: RateLimit = field(default_factory=lambda: RateLimit(HttpSettings().requests_per_minute))
+    """Of each person, and of each address without authentication."""
 
 
 def get_principal(connection: HTTPConnection) -> Principal:

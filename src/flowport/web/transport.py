@@ -3,16 +3,29 @@
 import logging
 import socket
 import sys
+from typing import Final
 
 import anyio
 import anyio.abc
 
 from flowport.bootstrap import Assembly
 from flowport.runtime.http_server import HttpServer
+from flowport.runtime.json_logs import ACCESS_LOG
 from flowport.server.server import FlowportServer
 from flowport.server.shutdown import End
-from flowport.web.app import PATH, build_app, build_site
+from flowport.web.app import PATH, WebApp, build_app, build_site
+from flowport.web.auth import open_authenticator
 from flowport.web.listen_address import Address
+from flowport.web.local_token import NAME
+from flowport.web.site import Site
+
+logger = logging.getLogger(__name__)
+
+ANSWER_SECONDS: Final = 5.0
+"""At the end, how long calls may take to come to a run that their answer can name."""
+
+STREAM_SECONDS: Final = 0.5
+"""At the end, how long streams may take to end by themselves."""
 
 
 async def serve(
@@ -21,29 +34,93 @@ async def serve(
     tasks: anyio.abc.TaskGroup,
     end: End,
     assembly: Assembly | None = None,
+    *,
+    has_auth: bool = True,
 ) -> None:
     """Serve until shutdown begins, then close all connections.
 
     Args:
         assembly: What runs apps; None for a server that only says what is wrong in its configuration.
+        has_auth: Whether each request has to prove who sends it.
+
+    Raises:
+        ConfigurationError: Other computers could use the server without a proof.
     """
     host, port = listener.getsockname()[:2]
     address = Address(host, port)
-    site = None if assembly is None else build_site(assembly, address, end)
-    # An open request that waits for its run would use up the time that closing the store needs; its run is on record.
-    web = HttpServer(build_app(server, address, site), log_level=logging.WARNING, lifespan="on")
-    is_over = anyio.Event()
+    site = None if assembly is None else await _open_site(assembly, address, end, has_auth=has_auth)
+    app = build_app(server, address, site, end)
+    web = HttpServer(app, log_level=logging.WARNING, lifespan="off")
+    logging.getLogger(ACCESS_LOG).setLevel(logging.INFO)
+    is_drained, are_sessions_over, is_over = anyio.Event(), anyio.Event(), anyio.Event()
+    await tasks.start(_run_sessions, app, is_drained, are_sessions_over)
     tasks.start_soon(_run, web, listener, end, is_over)
     # The socket accepts connections already, so an early client waits in its queue.
-    if sys.stdout is not None:
-        sys.stdout.write(f"Flowport listens at {address.origin}{PATH}\n")
-        sys.stdout.flush()
-    await end.asked.wait()
+    _say(f"Flowport listens at {address.origin}{PATH}")
+    if site is not None and site.authenticator.local_hash:
+        advice = f"Clients send the token in {site.settings.home / NAME}, as the header Authorization: Bearer TOKEN."
+        logger.warning("%s", advice)
+        _say(advice)
+    await end.begun.wait()
     server.close_streams()
+    async with anyio.create_task_group() as draining:
+        draining.start_soon(_drain, app, assembly, draining.cancel_scope)
+        await end.asked.wait()
+        draining.cancel_scope.cancel()
+    is_drained.set()
+    with anyio.move_on_after(STREAM_SECONDS):
+        await are_sessions_over.wait()
     # The server logs each closed connection as an error; here it is intended.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     web.should_exit = True
     await is_over.wait()
+    end.ask()
+
+
+async def _drain(app: WebApp, assembly: Assembly | None, scope: anyio.CancelScope) -> None:
+    """Answer the calls that wait: those with a run name it, the others ask to call again."""
+    if assembly is not None:
+        assembly.workspace.waiter.patience.end()
+    with anyio.move_on_after(ANSWER_SECONDS):
+        await app.traffic.wait_until_answered()
+    app.calls.end()
+    await app.traffic.wait_until_answered()
+    scope.cancel()
+
+
+async def _run_sessions(
+    app: WebApp,
+    is_drained: anyio.Event,
+    is_over: anyio.Event,
+    *,
+    task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    """Hold the sessions of older clients until the end; leaving them ends their streams."""
+    try:
+        async with app.sessions.run():
+            task_status.started()
+            await is_drained.wait()
+    finally:
+        is_over.set()
+
+
+async def _open_site(assembly: Assembly, address: Address, end: End, *, has_auth: bool) -> Site:
+    workspace = assembly.workspace
+    settings, verifier = workspace.settings, None
+    if has_auth and settings.http.oauth_issuer:
+        from flowport.web.oauth import build_verifier  # noqa: PLC0415 - loads cryptography
+
+        verifier = build_verifier(settings.http, address, workspace.clock)
+    authenticator = await open_authenticator(
+        settings, workspace.store, address, workspace.clock.now, has_auth=has_auth, verifier=verifier
+    )
+    return build_site(assembly, address, end, authenticator)
+
+
+def _say(line: str) -> None:
+    if sys.stdout is not None:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
 
 
 async def _run(web: HttpServer, listener: socket.socket, end: End, is_over: anyio.Event) -> None:
@@ -51,5 +128,6 @@ async def _run(web: HttpServer, listener: socket.socket, end: End, is_over: anyi
     try:
         await web.serve(sockets=[listener])
     finally:
-        end.ask(code=1)
+        # An end that was not asked for.
+        end.ask(code=0 if end.begun.is_set() else 1)
         is_over.set()

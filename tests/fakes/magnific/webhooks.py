@@ -12,7 +12,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final, assert_never
@@ -28,7 +28,8 @@ from tests.fakes.magnific.runs import Run, RunStatus, RunStore, build_run
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _PREFIX: Final = "whsec_"
-TIMEOUT_SECONDS: Final = 5.0
+TIMEOUT_SECONDS: Final = 15.0
+_REFUSED: Final = 300
 THREADS: Final = 8
 """Deliveries at the same time; apart from the threads that make pictures, since a receiver may be slow."""
 
@@ -52,16 +53,25 @@ class WebhookRules:
     is_reversed: bool = False
     """Whether the start of a run is reported after its end."""
     is_signed: bool = True
+    lost: frozenset[str] = frozenset()
+    """The names of events that are recorded and not sent."""
+    delay_seconds: float = 0.0
+    """Before each event."""
+    retry_seconds: tuple[float, ...] = ()
+    """Before each further attempt after an answer that is not 2xx; the magica sender's service makes such attempts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One attempt; there is no second."""
+    """One attempt."""
 
     run_id: str
     event: str
     status: int | None
-    """The receiver's answer; None when there was none."""
+    """The receiver's answer; None when there was none, or nothing was sent."""
+    url: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str = ""
 
 
 def parse_webhook(value: Any) -> str | None:
@@ -146,16 +156,24 @@ class WebhookSender:
         extra_headers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Deliver a body as the rules have it, its signature in headers with this prefix; keep what came of it."""
-        headers = {**extra_headers, "content-type": "application/json"}
-        if rules.is_signed:
-            message_id = f"msg_{secrets.token_hex(8)}"
-            signed = build_signature(body, self.secret, rules.reading, message_id=message_id, now=self._clock())
-            headers |= {f"{prefix}{name.removeprefix('webhook')}": value for name, value in signed.items()}
-        for _ in range(rules.copies):
+        await anyio.sleep(rules.delay_seconds)
+        message_id, delivery = f"msg_{secrets.token_hex(8)}", replace(delivery, url=url, body=body.decode())
+        for pause in (*[0.0] * rules.copies, *rules.retry_seconds):
+            await anyio.sleep(pause)
+            headers = {**extra_headers, "content-type": "application/json"}
+            if rules.is_signed:
+                signed = build_signature(body, self.secret, rules.reading, message_id=message_id, now=self._clock())
+                headers |= {f"{prefix}{name.removeprefix('webhook')}": value for name, value in signed.items()}
+            if delivery.event in rules.lost:
+                self.deliveries.append(replace(delivery, headers=headers))
+                return
+            if pause and delivery.status is not None and delivery.status < _REFUSED:
+                return
             status = await anyio.to_thread.run_sync(
                 _post, url, body, headers, limiter=self._limiter, abandon_on_cancel=True
             )
-            self.deliveries.append(replace(delivery, status=status))
+            delivery = replace(delivery, status=status, headers=headers)
+            self.deliveries.append(delivery)
 
 
 def build_signature(body: bytes, secret: str, reading: SecretReading, *, message_id: str, now: float) -> dict[str, str]:

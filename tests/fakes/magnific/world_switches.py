@@ -51,6 +51,9 @@ class _WebhookSwitch(Switch):
     copies: int = Field(1, ge=1, le=_MAX_COPIES)
     out_of_order: bool = False
     signed: bool = True
+    lost: list[str] = Field([])
+    delay_seconds: float = Field(0.0, ge=0, le=60)
+    retry_seconds: list[float] = Field([])
 
 
 class _UploadSwitch(Switch):
@@ -146,7 +149,13 @@ async def _change_webhooks(state: SandboxState, request: Request) -> Response:
     check_either_key(request, state.options.key, state.options.magica_key)
     switch = await read_switch(request, _WebhookSwitch)
     state.webhooks.rules = WebhookRules(
-        switch.secret_reading, switch.copies, is_reversed=switch.out_of_order, is_signed=switch.signed
+        switch.secret_reading,
+        switch.copies,
+        is_reversed=switch.out_of_order,
+        is_signed=switch.signed,
+        lost=frozenset(switch.lost),
+        delay_seconds=switch.delay_seconds,
+        retry_seconds=tuple(switch.retry_seconds),
     )
     return JSONResponse({})
 

@@ -57,7 +57,7 @@ async def test_a_batch_whose_answer_did_not_arrive_is_joined(flowport: Harness, 
     rows: list[JsonValue] = [*build_rows(2)]
     workspace, exchange = flowport.assembly.workspace, Exchange()
     caller = replace(READER, arrived_at_seconds=workspace.clock.monotonic(), exchange=exchange)
-    answer = await ToolCalls(workspace).call("run_batch", {"app": TOOL, "rows": rows}, caller)
+    answer = await ToolCalls(flowport.assembly.tenants).call("run_batch", {"app": TOOL, "rows": rows}, caller)
     first = answer.facts
     if is_written:
         exchange.note_written()

@@ -9,8 +9,8 @@ import pytest
 
 from flowport.domain.models import RunState
 from flowport.runs.batch.service import TRIAL_ROWS
+from flowport.runs.recovery import KEY_GONE
 from flowport.runs.steps import LIVE_ROWS_UNLIMITED
-from flowport.runs.waiting import KEY_GONE
 from tests.fakes.client import Client as SandboxClient
 from tests.interaction.batches.requests import FAILING, TOOL, build_rows, wait_until_started
 from tests.store.contract.test_batches import BATCH, build_batch

@@ -1,20 +1,21 @@
 """What counts as spent and reserved, and that no cap is passed."""
 
-import asyncio
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flowport.domain.call_errors import DayCapReached, PriceUnconfirmed, RunCapReached
+from flowport.domain.call_errors import (
+    DayCapReached,
+    PriceUnconfirmed,
+    RunCapReached,
+)
 from flowport.domain.models import BootTime, Run, RunState
 from flowport.domain.run_events import Cancelled, StartUnknown
 from flowport.domain.spending import LimitExceeded, Spending, SpendingCheck, SpendingLimits, UnknownPrice
 from flowport.store.interface import Store
 from flowport.store.records import Accepted, Joined, Uncertain
-from tests.store.samples import ACCOUNT, OWNER, build_run, finish_child, start_child
+from tests.store.samples import ACCOUNT, OWNER, build_run
 
 from .test_accept import build_equal, build_rules
 
@@ -121,6 +122,49 @@ async def test_pruning_forgets_nothing_that_the_boot_clock_calls_young(store: St
     )
     await store.accept(run)
     assert await store.prune(before=NOW + DAY, boot_before=BOOT_SINCE) == (0 if is_set_forward else 1)
+
+
+MONTH = 30 * DAY
+
+
+@pytest.mark.parametrize(
+    ("changes", "counts"),
+    [
+        ({"age": 29 * DAY}, True),
+        ({"age": MONTH}, True),
+        ({"age": MONTH + 1}, False),
+        # Set forward by a year after the run; the boot clock still says that it is young.
+        ({"accepted_at": NOW - 365 * DAY, "finished_at": NOW - 365 * DAY + 60}, True),
+        ({"boot_id": "b0", "age": MONTH - 1}, True),
+        ({"boot_id": "b0", "age": MONTH + 1}, False),
+        ({**NO_BOOT, "age": MONTH + 1}, False),
+    ],
+)
+@pytest.mark.parametrize("owner", [OWNER, None])
+async def test_a_month_is_thirty_days_by_both_clocks(
+    store: Store, changes: dict[str, Any], counts: bool, owner: str | None
+) -> None:
+    """The same clocks decide for each period, for a person and for an account."""
+    await store.accept(build_ended("run_1", **changes))
+    since, boot_since = NOW - MONTH, BootTime("b1", BOOT_NOW - MONTH)
+    found = await store.get_spending(account_id=ACCOUNT, owner=owner, since=since, boot_since=boot_since)
+    assert found.spent_credits == (7.0 if counts else 0.0)
+
+
+async def test_an_account_counts_all_owners_and_no_other_account(store: Store) -> None:
+    """Fifty people spend on one key; their own keys are other accounts."""
+    runs = (
+        build_ended("mine"),
+        build_ended("theirs", owner="other"),
+        build_run("live", S.RUNNING, owner="third"),
+        build_ended("long ago", owner="other", age=DAY + 1),
+        build_ended("own key", account_id="magnific:api.example:f2", owner="other"),
+        build_run("own key live", S.RUNNING, account_id="magnific:api.example:f2"),
+    )
+    for run in runs:
+        await store.accept(run)
+    found = await store.get_spending(account_id=ACCOUNT, owner=None, since=SINCE, boot_since=BOOT_SINCE)
+    assert found == Spending(spent_credits=14.0, reserved_credits=5.0, unknown_credits=0.0, runs=3)
 
 
 OLD: dict[str, Any] = {"accepted_at": SINCE - 1, "accepted_boot_seconds": BOOT_SINCE.seconds - 1}
@@ -235,44 +279,3 @@ async def test_an_accepted_uncertainty_is_not_agreement_to_a_price(store: Store)
     assert isinstance(await store.accept(build_equal("run_1"), rules, terms), LimitExceeded)
     agreed = replace(terms, is_agreed=True)
     assert isinstance(await store.accept(build_equal("run_1"), rules, agreed), Accepted)
-
-
-SPEND = """
-import asyncio, sys
-from pathlib import Path
-from flowport.domain.run_events import StartRequested, StartUnknown
-from flowport.store.records import Accepted
-from flowport.domain.spending import SpendingLimits, SpendingCheck
-from store.contract.factories import FACTORIES
-from store.samples import build_run
-
-async def main(kind, folder, name):
-    store = FACTORIES[kind](Path(folder))
-    terms = SpendingCheck(SpendingLimits(max_credits_per_day=103.0), 0.0)
-
-    async def spend(n):
-        run = build_run(f"run_{name}_{n}", price_credits=5.0)
-        if not isinstance(await store.accept(run, None, terms), Accepted):
-            return 0
-        if n % 2:  # half of them end, the others hold their reservation
-            await store.record(run.id, StartRequested(7.0))
-            await store.record(run.id, StartUnknown("", 7.0))
-        return 1
-
-    print(sum(await asyncio.gather(*(spend(n) for n in range(50)))))
-    await store.close()
-
-asyncio.run(main(*sys.argv[1:]))
-"""
-
-
-async def test_four_processes_reserve_no_credit_too_many(
-    store_kind: str, tmp_path: Path, open_store: Callable[[], Store]
-) -> None:
-    """Each sees in its own transaction what all others have reserved, and what has become of it."""
-    children = [start_child(SPEND, store_kind, tmp_path, name) for name in "abcd"]
-    counts = await asyncio.to_thread(lambda: [int(finish_child(child)) for child in children])
-    store = open_store()
-    spending = await store.get_spending(account_id=ACCOUNT, owner=OWNER, since=0.0)
-    assert sum(counts) == 20
-    assert spending.spent_credits + spending.reserved_credits == 100.0

@@ -12,7 +12,7 @@ from flowport.domain.errors import ConfigurationError, DayUsedUp, ProviderBusy, 
 from flowport.network.connections import Proxy
 from flowport.network.ratelimit.limiter import LimiterStatus
 from flowport.settings.settings import Origin, SettingsReport
-from flowport.settings.variables import get_key_names, get_variables
+from flowport.settings.variables import get_key_names, get_secret_names, get_variables
 from flowport.store.maintenance import StoreHealth
 
 MAX_SKEW_SECONDS: Final = 60.0
@@ -38,7 +38,7 @@ def check_settings(report: SettingsReport) -> Iterator[Finding]:
     wrong = {problem.setting for problem in report.problems}
     for name in sorted(report.origins.keys() - wrong):
         text, origin = report.values[name], Public(report.origins[name])
-        if name in get_key_names():
+        if name in get_secret_names():
             yield ok(name, "Set by the {origin}.", origin=origin)
         else:
             value = Public(text) if _SHOWABLE.fullmatch(text) else text
@@ -203,6 +203,9 @@ def check_caps(report: SettingsReport) -> Finding:
     given = {
         "a run": limits.max_credits_per_run,
         "24 hours": limits.max_credits_per_day,
+        "30 days": limits.max_credits_per_month,
+        "24 hours of an account": limits.max_account_credits_per_day,
+        "30 days of an account": limits.max_account_credits_per_month,
         "a run without asking": limits.confirm_above_credits,
     }
     caps = "; ".join(f"{cap:g} for {what}" for what, cap in given.items() if cap is not None)

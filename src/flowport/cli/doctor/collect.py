@@ -24,7 +24,7 @@ from flowport.domain.errors import (
     StoreError,
 )
 from flowport.network.account import OpenAccount
-from flowport.network.accounts import open_accounts
+from flowport.network.accounts import AccountOpener, open_accounts
 from flowport.network.connections import Proxy, find_proxy_of, get_ssl_context
 from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.interface import ApiAnswer, Provider
@@ -55,9 +55,8 @@ async def open_reading_accounts(settings: Settings, stack: AsyncExitStack) -> li
         settings = replace(settings, home=Path(folder))
     windows = open_rate_windows(settings.home)
     stack.push_async_callback(windows.close)
-    accounts = open_accounts(
-        settings, SystemClock(), windows, process_id=secrets.token_hex(8), is_home_usable=False, stack=stack
-    )
+    opener = AccountOpener(settings, SystemClock(), windows, secrets.token_hex(8))
+    accounts = open_accounts(opener, is_home_usable=False, stack=stack)
     for account in accounts:
         stack.push_async_callback(account.aclose)
     return accounts

@@ -28,7 +28,7 @@ from flowport.cli.flags import add_record_flags, define_command
 from flowport.network.connections import get_trust_settings
 from flowport.settings.key_file import get_key_file_path, is_exposed
 from flowport.settings.settings import SettingsReport, explain_settings, get_environment
-from flowport.settings.variables import get_key_names
+from flowport.settings.variables import get_secret_names
 from flowport.store.opening import inspect_store
 
 Work: TypeAlias = Callable[[], Awaitable[Iterable[Finding]]]
@@ -223,7 +223,7 @@ def _find_private(report: SettingsReport) -> set[str]:
     """Return what no shared text may hold."""
     environ = get_environment()
     private = {value for name, value in environ.items() if any(word in name.upper() for word in _SECRET)}
-    private |= {report.values[name] for name in get_key_names() if name in report.values}
+    private |= {report.values[name] for name in get_secret_names() if name in report.values}
     with suppress(Exception):
         private |= {getpass.getuser(), socket.gethostname()}
     private |= {environ.get("HOME", ""), environ.get("USERPROFILE", ""), str(report.settings.home)}

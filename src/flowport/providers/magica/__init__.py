@@ -7,7 +7,14 @@ from flowport.domain.errors import ConfigurationError
 from flowport.providers.interface import Provider
 from flowport.providers.registry import ProviderPlugin, ProviderSettings
 from flowport.settings.api_keys import parse_api_key
-from flowport.settings.values import FILE_ORIGINS_MEANING, Variable, parse_base_url, parse_origins
+from flowport.settings.values import (
+    FILE_ORIGINS_MEANING,
+    WEBHOOK_SECRET_MEANING,
+    Variable,
+    parse_base_url,
+    parse_origins,
+    parse_webhook_secrets,
+)
 
 if TYPE_CHECKING:
     from flowport.providers.contract import DocumentedAnswers
@@ -59,6 +66,7 @@ PLUGIN: Final = ProviderPlugin(
             "https://api.magica.com/api",
         ),
         Variable("MAGICA_FILE_ORIGINS", FILE_ORIGINS_MEANING, "none", parse_origins, frozenset()),
+        Variable("MAGICA_WEBHOOK_SECRET", WEBHOOK_SECRET_MEANING, "none", parse_webhook_secrets, ()),
         Variable(
             "MAGICA_CANCEL_PATH",
             "The path of its API that cancels a run, with `{run_id}` in it; none is documented.",

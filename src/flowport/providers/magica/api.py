@@ -33,6 +33,7 @@ from flowport.providers.interface import (
     StartOutcome,
     ToolRequest,
     UploadedFile,
+    WebhookTarget,
     WholeUploads,
 )
 from flowport.providers.magica.answers import READER, find_items, find_next_query
@@ -54,6 +55,8 @@ from flowport.providers.magica.mcp_tools import (
     has_started,
 )
 from flowport.providers.magica.runs import (
+    BEGINNINGS,
+    REQUESTED_EVENTS,
     MagicaBulkStatus,
     build_estimate_body,
     parse_estimate,
@@ -117,7 +120,7 @@ class Magica:
             balance=self.read_balance,
             price=self.estimate_price,
             bulk_status=MagicaBulkStatus(),
-            webhooks=SignedWebhooks("svix-", parse_event),
+            webhooks=SignedWebhooks("svix-", parse_event, BEGINNINGS),
         )
 
     def build_headers(self, api_key: str, host: str) -> Mapping[str, str]:  # noqa: ARG002 - the same everywhere
@@ -181,7 +184,9 @@ class Magica:
             return None
         return (yield from self._estimate(body))
 
-    def build_start_request(self, app: App, inputs: Mapping[str, JsonValue]) -> ApiRequest:
+    def build_start_request(
+        self, app: App, inputs: Mapping[str, JsonValue], webhook: WebhookTarget | None = None
+    ) -> ApiRequest:
         """Return the request for a run. Magica offers no idempotency key: sending it twice may cost twice."""
         ids = {item.run_key: split_input_id(item.id) for item in app.inputs or ()}
         values: dict[str, JsonValue] = {}
@@ -190,7 +195,14 @@ class Magica:
             fields = values.setdefault(node_id, {})
             if isinstance(fields, dict):
                 fields[field_id] = value
-        return ApiRequest(Operation.START_RUN, "POST", "/v1/runs", {"workflowId": app.id, "values": values})
+        body: dict[str, JsonValue] = {"workflowId": app.id, "values": values}
+        if webhook is not None:
+            body["webhook"] = {
+                "url": webhook.url,
+                "events": [*REQUESTED_EVENTS],
+                "metadata": dict(webhook.metadata),
+            }
+        return ApiRequest(Operation.START_RUN, "POST", "/v1/runs", body)
 
     def parse_start(self, answer: ApiAnswer) -> StartOutcome:
         """Return what the answer to a start request proves."""

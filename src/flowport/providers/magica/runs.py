@@ -218,6 +218,13 @@ def read_microcredits(value: Any) -> float | None:
     return amount if is_number(amount) and amount >= 0 else None
 
 
+STARTED_EVENT: Final = "run.started"
+REQUESTED_EVENTS: Final = (STARTED_EVENT, "run.completed", "run.failed", "run.canceled")
+"""Those of single nodes say nothing that is to be read."""
+BEGINNINGS: Final = frozenset({STARTED_EVENT, "run.queued", "run.running", "node.completed", "node.failed"})
+"""The names of events of runs that go on; two of them are not documented."""
+
+
 def parse_event(event: Mapping[str, Any]) -> tuple[Any, Any, Any]:
     """Return run id, name and metadata of a webhook event, as the page "Webhooks" documents them."""
     return event.get("runId"), event.get("type"), event.get("metadata")

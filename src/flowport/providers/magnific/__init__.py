@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Final
 from flowport.providers.interface import Provider
 from flowport.providers.registry import ProviderPlugin, ProviderSettings
 from flowport.settings.api_keys import parse_api_key
-from flowport.settings.values import FILE_ORIGINS_MEANING, Variable, parse_base_url, parse_choice, parse_origins
+from flowport.settings.values import (
+    FILE_ORIGINS_MEANING,
+    WEBHOOK_SECRET_MEANING,
+    Variable,
+    parse_base_url,
+    parse_choice,
+    parse_origins,
+    parse_webhook_secrets,
+)
 
 if TYPE_CHECKING:
     from flowport.providers.contract import DocumentedAnswers
@@ -52,6 +60,7 @@ PLUGIN: Final = ProviderPlugin(
             "https://api.magnific.com",
         ),
         Variable("MAGNIFIC_FILE_ORIGINS", FILE_ORIGINS_MEANING, "none", parse_origins, frozenset()),
+        Variable("MAGNIFIC_WEBHOOK_SECRET", WEBHOOK_SECRET_MEANING, "none", parse_webhook_secrets, ()),
         Variable(
             "MAGNIFIC_API_STYLE",
             "Which paths to use: `flows`, the older `apps`, or `auto` to find out once and remember.",

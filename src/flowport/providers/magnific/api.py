@@ -28,9 +28,11 @@ from flowport.providers.interface import (
     Started,
     StartOutcome,
     UploadPlace,
+    WebhookTarget,
 )
 from flowport.providers.magnific import STYLES
 from flowport.providers.magnific.files import (
+    BEGINNINGS,
     MAX_UPLOAD_BYTES,
     UPLOAD_TYPES,
     is_creation_id,
@@ -121,7 +123,7 @@ class Magnific:
             inline=INLINE,
             upload=PlacedUploads(UPLOAD_TYPES, MAX_UPLOAD_BYTES, self.request_place),
             is_output_id=is_creation_id,  # run-flow: "an existing creation's identifier"
-            webhooks=SignedWebhooks("webhook-", parse_event),
+            webhooks=SignedWebhooks("webhook-", parse_event, BEGINNINGS),
         )
 
     @property
@@ -202,14 +204,20 @@ class Magnific:
             read_at=read_at,
         )
 
-    def build_start_request(self, app: App, inputs: Mapping[str, JsonValue]) -> ApiRequest:
+    def build_start_request(
+        self, app: App, inputs: Mapping[str, JsonValue], webhook: WebhookTarget | None = None
+    ) -> ApiRequest:
         """Return the `run-flow` request. Magnific offers no idempotency key: sending it twice may cost twice."""
         if self.style == "apps":
             # run-app names inputs by their `id`; the readable keys came with the flows.
             ids = {item.run_key: item.id for item in app.inputs or ()}
             inputs = {ids.get(key, key): value for key, value in inputs.items()}
         path = f"/v1/ai/{self.style}/{quote_segment(app.id)}/run"
-        return ApiRequest(Operation.START_RUN, "POST", path, {"inputs": dict(inputs)})
+        body: dict[str, JsonValue] = {"inputs": dict(inputs)}
+        if webhook is not None:
+            # One address: neither metadata nor a choice of events is documented.
+            body["webhook"] = webhook.url
+        return ApiRequest(Operation.START_RUN, "POST", path, body)
 
     def build_upload_request(self, mime_type: str) -> ApiRequest:
         """Return the `request-url` request; uploads are outside the path families."""

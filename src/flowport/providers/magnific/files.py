@@ -57,6 +57,10 @@ def _parse_expiry(url: str, *, now: float) -> float:
     return stated if now < stated <= now + 2 * LINK_SECONDS else now + LINK_SECONDS
 
 
+BEGINNINGS: Final = frozenset({"initialized", "queued", "pending", "started", "running", "processing", "in_progress"})
+"""The names of events of runs that are not over: `initialized` is documented, the others are inferred."""
+
+
 def parse_event(event: Mapping[str, Any]) -> tuple[Any, Any, Any]:
     """Return run id, name and metadata of a webhook event.
 

@@ -13,7 +13,8 @@ import anyio
 import anyio.to_thread
 
 from flowport.domain.call_errors import build_refusal
-from flowport.domain.models import JsonValue, Run, RunState
+from flowport.domain.models import LOCAL_OWNER, JsonValue, Run, RunState
+from flowport.domain.principal import Principal
 from flowport.domain.text import clean_text
 from flowport.media.saving import build_batch_path, open_partial
 from flowport.runs.batch.csv_tables import (
@@ -27,6 +28,7 @@ from flowport.runs.batch.csv_tables import (
     is_cut,
     parse_exact,
 )
+from flowport.runs.file_links import FileLinks
 from flowport.runs.output_file import SavingRules
 from flowport.store.records import BatchArguments, RowStatus
 
@@ -66,7 +68,8 @@ class SavedReport:
 class BatchReport:
     """Writes reports into the folder of the outputs."""
 
-    def __init__(self, rules: SavingRules, threads: anyio.CapacityLimiter) -> None:
+    def __init__(self, rules: SavingRules, threads: anyio.CapacityLimiter, links: FileLinks | None = None) -> None:
+        self._links = links or FileLinks()
         self._rules = rules
         self._threads = threads
 
@@ -90,7 +93,9 @@ class BatchReport:
         """
         if not self._rules.is_wanted:
             return SavedReport()
-        build = partial(build_table, rows, kept, free)
+        # Of an owner other than the person at this computer, who gets the table by a link.
+        reader = Principal(batch.owner, is_local=batch.owner == LOCAL_OWNER)
+        build = partial(build_table, self._links.show_rows(rows, reader), kept, free)
         return await anyio.to_thread.run_sync(self._write, batch, rows, build, at, limiter=self._threads)
 
     def _write(self, batch: Run, rows: Sequence[RowStatus], build: Callable[[], bytes], at: float) -> SavedReport:
@@ -98,7 +103,11 @@ class BatchReport:
         made_at = max((row.run.accepted_at for row in rows if row.run is not None and row.run.outputs), default=at)
         date = datetime.fromtimestamp(made_at, tz=UTC).astimezone().strftime("%Y-%m-%d")
         path = build_batch_path(
-            self._rules.folder, date=date, tool_name=batch.tool_name, batch_id=batch.id, app_name=batch.app_name
+            self._rules.get_folder(batch.owner),
+            date=date,
+            tool_name=batch.tool_name,
+            batch_id=batch.id,
+            app_name=batch.app_name,
         )
         try:
             with open_partial(path, self._rules.writer) as draft:

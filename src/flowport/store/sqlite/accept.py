@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from flowport.domain.call_errors import PriceUnconfirmed
-from flowport.domain.models import ENDED_UNSENT, ENDED_WHILE_STARTING, SANDBOX_HOST, BootTime, Run, RunState
+from flowport.domain.models import ENDED_UNSENT, ENDED_WHILE_STARTING, Run, RunState
 from flowport.domain.run_events import Cancelled, StartUnknown
-from flowport.domain.spending import DAY_SECONDS, LimitExceeded, Spending, SpendingCheck, find_obstacle
+from flowport.domain.spending import SpendingCheck
 from flowport.store.records import (
     CANCELLED_DELIVERY_SECONDS,
     MAX_REMINDERS,
@@ -36,7 +36,6 @@ from flowport.store.records import (
 )
 from flowport.store.sqlite.operations import (
     IS_ALONE,
-    IS_LIVE,
     IS_UNDELIVERED,
     RUN_LIST,
     Value,
@@ -46,6 +45,7 @@ from flowport.store.sqlite.operations import (
     record_event,
     select_runs,
 )
+from flowport.store.sqlite.spending import check_terms
 
 _MAX_NAMED: Final = 3
 """Runs that one mention names."""
@@ -74,7 +74,7 @@ def accept_call(
         uncertain = None if rules.is_uncertainty_accepted else found
         if uncertain is not None and not rules.is_new_wanted:
             return uncertain
-    unpaid = None if terms is None else _check_terms(connection, run, terms)
+    unpaid = None if terms is None else check_terms(connection, run, terms)
     # A cap that forbids the run comes before the question about an unknown run; that question and the price are one question.
     if unpaid is not None and (uncertain is None or not isinstance(unpaid.reason, PriceUnconfirmed)):
         return unpaid
@@ -265,81 +265,4 @@ def _insert_waiting(connection: sqlite3.Connection, run_id: str, call: WaitingCa
     connection.execute(
         "INSERT INTO waiting_calls (id, run_id, process_id) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING",
         (call.id, run_id, call.process_id),
-    )
-
-
-_UNSENT: Final = f"'{RunState.ACCEPTED}', '{RunState.STARTING}'"
-
-_IS_SPENDING: Final = "provider = :provider AND (instr(account_id, :sandbox) > 0) = :is_sandbox"
-_IS_THIS_BOOT: Final = "boot_id = :boot_id AND accepted_boot_seconds IS NOT NULL"
-# The duration of a run comes from the wall clock, so it counts as a day at most.
-_IS_SPENT_WITHIN: Final = (
-    f"CASE WHEN {_IS_THIS_BOOT} "
-    "THEN accepted_boot_seconds + min(max(finished_at - accepted_at, 0), :day) >= :boot_since "
-    "ELSE finished_at >= :since END"
-)
-# A run that is not polled, or that no key of ours can read, never ends here; after a day it reserves nothing.
-_IS_RESERVED: Final = (
-    f"state IN ({_UNSENT}) OR (is_followed AND adoption_tried_by = '') OR "
-    f"CASE WHEN {_IS_THIS_BOOT} THEN accepted_boot_seconds >= :boot_since ELSE accepted_at >= :since END"
-)
-
-IS_UNPRICED: Final = (
-    "runs.row_count = 0 AND runs.price_credits IS NULL AND runs.spent_credits = 0 AND NOT runs.is_cost_reported AND "
-    f"(runs.started_at IS NOT NULL OR runs.state = '{RunState.UNKNOWN}')"
-)
-"""Sent, at an unknown price; `Run.cost_credits` says the same of one that is over."""
-
-_SPENT: Final = f"""
-SELECT total(spent_credits), total(spent_credits) FILTER (WHERE state = 'unknown'), count(*) FILTER (WHERE row_count = 0),
-    count(*) FILTER (WHERE {IS_UNPRICED}) FROM runs WHERE rowid IN (
-    SELECT rowid FROM runs WHERE owner = :owner AND finished_at >= :since
-    UNION
-    SELECT rowid FROM runs WHERE owner = :owner AND boot_id = :boot_id
-        AND accepted_boot_seconds >= :boot_since - :day AND finished_at IS NOT NULL
-) AND {_IS_SPENDING} AND {_IS_SPENT_WITHIN}
-"""  # noqa: S608 - our own words
-_RESERVED: Final = f"""
-SELECT total(reserved_credits), count(*) FILTER (WHERE row_count = 0), count(*) FILTER (WHERE {IS_UNPRICED}) FROM runs
-WHERE owner = :owner AND {_IS_SPENDING} AND {IS_LIVE} AND ({_IS_RESERVED})
-"""  # noqa: S608 - our own words
-
-
-def _check_terms(connection: sqlite3.Connection, run: Run, terms: SpendingCheck) -> LimitExceeded | None:
-    """Return why a run may not be paid on these terms; None when it may. It holds until the transaction ends."""
-    spending = None
-    if terms.rules.max_credits_per_day is not None:
-        spending = sum_spending(connection, run.account_id, run.owner, terms.since, terms.boot_since)
-    obstacle = find_obstacle(terms, run, spending)
-    return None if obstacle is None else LimitExceeded(obstacle)
-
-
-def sum_spending(
-    connection: sqlite3.Connection, account_id: str, owner: str, since: float, boot_since: BootTime | None
-) -> Spending:
-    """Return what the runs cost that ended since an instant, and what is reserved for those that have not ended.
-
-    Credits are counted over all accounts of an owner at a provider, because a new key spends the same person's money; those
-    of the sandbox are counted separately. A cost counts until 24 hours after the run's end. Where the run was accepted in
-    the present boot of the machine, the boot clock decides when that is: setting the wall clock forward forgets nothing.
-    """
-    values: dict[str, Value] = {
-        "owner": owner,
-        "provider": account_id.partition(":")[0],
-        "sandbox": f":{SANDBOX_HOST}:",
-        "is_sandbox": f":{SANDBOX_HOST}:" in account_id,
-        "since": since,
-        # No run has no boot's id: where there is no boot clock, nothing is compared with it.
-        "boot_id": boot_since.boot_id if boot_since else None,
-        "boot_since": boot_since.seconds if boot_since else None,
-        "day": DAY_SECONDS,
-    }
-    spent, unknown, ended, unpriced = connection.execute(_SPENT, values).fetchone()
-    reserved, live, unpriced_live = connection.execute(_RESERVED, values).fetchone()
-    return Spending(
-        spent_credits=spent,
-        reserved_credits=reserved,
-        unknown_credits=unknown,
-        runs=ended + live,
-        unpriced_runs=unpriced + unpriced_live,
     )

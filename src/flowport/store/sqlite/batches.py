@@ -21,7 +21,7 @@ from flowport.store.records import (
     RecordOutcome,
     RowStatus,
 )
-from flowport.store.sqlite.accept import IS_UNPRICED, accept_call
+from flowport.store.sqlite.accept import accept_call
 from flowport.store.sqlite.operations import (
     LIVE,
     begins_run,
@@ -34,6 +34,7 @@ from flowport.store.sqlite.operations import (
     select_runs,
     writes,
 )
+from flowport.store.sqlite.spending import IS_UNPRICED
 
 _ROW_COLUMNS: Final = tuple(field.name for field in fields(BatchRow))
 _ROW_LIST: Final = ", ".join(f"batch_rows.{column}" for column in _ROW_COLUMNS if column != "arguments_json")

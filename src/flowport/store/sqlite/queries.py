@@ -41,6 +41,14 @@ class RunQueries:
         return _require_run(connection, run_id, account_id=account_id, owner=owner)
 
     @reads
+    def find_run_at_provider(
+        self, connection: sqlite3.Connection, provider_run_id: str, *, account_id: str
+    ) -> Run | None:
+        # Rare, so that it needs no index of its own: a witness of a start whose reply was lost.
+        source = "runs WHERE account_id = ? AND provider_run_id = ? LIMIT 1"
+        return next(iter(select_runs(connection, source, (account_id, provider_run_id))), None)
+
+    @reads
     def get_run_by_output_url(self, connection: sqlite3.Connection, url: str, *, owner: str) -> Run:
         source = "outputs JOIN runs ON runs.id = outputs.run_id WHERE runs.owner = ?"
         newest = f"{source} AND outputs.url = ? ORDER BY runs.accepted_at DESC, runs.id DESC LIMIT 1"
@@ -54,6 +62,13 @@ class RunQueries:
         if len(found) != 1:
             raise RunNotFound(place)
         return found[0]
+
+    @reads
+    def get_run_of_any_owner(self, connection: sqlite3.Connection, run_id: str) -> Run:
+        run = find_run(connection, run_id)
+        if run is None:
+            raise RunNotFound(run_id)
+        return run
 
     @reads
     def get_runs(

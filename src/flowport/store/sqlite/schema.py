@@ -163,6 +163,22 @@ TABLES: Final = (
     )
     """,
     "CREATE UNIQUE INDEX tokens_by_name ON tokens (name) WHERE revoked_at IS NULL",
+    # Files that people upload to a server; without an instant of receipt, tickets that may be used once.
+    """
+    CREATE TABLE received_files (
+        id TEXT PRIMARY KEY,
+        owner TEXT NOT NULL,
+        requested_at REAL NOT NULL,
+        expires_at REAL NOT NULL,
+        purpose TEXT NOT NULL,
+        received_at REAL,
+        file_name TEXT NOT NULL,
+        mime_type TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        sha256 TEXT NOT NULL
+    )
+    """,
+    "CREATE INDEX received_files_by_owner ON received_files (owner)",
     # The lists of an owner's runs, newest first, in which a batch is one.
     "CREATE INDEX runs_by_owner ON runs (owner, accepted_at, id) WHERE batch_id = ''",
     "CREATE INDEX runs_by_owner_and_state ON runs (owner, state, accepted_at, id)",
@@ -179,6 +195,11 @@ TABLES: Final = (
     # What ended lately on any account, by either clock.
     "CREATE INDEX runs_ended ON runs (owner, finished_at) WHERE finished_at IS NOT NULL",
     "CREATE INDEX runs_ended_in_boot ON runs (owner, boot_id, accepted_boot_seconds) WHERE finished_at IS NOT NULL",
+    "CREATE INDEX runs_ended_of_account ON runs (account_id, finished_at) WHERE finished_at IS NOT NULL",
+    """
+    CREATE INDEX runs_ended_of_account_in_boot ON runs (account_id, boot_id, accepted_boot_seconds)
+        WHERE finished_at IS NOT NULL
+    """,
     # The runs that an equal call may join or must know of.
     """
     CREATE INDEX runs_by_raw_digest ON runs (account_id, owner, app_id, raw_digest)

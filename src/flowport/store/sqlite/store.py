@@ -28,7 +28,7 @@ from flowport.store.records import (
     UploadClaim,
     UploadOutcome,
 )
-from flowport.store.sqlite.accept import accept_call, find_reminder, sum_spending
+from flowport.store.sqlite.accept import accept_call, find_reminder
 from flowport.store.sqlite.batches import BatchOperations
 from flowport.store.sqlite.connection import BUSY_SECONDS, open_connection, open_reading_connection
 from flowport.store.sqlite.maintenance import RecordMaintenance
@@ -42,6 +42,8 @@ from flowport.store.sqlite.operations import (
     writes,
 )
 from flowport.store.sqlite.queries import RunQueries
+from flowport.store.sqlite.received_files import ReceivedFileOperations
+from flowport.store.sqlite.spending import sum_spending
 from flowport.store.sqlite.thread import StoreWorker, Worker
 from flowport.store.sqlite.tokens import TokenOperations
 
@@ -53,7 +55,7 @@ _FORGOTTEN_SECONDS: Final = 7 * 24 * 3600.0
 _UPLOAD_COLUMNS: Final = tuple(field.name for field in fields(Upload))
 
 
-class SqliteStore(BatchOperations, TokenOperations, RunQueries, RecordMaintenance):
+class SqliteStore(BatchOperations, TokenOperations, RunQueries, RecordMaintenance, ReceivedFileOperations):
     """A `Store` in a SQLite file; `store.interface` describes each method."""
 
     def __init__(self, worker: Worker) -> None:
@@ -129,7 +131,7 @@ class SqliteStore(BatchOperations, TokenOperations, RunQueries, RecordMaintenanc
         connection: sqlite3.Connection,
         *,
         account_id: str,
-        owner: str,
+        owner: str | None,
         since: float,
         boot_since: BootTime | None = None,
     ) -> Spending:

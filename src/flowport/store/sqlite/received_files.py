@@ -1,0 +1,105 @@
+"""The operations of the SQLite store that concern files which people upload."""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Final
+
+from flowport.store.received_files import Kept, QuotaExceeded, ReceivedFile, ReceiveOutcome, TicketUsed
+from flowport.store.sqlite.operations import build_value, reads, writes
+from flowport.store.sqlite.thread import Worker
+
+_COLUMNS: Final = tuple(field.name for field in fields(ReceivedFile))
+_LIST: Final = ", ".join(_COLUMNS)
+_INSERT: Final = (
+    f"INSERT INTO received_files ({_LIST}) VALUES ({', '.join(f':{column}' for column in _COLUMNS)}) "  # noqa: S608 - our own words
+    "ON CONFLICT (id) DO NOTHING"
+)
+_UPDATE: Final = (
+    f"UPDATE received_files SET {', '.join(f'{column} = :{column}' for column in _COLUMNS)} "  # noqa: S608 - our own words
+    "WHERE id = :id AND received_at IS NULL"
+)
+
+
+class ReceivedFileOperations:
+    """See `ReceivedFileStore` of `store.received_files`."""
+
+    worker: Worker
+
+    @writes
+    def request_file(self, connection: sqlite3.Connection, file: ReceivedFile, *, max_open: int) -> bool:
+        connection.execute(
+            "DELETE FROM received_files WHERE received_at IS NULL AND expires_at < ?", (file.requested_at,)
+        )
+        unused = connection.execute(
+            "SELECT count(*) FROM received_files WHERE owner = ? AND received_at IS NULL", (file.owner,)
+        ).fetchone()[0]
+        if unused >= max_open:
+            return False
+        return connection.execute(_INSERT, _build_values(file)).rowcount == 1
+
+    @reads
+    def find_file(self, connection: sqlite3.Connection, file_id: str, *, owner: str | None) -> ReceivedFile | None:
+        return _find(connection, file_id, owner)
+
+    @writes
+    def keep_file(self, connection: sqlite3.Connection, file: ReceivedFile, *, max_bytes: int) -> ReceiveOutcome:
+        ticket = _find(connection, file.id, None)
+        received_at = file.requested_at if file.received_at is None else file.received_at
+        if ticket is None or ticket.received_at is not None or ticket.expires_at < received_at:
+            return TicketUsed()
+        used_bytes = _sum_bytes(connection, ticket.owner)
+        if used_bytes + file.size_bytes > max_bytes:
+            return QuotaExceeded(used_bytes)
+        kept = replace(
+            file,
+            owner=ticket.owner,
+            purpose=ticket.purpose,
+            requested_at=ticket.requested_at,
+            received_at=received_at,
+        )
+        connection.execute(_UPDATE, _build_values(kept))
+        return Kept(kept)
+
+    @reads
+    def get_file_use(self, connection: sqlite3.Connection, *, owner: str) -> int:
+        return _sum_bytes(connection, owner)
+
+    @reads
+    def get_expired_files(self, connection: sqlite3.Connection, *, now: float) -> tuple[ReceivedFile, ...]:
+        rows = connection.execute(
+            f"SELECT {_LIST} FROM received_files WHERE received_at IS NOT NULL AND expires_at < ?",  # noqa: S608 - our own words
+            (now,),
+        )
+        return tuple(map(_parse, rows))
+
+    @writes
+    def forget_files(self, connection: sqlite3.Connection, file_ids: Sequence[str]) -> None:
+        connection.executemany("DELETE FROM received_files WHERE id = ?", ((one,) for one in file_ids))
+
+
+def _find(connection: sqlite3.Connection, file_id: str, owner: str | None) -> ReceivedFile | None:
+    row = connection.execute(f"SELECT {_LIST} FROM received_files WHERE id = ?", (file_id,)).fetchone()  # noqa: S608 - our own words
+    if row is None or owner not in {None, row["owner"]}:
+        return None
+    return _parse(row)
+
+
+def _parse(row: sqlite3.Row) -> ReceivedFile:
+    return ReceivedFile(**{column: row[column] for column in _COLUMNS})
+
+
+def _build_values(file: ReceivedFile) -> dict[str, str | int | float | None]:
+    return {column: build_value(getattr(file, column)) for column in _COLUMNS}
+
+
+def _sum_bytes(connection: sqlite3.Connection, owner: str) -> int:
+    received = connection.execute(
+        "SELECT coalesce(sum(size_bytes), 0) FROM received_files WHERE owner = ?", (owner,)
+    ).fetchone()[0]
+    saved = connection.execute(
+        "SELECT coalesce(sum(size_bytes), 0) FROM runs JOIN outputs ON outputs.run_id = runs.id "
+        "WHERE runs.owner = ? AND outputs.saved_path <> ''",
+        (owner,),
+    ).fetchone()[0]
+    return int(received) + int(saved)

@@ -1,0 +1,102 @@
+"""What runs cost, for the limits of a person and of an account. Part of the transaction that accepts a call."""
+
+import sqlite3
+from typing import Final
+
+from flowport.domain.models import SANDBOX_HOST, BootTime, Run, RunState
+from flowport.domain.spending import DAY_SECONDS, LimitExceeded, Spending, SpendingCheck, find_obstacle, get_caps
+from flowport.store.sqlite.operations import IS_LIVE, Value
+
+_UNSENT: Final = f"'{RunState.ACCEPTED}', '{RunState.STARTING}'"
+
+_IS_SPENDING: Final = "provider = :provider AND (instr(account_id, :sandbox) > 0) = :is_sandbox"
+_IS_THIS_BOOT: Final = "boot_id = :boot_id AND accepted_boot_seconds IS NOT NULL"
+# The duration of a run comes from the wall clock, so it counts as a day at most.
+_IS_SPENT_WITHIN: Final = (
+    f"CASE WHEN {_IS_THIS_BOOT} "
+    "THEN accepted_boot_seconds + min(max(finished_at - accepted_at, 0), :day) >= :boot_since "
+    "ELSE finished_at >= :since END"
+)
+# A run that is not polled, or that no key of ours can read, never ends here; after the period it reserves nothing.
+_IS_RESERVED: Final = (
+    f"state IN ({_UNSENT}) OR (is_followed AND adoption_tried_by = '') OR "
+    f"CASE WHEN {_IS_THIS_BOOT} THEN accepted_boot_seconds >= :boot_since ELSE accepted_at >= :since END"
+)
+
+IS_UNPRICED: Final = (
+    "runs.row_count = 0 AND runs.price_credits IS NULL AND runs.spent_credits = 0 AND NOT runs.is_cost_reported AND "
+    f"(runs.started_at IS NOT NULL OR runs.state = '{RunState.UNKNOWN}')"
+)
+"""Sent, at an unknown price; `Run.cost_credits` says the same of one that is over."""
+
+_OF_OWNER: Final = f"owner = :owner AND {_IS_SPENDING}"
+_OF_ACCOUNT: Final = "account_id = :account_id"
+
+
+def _build_queries(whose: str, key: str, live_index: str) -> tuple[str, str]:
+    """Return the queries of what was spent and of what is reserved, of the runs that a condition selects by a column."""
+    spent = f"""
+SELECT total(spent_credits), total(spent_credits) FILTER (WHERE state = 'unknown'), count(*) FILTER (WHERE row_count = 0),
+    count(*) FILTER (WHERE {IS_UNPRICED}) FROM runs WHERE rowid IN (
+    SELECT rowid FROM runs WHERE {key} = :{key} AND finished_at >= :since
+    UNION
+    SELECT rowid FROM runs WHERE {key} = :{key} AND boot_id = :boot_id
+        AND accepted_boot_seconds >= :boot_since - :day AND finished_at IS NOT NULL
+) AND {whose} AND {_IS_SPENT_WITHIN}
+"""  # noqa: S608 - our own words
+    reserved = f"""
+SELECT total(reserved_credits), count(*) FILTER (WHERE row_count = 0), count(*) FILTER (WHERE {IS_UNPRICED})
+FROM runs INDEXED BY {live_index} WHERE {whose} AND {IS_LIVE} AND ({_IS_RESERVED})
+"""  # noqa: S608 - our own words
+    return spent, reserved
+
+
+_QUERIES: Final = {
+    False: _build_queries(_OF_OWNER, "owner", "runs_live_by_owner"),
+    True: _build_queries(_OF_ACCOUNT, "account_id", "runs_live"),
+}
+"""By whether the runs of all owners of an account are meant."""
+
+
+def check_terms(connection: sqlite3.Connection, run: Run, terms: SpendingCheck) -> LimitExceeded | None:
+    """Return why a run may not be paid on these terms; None when it may. It holds until the transaction ends."""
+    spending = {}
+    for cap in get_caps(terms.rules):
+        owner = None if cap.is_account else run.owner
+        spending[cap] = sum_spending(connection, run.account_id, owner, *terms.get_since(cap.period))
+    obstacle = find_obstacle(terms, run, spending)
+    return None if obstacle is None else LimitExceeded(obstacle)
+
+
+def sum_spending(
+    connection: sqlite3.Connection, account_id: str, owner: str | None, since: float, boot_since: BootTime | None
+) -> Spending:
+    """Return what the runs cost that ended since an instant, and what is reserved for those that have not ended.
+
+    Credits are counted over all accounts of an owner at a provider, because a new key spends the same person's money; those
+    of the sandbox are counted separately. Without an owner, those of all owners of the account are counted. A cost counts
+    until a period after the run's end. Where the run was accepted in
+    the present boot of the machine, the boot clock decides when that is: setting the wall clock forward forgets nothing.
+    """
+    values: dict[str, Value] = {
+        "owner": owner,
+        "account_id": account_id,
+        "provider": account_id.partition(":")[0],
+        "sandbox": f":{SANDBOX_HOST}:",
+        "is_sandbox": f":{SANDBOX_HOST}:" in account_id,
+        "since": since,
+        # No run has no boot's id: where there is no boot clock, nothing is compared with it.
+        "boot_id": boot_since.boot_id if boot_since else None,
+        "boot_since": boot_since.seconds if boot_since else None,
+        "day": DAY_SECONDS,
+    }
+    query_spent, query_reserved = _QUERIES[owner is None]
+    spent, unknown, ended, unpriced = connection.execute(query_spent, values).fetchone()
+    reserved, live, unpriced_live = connection.execute(query_reserved, values).fetchone()
+    return Spending(
+        spent_credits=spent,
+        reserved_credits=reserved,
+        unknown_credits=unknown,
+        runs=ended + live,
+        unpriced_runs=unpriced + unpriced_live,
+    )
