@@ -28,6 +28,7 @@ from flowport.domain.call_errors import (
     ConfirmationNeeded,
     DayCapReached,
     DefinitionNotRead,
+    FilesFull,
     MonthCapReached,
     Namesake,
     NotConfirmed,
@@ -309,6 +310,8 @@ def _iterate_costs() -> Iterator[Example]:
     yield Example("30 credits, FLOWPORT_CONFIRM_ABOVE_CREDITS=20, a client that cannot ask", asked)
     yield Example("the same, a client that asks", ConfirmationNeeded(asked.question))
     yield Example("the same, and the user declines", NotConfirmed(asked.question))
+    full = "`FLOWPORT_PERSON_MAX_MEGABYTES=2000` on a server, and a call of a person whose files fill it"
+    yield Example(full, FilesFull(2_000_400_000, 2_000_000_000))
     yield Example("a call equal to an `unknown` run", uncertain)
     yield Example("a person's 201st call that waits, over HTTP", TooManyCalls(200))
     yield Example("a call that prepares its picture when `serve --http` shuts down", ServerEnding())

@@ -146,13 +146,18 @@ http {{ access_log off; {paths}
 
 def build_caddy_config(folder: Path, port: int, upstream: str, changes: Mapping[str, str]) -> str:
     """Return the configuration of Caddy in `deploy/` for this computer."""
+    # Debian 12 has Caddy 2.6, in which the option had another name.
+    version = subprocess.run([find_proxy("caddy") or "caddy", "version"], check=True, capture_output=True, text=True)
+    is_old = version.stdout.lstrip("v").startswith("2.6")
+    old_option = {"request_buffers unlimited": "buffer_requests"} if is_old else {}
     tls = f"https://{HOST}:{port} {{\n\tbind 127.0.0.1\n\ttls {folder}/certificate.pem {folder}/key.pem\n"
     return replace_all(
         (DEPLOY / "Caddyfile").read_text(encoding="utf-8"),
         {
-            "admin off": "admin off\n\tauto_https off\n\tpersist_config off",
+            "admin off": "admin off\n\tauto_https off",
             "{$SERVER_DOMAIN} {": tls,
             "{$SERVER_UPSTREAM}": upstream,
+            **old_option,
             **changes,
         },
     )
@@ -225,7 +230,7 @@ def run_server(
     kind: str = "nginx",
     port: int = 0,
     changes: Mapping[str, str] | None = None,
-    **settings: str,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     """Run Flowport and a proxy in front of it.
 
@@ -243,7 +248,11 @@ def run_server(
         port = held.getsockname()[1]
         url = f"https://{HOST}:{port}"
         environment = build_environment(
-            home, FLOWPORT_PUBLIC_URL=url, FLOWPORT_TRUSTED_PROXIES="127.0.0.1", PYTHONUNBUFFERED="1", **settings
+            home,
+            FLOWPORT_PUBLIC_URL=url,
+            FLOWPORT_TRUSTED_PROXIES="127.0.0.1",
+            PYTHONUNBUFFERED="1",
+            **(settings or {}),
         )
         log = folder / "flowport.log"
         process = stack.enter_context(run_process([str(FLOWPORT), "serve", "--http", "127.0.0.1:0"], environment, log))

@@ -116,6 +116,15 @@ def test_caddy_neither_hides_clients_that_left_nor_holds_events_back(forbidden: 
     assert forbidden not in remove_comments(CADDY)
 
 
+def test_caddy_reads_a_message_before_it_passes_it_on() -> None:
+    """Otherwise it loses some answers over HTTP/1 (caddyserver/caddy#5431); files are passed on as they come."""
+    uploads, rest = remove_comments(CADDY).split("handle {")
+
+    assert "request_buffers" not in uploads
+    assert "request_buffers unlimited" in rest
+    assert "max_size 20MB" in rest
+
+
 @pytest.mark.parametrize(
     "line",
     [

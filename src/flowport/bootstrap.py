@@ -38,6 +38,7 @@ from flowport.runs.live import LiveRuns, PendingWrites
 from flowport.runs.output_file import SavingRules
 from flowport.runs.poll import DurationBook, RunPoller
 from flowport.runs.prepare import CallPreparer
+from flowport.runs.received_files import UPLOADS_NAME, ReceivedFiles
 from flowport.runs.recovery import CallRebuilder, Recovery
 from flowport.runs.references import OutputFinder
 from flowport.runs.service import Runner
@@ -225,7 +226,16 @@ def _build_engine(
     deliveries = Deliveries(store, clock, base.supervisor)
     file_links = FileLinks()
     finder = OutputFinder(store, deliveries.delivered, file_links)
-    preparer = CallPreparer(MediaRules(settings.file_roots), base.file_threads, finder)
+    received = ReceivedFiles(
+        store,
+        clock,
+        settings.home / UPLOADS_NAME,
+        base.file_threads,
+        file_links,
+        max_owner_bytes=settings.http.max_file_bytes,
+        process=process,
+    )
+    preparer = CallPreparer(MediaRules(settings.file_roots), base.file_threads, finder, received)
     link_refresher = LinkRefresher(store, clock)
     durations = DurationBook(store)
     live_runs = LiveRuns(base.changes.note_run)
@@ -302,6 +312,7 @@ def _build_engine(
     if can_adopt:
         base.supervisor.spawn("adoption", recovery.keep_adopting)
     base.supervisor.spawn("sweeping", _sweep, base)
+    base.supervisor.spawn("uploads", received.keep_sweeping, base.first_list.wait_until_written)
     waiter = Waiter(
         store=store,
         clock=clock,
@@ -340,6 +351,7 @@ def _build_engine(
         deliveries=deliveries,
         tool_order=ToolOrder(settings.home / ORDER_NAME, settings.apps),
         file_links=file_links,
+        received=received,
     )
     build_catalog = partial(_build_catalog, base, is_alone=False)
     return Engine(workspace, accounts, open_catalogs, live_runs, poller, opener, build_catalog)

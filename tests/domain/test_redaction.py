@@ -19,6 +19,7 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJlMTIz"
     [
         (f"could not read it with token={TOKEN}", TOKEN),
         (f"could not read it with token%3D{TOKEN}", TOKEN),
+        (f"refused (fp_{'aZ-_9' * 8}xyz)", "aZ-_9"),
         (f'{{"token": "{TOKEN}"}}', TOKEN),
         (f"{{'assetToken':'{TOKEN}'}}", TOKEN),
         (json.dumps({"detail": json.dumps({"access_token": "Zm9vYmFyYmF6"})}), "Zm9vYmFyYmF6"),

@@ -23,6 +23,10 @@ class ShiftedClock(SystemClock):
         self._rate = rate
         self._began_at = time.monotonic()
 
+    def shift(self, seconds: float) -> None:
+        """Set the wall clock forward."""
+        self._shift_seconds += seconds
+
     def now(self) -> float:
         """Return seconds since the Unix epoch, by this clock."""
         return time.time() + self._shift_seconds + (time.monotonic() - self._began_at) * (self._rate - 1.0)

@@ -5,13 +5,10 @@ The converters have an environment of their own, locked in `converters/requireme
 """
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from hashlib import sha256
+from collections.abc import Sequence
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
 import pytest
@@ -23,42 +20,18 @@ from flowport.domain.models import App, InputKind
 from tests.support.app_builders import build_app, build_input, build_select
 from tests.support.definitions import INVENTORIES, Definition
 from tests.test_laws import Assigned, Tally, build_tools, name_all, read_inventory
-from tests.verify.clones import ROOT, build_environment
+from tests.verify.clones import build_environment
+from tests.verify.converters.environment import provide_python
 
 CONVERTERS = Path(__file__).parent / "converters"
-CACHE = ROOT / ".converters"
 GENERATED = 300
-INSTALL_SECONDS = 900
 CONVERT_SECONDS = 300
 
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the interpreter of the converters' environment, which is created if it is missing."""
-    lock = CONVERTERS / "requirements.lock"
-    digest = sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:16]
-    folder = CACHE / digest
-    found = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
-    if (folder / "complete").exists():
-        return found
-    rmtree(CACHE, ignore_errors=True)
-    env = build_environment(tmp_path_factory.mktemp("home"))
-    install("venv", sys.executable, "-m", "venv", str(folder), env=env)
-    pip = (str(found), "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-    install("pip", *pip, "--require-hashes", "-r", str(lock), env=env)
-    (folder / "complete").touch()
-    return found
-
-
-def install(step: str, *command: str, env: Mapping[str, str]) -> None:
-    """Run a step of creating the environment; a failure names the remedy."""
-    advice = "These tests install the clients from a package index: check that pip reaches one, and run them again."
-    try:
-        done = subprocess.run(command, env=env, check=False, capture_output=True, text=True, timeout=INSTALL_SECONDS)
-    except subprocess.TimeoutExpired:
-        pytest.fail(f"{step} took more than {INSTALL_SECONDS} s. {advice}", pytrace=False)
-    if done.returncode:
-        pytest.fail(f"{step} failed. {advice}\n{done.stdout[-2000:]}{done.stderr[-4000:]}", pytrace=False)
+    """Return the interpreter of the converters' environment."""
+    return provide_python(tmp_path_factory)
 
 
 def generate_tools() -> list[dict[str, Any]]:

@@ -210,7 +210,7 @@ def _misuse(issuer: Issuer, audience: str) -> Iterator[tuple[str, str]]:
                 claims[name] = value
             text = {"alg": "RS256", "kid": issuer.signing.id}
             yield f"{name} {str(value)[:30]!r}", sign_raw(issuer.signing, text, claims)
-    yield "a token that says who somebody is", sign(aud="client-1", nonce="n", email="anna@example.com")
+    yield "a token about a person and for a client", sign(aud="client-1", nonce="n", email="anna@example.com")
     yield (
         "every claim null",
         sign_raw(

@@ -167,6 +167,25 @@ async def test_a_session_belongs_to_the_person_who_opened_it(tmp_path: Path) -> 
     assert answers[2].text == unknown.text
 
 
+async def test_a_person_signs_in_to_the_gallery_with_a_token(tmp_path: Path) -> None:
+    """The session ends with its token, and belongs to the owner of the token."""
+    home = tmp_path / "f/home"
+    token, record = await add_token(home, "anna")
+    with open_server(tmp_path / "f") as (_, url):
+        origin = url.removesuffix("/mcp")
+        with httpx2.Client(trust_env=False, timeout=60, base_url=origin, headers={"origin": origin}) as browser:
+            before = browser.get("/gallery/api/runs")
+            wrong = browser.post("/gallery/sign-in", data={"token": create_token()})
+            signed_in = browser.post("/gallery/sign-in", data={"token": token})
+            during = browser.get("/gallery/api/runs")
+            await revoke_token(home, record)
+            after = browser.get("/gallery/api/runs")
+
+    answers = (before, wrong, signed_in, during, after)
+    assert [answer.status_code for answer in answers] == [401, 403, 303, 200, 401]
+    assert not any(token in answer.text + str(answer.headers) for answer in answers)
+
+
 async def test_a_large_body_is_not_read_for_a_caller_without_a_token(tmp_path: Path) -> None:
     """The caller reads the refusal although it has sent more than is read."""
     await add_token(tmp_path / "f/home", "anna")

@@ -18,7 +18,7 @@ from tests.support.tokens import add_token, show_token
 from tests.web.test_oauth_http import GREETING, greet, start_server
 
 HEADER = "X-Magnific-Api-Key"
-OTHER_KEY = "FPSXbelongs0to0nobody0at0this0place"
+OTHER_KEY = "FPSXbelongs0to0no0one0at0this0place"
 
 
 @asynccontextmanager

@@ -105,8 +105,12 @@ class OwnAccounts:
         """Close idle accounts from time to time. Never returns."""
         while True:
             await self._clock.sleep(CHECK_SECONDS)
-            for account_id in tuple(self._entries):
-                await self._close_if_idle(account_id, IDLE_SECONDS)
+            await self.close_idle()
+
+    async def close_idle(self) -> None:
+        """Close every account that was not used for a while and has no live runs."""
+        for account_id in tuple(self._entries):
+            await self._close_if_idle(account_id, IDLE_SECONDS)
 
     async def _keep_open(self, wanted: ProviderSettings, entry: _Entry) -> None:
         try:

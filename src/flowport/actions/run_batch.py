@@ -38,7 +38,10 @@ async def run_batch(workspace: Workspace, caller: Caller, arguments: Arguments) 
     if not isinstance(shared, dict):
         raise build_refusal("arguments", "is not an object", "It takes what all rows share, by name.")
     home, listing = await workspace.fetch_app(str(given["app"]), caller)
-    rows, note = await read_rows(given, listing, MediaRules(workspace.settings.file_roots))
+    rules = MediaRules(workspace.settings.file_roots, is_local=caller.principal.is_local)
+    table = str(given.get(CSV, ""))
+    uploaded = await workspace.received.find_source(table, argument=CSV, owner=caller.owner)
+    rows, note = await read_rows(given, listing, rules, uploaded)
     order = BatchRequest(
         rows,
         shared,

@@ -47,11 +47,13 @@ class Tenants:
     def get_workspace(self, principal: Principal) -> Workspace:
         """Return the workspace that a principal may use; without an account it has no apps."""
         wanted = principal.account_ids
-        if wanted is None or wanted == self._configured.keys():
+        if wanted is None:
             return self.shared
-        catalogs = [self._configured[account_id] for account_id in self._configured if account_id in wanted]
+        catalogs = [one for account_id, one in self._configured.items() if principal.may_use(account_id)]
         own = [self._own_accounts.use(one) for one in sorted(wanted - self.account_ids)] if self._own_accounts else []
         catalogs += [one for one in own if one is not None]
+        if catalogs == list(self.shared.catalogs):
+            return self.shared
         found = self._by_accounts.get(wanted)
         # An own account that was closed and opened again has another catalogue.
         if found is None or list(found.catalogs) != catalogs:

@@ -24,6 +24,7 @@ from flowport.runs.batch.service import Batches
 from flowport.runs.delivery import Caller, Deliveries
 from flowport.runs.file_links import FileLinks
 from flowport.runs.prepare import CallPreparer, PreparedCall
+from flowport.runs.received_files import ReceivedFiles
 from flowport.runs.recovery import Recovery
 from flowport.runs.service import Runner
 from flowport.runs.submit import RunRequest, Submitter
@@ -119,8 +120,9 @@ class Workspace:
     changes: Changes
     previewer: Previewer
     deliveries: Deliveries
+    file_links: FileLinks
+    received: ReceivedFiles
     tool_order: ToolOrder = field(default_factory=ToolOrder)
-    file_links: FileLinks = field(default_factory=FileLinks)
 
     def get_tools(self) -> list[Mapping[str, Any]]:
         """Return every app tool as it goes over the wire, in order; of all providers together no more than there may be."""
@@ -145,6 +147,7 @@ class Workspace:
         return RunRequest(
             caller.owner,
             caller.connection,
+            is_local=caller.principal.is_local,
             is_stopped_with_caller=self.settings.should_stop_on_cancel,
             is_new_wanted=is_new_wanted,
             own_limits=caller.principal.spending_limits,

@@ -30,6 +30,7 @@ RESERVED_NAMES: Final = frozenset(
         "get_run",
         "list_apps",
         "list_runs",
+        "request_upload",
         "run_app",
         "run_batch",
         "show_gallery",

@@ -174,6 +174,22 @@ def _quote(question: str) -> str:
 
 
 @dataclass(eq=False)
+class FilesFull(FlowportError):
+    """The files of an owner occupy all that they may on this server; nothing was started or uploaded."""
+
+    used_bytes: int
+    max_bytes: int
+
+    def __str__(self) -> str:
+        return (
+            f"Your uploads and saved results fill {self.used_bytes / 1e6:,.0f} MB of the {self.max_bytes / 1e6:,.0f} MB that they "
+            "may occupy on this server, so nothing was started and nothing is charged. Results that you have are kept. Uploads "
+            "leave after a week; ask the operator of the server to erase old runs with their files, or to raise "
+            "FLOWPORT_PERSON_MAX_MEGABYTES."
+        )
+
+
+@dataclass(eq=False)
 class RunCapReached(FlowportError):
     """The price of a run exceeds the limit for one run."""
 

@@ -1,7 +1,8 @@
 """The `flowport://` grammar: names of runs, batches, outputs and apps in links and arguments. Pure.
 
 `flowport://runs/ID`, `flowport://batches/ID` (both with `?from=N` for a later page), `flowport://runs/ID/outputs/N` and
-`flowport://apps/TOOL`. Arguments may name the same things less strictly: `run:ID#1`, `last`, an id inside a sentence.
+`flowport://apps/TOOL`. Arguments may name the same things less strictly: `run:ID#1`, `last`, an id inside a sentence. A file
+that a person has uploaded is `upload:ID`.
 """
 
 import re
@@ -22,6 +23,7 @@ _RESULT_NAME: Final = re.compile(
     r"(?:last|(?:(?:flowport://runs/|run:)(?:run_)?|run_)(?P<id>[a-z0-9]{1,40}))(?:(?:#|/outputs/)(?P<n>[0-9]{1,6}))?",
     re.IGNORECASE,
 )
+_UPLOAD: Final = re.compile(r"(?:flowport://uploads/|uploads?:\s?/{0,2})([a-z0-9]{8,20})", re.IGNORECASE)
 _QUOTES: Final = " \t\r\n\"'`<>()[]{}*.,;\u201c\u201d\u2018\u2019\u201e\u201a\u00ab\u00bb"
 _BARE_ID: Final = re.compile(r"[a-z0-9_]{1,60}")
 _PREFIXED_ID: Final = re.compile(
@@ -96,6 +98,17 @@ def parse_result_name(text: str) -> ResultName | None:
     if found is None or found["n"] == "0":
         return None
     return ResultName(f"run_{found['id'].lower()}" if found["id"] else "", int(found["n"]) if found["n"] else None)
+
+
+def format_upload_name(file_id: str) -> str:
+    """Return the name by which an argument means a file that a person has uploaded."""
+    return f"upload:{file_id}"
+
+
+def parse_upload_name(text: str) -> str:
+    """Return the id of the uploaded file that a text names; empty for any other text."""
+    found = _UPLOAD.fullmatch(text.strip())
+    return found[1].lower() if found else ""
 
 
 def strip_quotes(text: str) -> str:

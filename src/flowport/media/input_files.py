@@ -21,6 +21,7 @@ from flowport.media.containers import count_file_bytes
 from flowport.media.convert import Wanted, check_picture
 from flowport.media.formats import RAW_PHOTO, FileFormat
 from flowport.media.identify import find_fault, identify
+from flowport.media.refusals import GIVE, refuse_chat_name, refuse_elsewhere, refuse_kind
 from flowport.media.source_kinds import (
     CHAT_FOLDERS,
     SourceKind,
@@ -50,7 +51,6 @@ MAX_URL_CHARACTERS: Final = 8192
 
 _MAX_NAMED: Final = 8
 _FILE_ENDING: Final = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")
-_GIVE: Final = "Give the full path of a file on this computer, or an https URL."
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,8 @@ class MediaRules:
     """Where a Linux that Windows runs has Windows' drives."""
     linux_name: str = field(default_factory=lambda: os.environ.get("WSL_DISTRO_NAME", ""))
     """What Windows calls the Linux that it runs, and that this is."""
+    is_local: bool = True
+    """Whether the paths of this computer are the caller's own; otherwise none is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ def unwrap(value: str, rules: MediaRules) -> str:
     inner = ""
     for text in chain((value,), iterate_unwrapped(value, linux_name=rules.linux_name)):
         match get_source_kind(text):
-            case SourceKind.URL | SourceKind.DATA_URI | SourceKind.BASE64 | SourceKind.RESULT:
+            case SourceKind.URL | SourceKind.DATA_URI | SourceKind.BASE64 | SourceKind.RESULT | SourceKind.UPLOAD:
                 return inner or text
             case SourceKind.PATH | SourceKind.FILE_URI | SourceKind.WINDOWS_PATH if _is_there(text, rules):
                 return text
@@ -142,6 +144,8 @@ def unwrap(value: str, rules: MediaRules) -> str:
 
 def _is_there(text: str, rules: MediaRules) -> bool:
     """Check whether a file under the roots has this name or a similar one."""
+    if not rules.is_local:
+        return False
     try:
         path = _locate(text, "", rules)
     except ArgumentsInvalid:
@@ -173,6 +177,8 @@ def find_local_file(value: str, *, argument: str, rules: MediaRules) -> DiskSour
         ArgumentsInvalid: It is neither, or several files look the same.
     """
     value = unwrap(value, rules)
+    if not rules.is_local:
+        raise refuse_elsewhere(value, argument)
     path = _locate(value, argument, rules)
     if not is_under_roots(path, rules.roots) or os.path.lexists(path):
         return DiskSource(path, rules.roots)
@@ -204,7 +210,7 @@ def find_beside(value: str, folder: Path, rules: MediaRules) -> str:
 def _locate(value: str, argument: str, rules: MediaRules) -> Path:
     source_kind = get_source_kind(value)
     if source_kind not in {SourceKind.PATH, SourceKind.FILE_URI, SourceKind.WINDOWS_PATH}:
-        raise _refuse_kind(source_kind, value, argument)
+        raise refuse_kind(source_kind, value, argument)
     path = _parse_file_uri(value, argument) if source_kind is SourceKind.FILE_URI else value
     return _check_path(path, argument, rules)
 
@@ -217,15 +223,23 @@ def examine(source: Source, *, argument: str, kind: InputKind, rules: MediaRules
     """
     most = max(rules.max_file_bytes, rules.max_inline_bytes, rules.max_upload_bytes)
     with open_source(source, argument=argument, max_bytes=most) as file:
-        sniffed = _check_type(file, argument, kind)
-        limit = _get_limit(sniffed, rules)
-        check_size(count_file_bytes(file), argument, limit)
-        file.seek(0)
-        fingerprint = compute_fingerprint(file, argument=argument, max_bytes=limit)
-        if sniffed.kind is OutputKind.IMAGE:
-            wanted = Wanted(rules.upload_types, rules.max_upload_bytes)
-            check_picture(file, sniffed, argument=argument, wanted=wanted)
+        sniffed, fingerprint = examine_open(file, argument=argument, kind=kind, rules=rules)
     return FileMedia(source, sniffed, fingerprint)
+
+
+def examine_open(
+    file: BinaryIO, *, argument: str, kind: InputKind, rules: MediaRules
+) -> tuple[FileFormat, Fingerprint]:
+    """Return the format and fingerprint of an open file that fits an input, as `examine` does."""
+    sniffed = _check_type(file, argument, kind)
+    limit = _get_limit(sniffed, rules)
+    check_size(count_file_bytes(file), argument, limit)
+    file.seek(0)
+    fingerprint = compute_fingerprint(file, argument=argument, max_bytes=limit)
+    if sniffed.kind is OutputKind.IMAGE:
+        wanted = Wanted(rules.upload_types, rules.max_upload_bytes)
+        check_picture(file, sniffed, argument=argument, wanted=wanted)
+    return sniffed, fingerprint
 
 
 def _get_limit(sniffed: FileFormat, rules: MediaRules) -> int:
@@ -236,47 +250,10 @@ def _get_limit(sniffed: FileFormat, rules: MediaRules) -> int:
     return max(rules.max_inline_bytes, rules.max_upload_bytes if is_uploaded else 0)
 
 
-# An invented name has no folder; a relative path cannot be resolved, since clients start us anywhere.
-_NEARLY_ADDRESS: Final = re.compile(
-    r"(https?//?)|www\.[\w-]+\.\w|[a-z0-9][\w-]*\.(?:[\w-]+\.)*(?:com|net|org|io|ai|dev|app|co|cloud|de|fr|uk|eu)/.",
-    re.IGNORECASE,
-)
-_PATH_MARK: Final = re.compile(r"[/\\]")
-
-_REFUSALS: Final = {
-    SourceKind.BLANK: ("is empty", _GIVE),
-    SourceKind.RESULT: ("names a result of a run, and no results are available here", _GIVE),
-    SourceKind.GARBLED: ("holds control characters", _GIVE),
-    SourceKind.URL: ("is a web address", "Give the full path of a file on this computer."),
-    SourceKind.NETWORK_PATH: ("names a network share", "Copy the file to this computer and give its full path."),
-}
-
-
-def _refuse_kind(source_kind: SourceKind, value: str, argument: str) -> ArgumentsInvalid:
-    if source_kind is SourceKind.OTHER_SCHEME:
-        return build_refusal(argument, f"is an address of a kind that cannot be used ({format_address(value)})", _GIVE)
-    if source_kind in _REFUSALS:
-        return build_refusal(argument, *_REFUSALS[source_kind])
-    if source_kind is SourceKind.RELATIVE and (found := _NEARLY_ADDRESS.match(value)):
-        lacks = "its colon" if found[1] else '"https://"'
-        return build_refusal(argument, f"is not a complete web address: it lacks {lacks}", _GIVE)
-    if source_kind is SourceKind.RELATIVE and _PATH_MARK.search(value):
-        return build_refusal(argument, f'is "{format_name(value)}", a path without its beginning', _GIVE)
-    return _refuse_chat_name(value, argument)
-
-
-def _refuse_chat_name(value: str, argument: str) -> ArgumentsInvalid:
-    return build_refusal(
-        argument,
-        f'is "{format_name(value)}", which means nothing outside the chat',
-        "Files attached to the chat cannot be seen from here. " + _GIVE,
-    )
-
-
 def _check_url(url: str, argument: str, rules: MediaRules) -> UrlMedia:
     parts = _split_url(url)
     if parts is None:
-        raise build_refusal(argument, f"is not a complete web address{_find_flaw(url)}", _GIVE)
+        raise build_refusal(argument, f"is not a complete web address{_find_flaw(url)}", GIVE)
     if "@" in parts.netloc:
         raise build_refusal(argument, "is an address with a user name or password in it", "Give one without.")
     if (
@@ -319,7 +296,7 @@ def _parse_file_uri(uri: str, argument: str) -> str:
         host, slash, below = rest[2:].partition("/")
         path = slash + below
     if host.lower() not in {"", "localhost"}:
-        raise build_refusal(argument, "is a file URI that names another computer", _GIVE)
+        raise build_refusal(argument, "is a file URI that names another computer", GIVE)
     # A question mark or hash sign is kept: assistants forget to encode those that stand in file names. Windows
     # writes its drive behind the slash.
     local = re.sub(r"^/(?=[A-Za-z]:[\\/])", "", unquote(path))
@@ -330,16 +307,16 @@ def _parse_file_uri(uri: str, argument: str) -> str:
 
 def _check_path(path: str, argument: str, rules: MediaRules) -> Path:
     if path.startswith(CHAT_FOLDERS) and not is_under_roots(Path(path), rules.roots):
-        raise _refuse_chat_name(path, argument)
+        raise refuse_chat_name(path, argument)
     if get_source_kind(path) is SourceKind.WINDOWS_PATH:
         # Windows' own Linux keeps its drives here; elsewhere there is no such folder.
         if not (rules.mounts / path[0].lower()).is_dir():
-            raise build_refusal(argument, "is a Windows path, and Flowport does not run on Windows here", _GIVE)
+            raise build_refusal(argument, "is a Windows path, and Flowport does not run on Windows here", GIVE)
         path = build_mounted_path(path, str(rules.mounts))
     try:
         return Path(path).expanduser()
     except RuntimeError as exc:
-        raise build_refusal(argument, "begins with a home folder that does not exist", _GIVE) from exc
+        raise build_refusal(argument, "begins with a home folder that does not exist", GIVE) from exc
 
 
 KIND_NAMES: Final = {OutputKind.IMAGE: "an image", OutputKind.VIDEO: "a video", OutputKind.AUDIO: "a sound"}

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Final
 from urllib.parse import unquote
 
-from flowport.domain.uris import is_result_name
+from flowport.domain.uris import is_result_name, parse_upload_name
 
 
 class SourceKind(Enum):
@@ -31,6 +31,8 @@ class SourceKind(Enum):
     """An https or http address."""
     RESULT = auto()
     """A result of an earlier run; `domain.uris.parse_result_name` reads which."""
+    UPLOAD = auto()
+    """A file that a person has uploaded to this server; `domain.uris.parse_upload_name` reads which."""
     FILE_URI = auto()
     CHAT = auto()
     """An address that means something inside a chat alone."""
@@ -79,8 +81,8 @@ def get_source_kind(value: str, *, is_windows: bool = sys.platform == "win32") -
         return SourceKind.BASE64
     if _GARBLED.search(value):
         return SourceKind.GARBLED
-    if is_result_name(value):
-        return SourceKind.RESULT
+    if (upload := parse_upload_name(value)) or is_result_name(value):
+        return SourceKind.UPLOAD if upload else SourceKind.RESULT
     if scheme is None:
         return _get_path_kind(value, is_windows=is_windows)
     return _SCHEMES.get(scheme[1].lower(), SourceKind.OTHER_SCHEME)
@@ -173,7 +175,7 @@ _HTML: Final = re.compile(
 )
 _BEFORE: Final = re.compile(
     r"(?:[@&]\s*|[-*+>$]\s+|\d{1,3}[.)]\s+|#?(?:file|path|image|picture|photo|img|media|video|audio|sound|source|src|url|uri)"
-    r"(?:\s*#?\d{1,3})?\s*[:=]\s*)(?=[/~\"'`<]|[A-Za-z]:[\\/]|\\\\|https?://|file:|data:|source:)",
+    r"(?:\s*#?\d{1,3})?\s*[:=]\s*)(?=[/~\"'`<]|[A-Za-z]:[\\/]|\\\\|https?://|file:|data:|source:|upload:)",
     re.IGNORECASE,
 )
 _AFTER: Final = re.compile(r"(?:[\s,;.!?\"'`>)\]]|:\d++|#L\d++(?:-L?\d++)?)++$")

@@ -37,6 +37,9 @@ class WebLinks(Protocol):
     def parse_output_link(self, url: str) -> tuple[str, int] | None:
         """Return the run id and number of the output that an address of this server names; None for any other address."""
 
+    def parse_upload_link(self, url: str) -> str:
+        """Return the id of the file that was or may be uploaded at an address of this server; empty for any other address."""
+
 
 @dataclass(slots=True)
 class FileLinks:
@@ -48,6 +51,10 @@ class FileLinks:
     def parse_output_link(self, url: str) -> tuple[str, int] | None:
         """Return what a link of ours names; None for any other address."""
         return None if self.web is None else self.web.parse_output_link(url)
+
+    def parse_upload_link(self, url: str) -> str:
+        """Return which upload a link of ours is for; empty for any other address."""
+        return "" if self.web is None else self.web.parse_upload_link(url)
 
     def show_run(self, run: Run, principal: Principal) -> Run:
         """Return a run as a person may see it: with the paths of this computer, or with links instead."""

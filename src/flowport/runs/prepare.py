@@ -4,7 +4,7 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -26,11 +26,12 @@ from flowport.domain.call_errors import build_refusal
 from flowport.domain.errors import ArgumentsInvalid, ProviderError
 from flowport.domain.models import App, Input, InputKind, JsonValue, Run, RunState
 from flowport.domain.text import clean_line
-from flowport.media.input_files import FileMedia, Media, MediaRules, UrlMedia, resolve_media, unwrap
+from flowport.media.input_files import FileMedia, Media, MediaRules, UrlMedia, examine, resolve_media, unwrap
 from flowport.media.source_kinds import SourceKind, correct_address, get_source_kind, iterate_unwrapped
 from flowport.media.sources import HeldSource
 from flowport.network.account import OpenAccount
 from flowport.network.ratelimit.limiter import Priority
+from flowport.runs.received_files import ReceivedFiles
 from flowport.runs.references import CreationMedia, InputMedia, OutputFinder, OutputMedia
 from flowport.runs.submit import RunRequest
 from flowport.runtime.clock import Clock
@@ -90,7 +91,15 @@ class MediaInput:
 class CallPreparer:
     """Prepares calls; reads files on threads of its own, so that slow disks never delay the protocol."""
 
-    def __init__(self, rules: MediaRules, threads: anyio.CapacityLimiter, finder: OutputFinder) -> None:
+    def __init__(
+        self,
+        rules: MediaRules,
+        threads: anyio.CapacityLimiter,
+        finder: OutputFinder,
+        received: ReceivedFiles | None = None,
+    ) -> None:
+        """Prepare; `received` has the files that people uploaded, None for none."""
+        self._received = received
         self._rules = rules
         self.finder = finder
         self._readings = anyio.CapacityLimiter(MAX_READINGS)
@@ -154,7 +163,7 @@ class CallPreparer:
         call: RunRequest,
         known: KnownFiles,
     ) -> dict[str, MediaInput]:
-        rules = await build_rules(account, self._rules.roots)
+        rules = replace(await build_rules(account, self._rules.roots), is_local=call.is_local)
         found: dict[str, MediaInput] = {}
         held_bytes = 0
         for item in _get_media_inputs(listing.app, values):
@@ -164,7 +173,9 @@ class CallPreparer:
                 text = correct_address(await self._unwrap(given, rules))
                 one: InputMedia | None = await self._find(text, item, argument, account, call)
                 if one is None:
-                    read = known.get((argument, text)) or await self._read(text, item, argument, account, rules)
+                    read = known.get((argument, text)) or await self._read(
+                        text, item, argument, account, rules, call=call
+                    )
                     one = known[argument, text] = read
                 held_bytes += _count_held(one)
                 _check_sum(held_bytes, argument)
@@ -190,13 +201,21 @@ class CallPreparer:
             return text
         return await anyio.to_thread.run_sync(unwrap, text, rules, limiter=self._threads)
 
-    async def _read(self, text: str, item: Input, argument: str, account: OpenAccount, rules: MediaRules) -> Media:
+    async def _read(
+        self, text: str, item: Input, argument: str, account: OpenAccount, rules: MediaRules, *, call: RunRequest
+    ) -> Media:
         text = await account.localize(text)
-        resolve = partial(resolve_media, text, argument=argument, kind=item.kind, rules=rules)
+        resolve: Callable[[], Media] = partial(resolve_media, text, argument=argument, kind=item.kind, rules=rules)
+        uploaded = (
+            await self._received.find_source(text, argument=argument, owner=call.owner) if self._received else None
+        )
+        if uploaded is not None:
+            resolve = partial(examine, uploaded, argument=argument, kind=item.kind, rules=rules)
         async with self._readings:
             if not account.is_sandbox:
                 return await anyio.to_thread.run_sync(resolve, limiter=self._threads)
-            if get_source_kind(text) is SourceKind.URL and not _is_of(text, rules.trusted_origins):
+            is_url = uploaded is None and get_source_kind(text) is SourceKind.URL
+            if is_url and not _is_of(text, rules.trusted_origins):
                 raise build_refusal(argument, *_NO_WEB)
             try:
                 return await anyio.to_thread.run_sync(resolve, limiter=self._threads)

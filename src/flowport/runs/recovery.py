@@ -23,7 +23,7 @@ from flowport.domain.errors import (
     RunNotFound,
     StoreError,
 )
-from flowport.domain.models import InputKind, JsonValue, Run, RunState
+from flowport.domain.models import LOCAL_OWNER, InputKind, JsonValue, Run, RunState
 from flowport.domain.run_events import Adopted, AdoptionTried, RunEvent
 from flowport.network.account import OpenAccount
 from flowport.runs.downloads import LinkRefresher
@@ -358,7 +358,8 @@ class CallRebuilder:
         try:
             listing = await catalog.fetch_listing(run.tool_name)
             arguments = await self._get_arguments(run)
-            call = await self._preparer.prepare(account, listing, arguments, RunRequest(run.owner))
+            request = RunRequest(run.owner, is_local=run.owner == LOCAL_OWNER)
+            call = await self._preparer.prepare(account, listing, arguments, request)
         except (AppNotFound, AppUnsupported, ArgumentsInvalid) as exc:
             if isinstance(exc, AppNotFound) and catalog.current.listed_at is None:
                 # Not gone: no list was ever read.

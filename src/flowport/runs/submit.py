@@ -59,6 +59,8 @@ class RunRequest:
     owner: str
     connection: str = ""
     """What it came over; calls of one connection have the same."""
+    is_local: bool = True
+    """Whether files may be named by the paths of this computer."""
     is_stopped_with_caller: bool = False
     """Whether its run is to be stopped, if it is not sent yet, when the caller leaves."""
     is_new_wanted: bool = False

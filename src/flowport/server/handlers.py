@@ -13,7 +13,7 @@ import anyio.to_thread
 import mcp.types as t
 from mcp.shared.exceptions import MCPError
 
-from flowport.actions.built_in_tools import BUILT_IN_TOOLS
+from flowport.actions.built_in_tools import BUILT_IN_TOOLS, get_built_in_tools
 from flowport.actions.list_runs import LIST_RUNS
 from flowport.actions.run_app import run_app
 from flowport.actions.tenants import Tenants
@@ -85,7 +85,7 @@ class ToolCalls:
         """
         arguments = arguments or {}
         workspace = self._tenants.get_workspace(caller.principal)
-        tool = BUILT_IN_TOOLS.get(name)
+        tool = get_built_in_tools(caller.principal).get(name)
         if tool is None:
             view = await _run_app(workspace, name, arguments, caller)
         else:

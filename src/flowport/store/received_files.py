@@ -54,9 +54,10 @@ class ReceivedFileStore(Protocol):
     """Files that people upload to a server, and how much the files of each occupy."""
 
     async def request_file(self, file: ReceivedFile, *, max_open: int) -> bool:
-        """Record that a file may be uploaded once; false when the owner has `max_open` unused tickets already.
+        """Record that a file may be uploaded once; false when its id was given out before.
 
-        Unused tickets that have expired by the instant of this request are removed.
+        Unused tickets that have expired by the instant of this request are removed, and so are the oldest of the owner
+        above `max_open`.
         """
 
     async def find_file(self, file_id: str, *, owner: str | None) -> ReceivedFile | None:

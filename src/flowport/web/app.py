@@ -21,7 +21,9 @@ from flowport.settings.http_settings import HttpSettings
 from flowport.web.access_log import RequestLog, Traffic, note_route
 from flowport.web.auth import Authentication, Authenticator
 from flowport.web.bodies import BodyReader
+from flowport.web.elsewhere import ElsewhereWords
 from flowport.web.files import build_file_routes
+from flowport.web.gallery_sessions import build_gallery_part
 from flowport.web.health import HEALTH_PATHS, build_health_routes
 from flowport.web.http_requests import RequestWatch
 from flowport.web.limits import AddressLimit, ClosingGate, PersonLimit, RateLimit
@@ -31,6 +33,7 @@ from flowport.web.proxies import ForwardedHeaders, PublicPath
 from flowport.web.resource_metadata import build_metadata_routes, find_paths
 from flowport.web.signing import Signer, load_signer
 from flowport.web.site import Site
+from flowport.web.uploads import build_upload_routes
 from flowport.web.webhooks import build_webhook_routes
 
 logger = logging.getLogger(__name__)
@@ -47,7 +50,9 @@ OPEN_PARTS: Final[tuple[BuildRoutes, ...]] = (
     build_health_routes,
     build_metadata_routes,
     build_file_routes,
+    build_upload_routes,
     build_webhook_routes,
+    build_gallery_part,
 )
 """Routes that anyone may ask: what they serve is public, or each address carries its own proof."""
 
@@ -121,6 +126,7 @@ def build_app(server: FlowportServer, address: Address, site: Site | None, end: 
     endpoint = BodyReader(RequestWatch(sessions.asgi_app), security=security, max_bytes=MAX_MESSAGE_BYTES)
     routes: list[Route] = [_guard(Route(PATH, endpoint), site)]
     if site is not None:
+        server.middleware.append(ElsewhereWords(site.settings))
         routes += [route for build in OPEN_PARTS for route in build(site)]
         routes += [_guard(route, site) for build in GUARDED_PARTS for route in build(site)]
     for route in routes:

@@ -136,6 +136,25 @@ class Authenticator:
             return _STORE_FAILED
         return UNKNOWN_TOKEN if found is None else self._judge(found)
 
+    async def find_by_token(self, token: str) -> Principal | None:
+        """Return whom a token stands for; None if it is refused."""
+        found = await self.identify(token)
+        return found if isinstance(found, Principal) else None
+
+    async def find_by_session(self, owner: str, token_id: str) -> Principal | None:
+        """Return a person who signed in earlier, with the rights of now; None once the token is revoked or has expired.
+
+        Args:
+            token_id: Of the token that was used; empty for one of the issuer, which leaves no record.
+        """
+        if not token_id:
+            return Principal(owner) if self.verifier is not None else None
+        if token_id == NAME:
+            return replace(LOCAL, token_id=NAME) if self.local_hash and owner == LOCAL_OWNER else None
+        records = (one for one in await self.tokens.get_tokens() if one.id == token_id and one.owner == owner)
+        found = next(map(self._judge, records), None)
+        return found if isinstance(found, Principal) else None
+
     def _judge(self, token: AccessToken) -> Principal | Refusal:
         now = self.get_now()
         is_local = self.is_private and token.owner == LOCAL_OWNER

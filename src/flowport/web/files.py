@@ -39,7 +39,8 @@ _SVG: Final = "image/svg+xml"
 """The one type of media that carries programs: it is only downloaded."""
 _DOWNLOAD: Final = "application/octet-stream"
 _PLACE: Final = re.compile(r"/outputs/([a-z0-9_]{1,80})/([1-9][0-9]{0,5})(?:[?#].*)?", re.DOTALL)
-_EXPIRES: Final = re.compile(r"[0-9]{1,12}")
+_UPLOAD: Final = re.compile(r"/uploads/([a-z0-9]{8,20})(?:[.?#].*)?$", re.DOTALL)
+_EXPIRES: Final = re.compile(r"[1-9][0-9]{0,11}")
 _AGAIN_SECONDS: Final = 5
 
 _FOREIGN: Final = "There is nothing at this address. A link to a result has to be copied whole."
@@ -78,6 +79,11 @@ class SignedLinks:
             return None
         found = _PLACE.fullmatch(url.removeprefix(self.public_url))
         return None if found is None else (found[1], int(found[2]))
+
+    def parse_upload_link(self, url: str) -> str:
+        """Return the id of the file that was or may be uploaded at an address; the signature may be missing."""
+        found = _UPLOAD.match(url.removeprefix(self.public_url)) if url.startswith(f"{self.public_url}/") else None
+        return found[1] if found else ""
 
     def _build(self, run_id: str, place: str) -> WebLink:
         # Whole hours: the same result has the same link for an hour, so a browser keeps it.

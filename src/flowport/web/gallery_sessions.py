@@ -240,6 +240,12 @@ class GallerySessions:
         return found if self._site.get_now() < found.expires_at else None
 
 
+def build_gallery_part(site: Site) -> list[Route]:
+    """Return the routes of the gallery of a server: each person signs in, unless the server has no authentication."""
+    people = site.authenticator if site.authenticator.is_on else None
+    return GallerySessions(site, people).build_routes()
+
+
 async def _redirect_to_gallery(_: Request) -> Response:
     return RedirectResponse("gallery/", 307, SAFE_HEADERS)
 

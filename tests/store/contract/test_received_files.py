@@ -62,16 +62,22 @@ async def test_a_file_belongs_to_the_owner_of_its_ticket(store: Store) -> None:
 
 
 async def test_unused_tickets_are_few_and_leave_when_they_expire(store: Store) -> None:
-    """A model that asks again and again fills no record; used tickets do not count."""
-    assert await store.request_file(TICKET, max_open=2)
-    assert await store.request_file(replace(TICKET, id="b"), max_open=2)
-    assert not await store.request_file(replace(TICKET, id="c"), max_open=2)
-    assert await store.request_file(replace(TICKET, id="d", owner="bob"), max_open=2)
-    await store.keep_file(RECEIVED, max_bytes=100)
-    assert await store.request_file(replace(TICKET, id="c"), max_open=2)
-    later = replace(TICKET, id="e", requested_at=NOW + 4000, expires_at=NOW + 9000)
-    assert await store.request_file(later, max_open=1)
-    assert await store.find_file("b", owner="ann") is None
+    """A model that asks again and again fills no record: the oldest ticket makes room; used ones and other owners' do not count."""
+    for n, owner in enumerate(("ann", "bob", "ann", "ann")):
+        assert await store.request_file(replace(TICKET, id=f"t{n}", owner=owner, requested_at=NOW + n), max_open=2)
+    assert [await store.find_file(f"t{n}", owner=None) is not None for n in range(4)] == [False, True, True, True]
+    await store.keep_file(replace(RECEIVED, id="t2"), max_bytes=100)
+    assert await store.request_file(replace(TICKET, id="t4", requested_at=NOW + 4), max_open=2)
+    assert await store.find_file("t3", owner="ann") is not None
+    later = replace(TICKET, id="t5", requested_at=NOW + 4000, expires_at=NOW + 9000)
+    assert await store.request_file(later, max_open=9)
+    assert [await store.find_file(f"t{n}", owner=None) is not None for n in range(1, 6)] == [
+        False,
+        True,
+        False,
+        False,
+        True,
+    ]
 
 
 async def test_an_id_is_given_out_once(store: Store) -> None:

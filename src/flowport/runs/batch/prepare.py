@@ -18,7 +18,7 @@ from flowport.domain.errors import ArgumentProblem, ArgumentsInvalid
 from flowport.domain.models import BATCH_PREFIX, App, InputKind, JsonValue, Run, RunState
 from flowport.domain.text import clean_line, count_bytes
 from flowport.media.input_files import MediaRules, describe_found, find_beside, find_local_file
-from flowport.media.sources import compute_fingerprint, open_source
+from flowport.media.sources import DiskSource, compute_fingerprint, open_source
 from flowport.network.account import OpenAccount
 from flowport.runs.batch.csv_tables import MAX_TABLE_BYTES, Table, parse_table
 from flowport.runs.batch.report import restore_table
@@ -262,9 +262,12 @@ def _pin(value: JsonValue, app: App, media: MediaInput) -> JsonValue:
 
 
 async def read_rows(
-    given: Mapping[str, JsonValue], listing: Listing, rules: MediaRules
+    given: Mapping[str, JsonValue], listing: Listing, rules: MediaRules, uploaded: DiskSource | None = None
 ) -> tuple[tuple[InputRow, ...], str]:
     """Return the rows that a call of `run_batch` gives, and a note on how the table was found; empty when as named.
+
+    Args:
+        uploaded: The table, where the call names one that was uploaded; pictures have no names from its folder.
 
     Raises:
         ArgumentsInvalid: It gives neither rows nor a table or both, or the table cannot be read.
@@ -273,6 +276,8 @@ async def read_rows(
         raise build_refusal("rows", f"or {CSV} is needed, and not both", "Give the rows, or the path of a table.")
     if CSV in given:
         try:
+            if uploaded is not None:
+                return await anyio.to_thread.run_sync(_read_file, uploaded, listing), ""
             return await anyio.to_thread.run_sync(_read_table, str(given[CSV]), listing, rules)
         except ArgumentsInvalid as exc:
             raise ArgumentsInvalid(tuple(map(_advise, exc.problems))) from exc
@@ -293,15 +298,20 @@ def _read_table(path: str, listing: Listing, rules: MediaRules) -> tuple[tuple[I
             CSV, "is the text of a table or of rows in one line", "Give the path of a .csv file, or rows."
         )
     source = find_local_file(path, argument=CSV, rules=rules)
+    rows = _read_file(source, listing)
+    names = {listing.property_names[item.id] for item in listing.app.inputs or () if item.kind.is_media}
+    note = describe_found(source, path, argument=CSV, rules=rules)
+    return tuple(_find_beside(row, names, source.path.parent, rules) for row in rows), f"{CSV} {note}." if note else ""
+
+
+def _read_file(source: DiskSource, listing: Listing) -> tuple[InputRow, ...]:
+    """Return the rows of a table in a file."""
     # Any other text may be private, and what cannot be understood is partly repeated.
     if source.path.suffix.lower() not in _SUFFIXES:
         raise build_refusal(CSV, "names a file of another kind", f"Its name must end in {' or '.join(_SUFFIXES)}.")
     with open_source(source, argument=CSV, max_bytes=MAX_TABLE_BYTES) as file:
         size_bytes = compute_fingerprint(file, argument=CSV, max_bytes=MAX_TABLE_BYTES).size_bytes
-        rows = _read_text(file.read(size_bytes), listing)
-    names = {listing.property_names[item.id] for item in listing.app.inputs or () if item.kind.is_media}
-    note = describe_found(source, path, argument=CSV, rules=rules)
-    return tuple(_find_beside(row, names, source.path.parent, rules) for row in rows), f"{CSV} {note}." if note else ""
+        return _read_text(file.read(size_bytes), listing)
 
 
 def _read_text(data: bytes, listing: Listing) -> tuple[InputRow, ...]:

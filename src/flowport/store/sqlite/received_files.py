@@ -20,6 +20,11 @@ _UPDATE: Final = (
     "WHERE id = :id AND received_at IS NULL"
 )
 
+_DROP_OLDEST: Final = (
+    "DELETE FROM received_files WHERE id IN (SELECT id FROM received_files WHERE owner = ? AND received_at IS NULL "
+    "ORDER BY requested_at DESC, rowid DESC LIMIT -1 OFFSET ?)"
+)
+
 
 class ReceivedFileOperations:
     """See `ReceivedFileStore` of `store.received_files`."""
@@ -31,12 +36,9 @@ class ReceivedFileOperations:
         connection.execute(
             "DELETE FROM received_files WHERE received_at IS NULL AND expires_at < ?", (file.requested_at,)
         )
-        unused = connection.execute(
-            "SELECT count(*) FROM received_files WHERE owner = ? AND received_at IS NULL", (file.owner,)
-        ).fetchone()[0]
-        if unused >= max_open:
-            return False
-        return connection.execute(_INSERT, _build_values(file)).rowcount == 1
+        is_new = connection.execute(_INSERT, _build_values(file)).rowcount == 1
+        connection.execute(_DROP_OLDEST, (file.owner, max_open))
+        return is_new
 
     @reads
     def find_file(self, connection: sqlite3.Connection, file_id: str, *, owner: str | None) -> ReceivedFile | None:

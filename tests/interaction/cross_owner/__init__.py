@@ -1,0 +1,1 @@
+"""What one owner can find out about another one on the same server."""
