@@ -13,7 +13,6 @@ from pathlib import Path
 from tests.support.callers import MODERN, HttpCaller
 from tests.support.children import ROOT, Child, open_child
 from tests.support.doorway import Doorway, open_doorway
-from tests.support.provider_process import ProviderProcess
 
 
 @dataclass
@@ -70,13 +69,11 @@ def add_token(home: Path, name: str) -> str:
 
 
 @contextmanager
-def open_public_server(
-    folder: Path, provider: ProviderProcess, environment: Mapping[str, str] | None = None
-) -> Iterator[PublicServer]:
+def open_public_server(folder: Path, environment: Mapping[str, str]) -> Iterator[PublicServer]:
     """Run a Flowport that uses a provider which reaches it."""
     with ExitStack() as stack:
         doorway = stack.enter_context(open_doorway())
-        whole = {**provider.environment, "FLOWPORT_PUBLIC_URL": doorway.url, **(environment or {})}
+        whole = {"FLOWPORT_PUBLIC_URL": doorway.url, **environment}
         server = PublicServer(folder, doorway, whole, stack)
         stack.callback(server.kill)
         server.token = add_token(server.home, "anna")

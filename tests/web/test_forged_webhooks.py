@@ -104,10 +104,10 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     with open_provider(folder / "provider", speed=0.02) as provider:
         secret = provider.ask("webhooks")["secret"]
         # Nothing is read by itself, so that each read was caused by an event.
-        environment = {"FLOWPORT_REQUESTS_PER_MINUTE": "0", CONDITIONS: "pace=86400"}
+        environment = {**provider.environment, "FLOWPORT_REQUESTS_PER_MINUTE": "0", CONDITIONS: "pace=86400"}
         if request.param:
             environment["MAGNIFIC_WEBHOOK_SECRET"] = secret
-        with open_public_server(folder / "flowport", provider, environment) as server:
+        with open_public_server(folder / "flowport", environment) as server:
             call = server.connect().call(TOOL, {"prompt": "the first"})
             assert call.read()[1]["result"]["structuredContent"]["state"] == "succeeded"
             yield World(provider, server, secret, request.param)
