@@ -36,6 +36,8 @@ _ENVIRONMENTS: Final = (
     {"MAGICA_CANCEL_PATH": "cancel"},
     {"MAGNIFIC_FILE_ORIGINS": "10.0.0.5:8188"},
     {"FLOWPORT_TRUSTED_PROXIES": "proxy.example.com"},
+    {"FLOWPORT_OAUTH_SCOPES": "flowport"},
+    {"FLOWPORT_OAUTH_SCOPES": "'flowport\"'"},
     {"MAGNIFIC_WEBHOOK_SECRET": "secret"},
 )
 _FILES: Final = (

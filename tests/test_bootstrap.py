@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import AsyncExitStack, closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ from flowport.domain.models import Account, RunState, Source
 from flowport.providers.registry import ProviderSettings
 from flowport.store.opening import find_store
 from flowport.store.sqlite.store import open_sqlite_store
-from tests.fakes.client import IDS, open_sandbox
+from tests.fakes.client import IDS, KEY, open_sandbox
 from tests.store.samples import build_run
 from tests.support.harness import QUICK, Harness, build_settings, open_harness
 from tests.support.scripted import wait_until
@@ -181,3 +182,28 @@ async def test_half_written_files_of_a_killed_process_are_removed_at_the_start(t
     dead.touch()
     async with open_assembly(settings):
         await wait_until(lambda: not half.exists())
+
+
+@pytest.mark.parametrize(
+    ("keys", "takes_own_keys", "is_adopted"),
+    [((KEY,), False, True), ((KEY, "another key"), False, False), ((KEY,), True, False)],
+    ids=["one account", "two of a provider", "own keys"],
+)
+async def test_a_key_adopts_the_runs_of_another_one_only_where_it_is_its_successor(
+    tmp_path: Path, keys: tuple[str, ...], *, takes_own_keys: bool, is_adopted: bool
+) -> None:
+    """A replaced key is followed by its successor; a run of another person's key would come into the wrong account."""
+    async with open_sandbox() as sandbox:
+        settings = build_settings(tmp_path / "person", sandbox.addresses.api_url)
+        usual = settings.providers[0]
+        settings = replace(settings, providers=tuple(replace(usual, api_key=key) for key in keys))
+        former = replace(usual, api_key="a former key").account.id
+        remote = await sandbox.start("Text to Picture", prompt="a lake")
+        orphan = build_run("run_one", RunState.RUNNING, provider_run_id=remote, account_id=former)
+        async with open_assembly(settings, pace=QUICK, accepts_own_keys=takes_own_keys) as assembly:
+            workspace = assembly.workspace
+            await workspace.store.accept(orphan)
+            adopted = await workspace.recovery.adopt(orphan)
+
+    assert (adopted.account_id == usual.account.id) == is_adopted
+    assert (adopted.account_id == former) != is_adopted

@@ -22,6 +22,7 @@ from side_by_side import measure_side_by_side
 from sizes import measure_sizes
 from starts import PAIRS, measure_starts
 from store_cost import measure_store_cost
+from waiting_calls import measure_waiting_calls
 
 PARTS = {
     "starts": measure_starts,
@@ -30,6 +31,7 @@ PARTS = {
     "budget_cost": measure_budget_cost,
     "failed_reads": measure_failed_reads,
     "http_ping": measure_http_ping,
+    "waiting_calls": measure_waiting_calls,
     "large_text": measure_large_text,
     "pinging": measure_pinging,
     "store_cost": measure_store_cost,

@@ -54,14 +54,19 @@ def open_provider() -> Iterator[str]:
             process.kill()
 
 
+def save_app(home: Path, configured: ProviderSettings, host: str) -> None:
+    """Save a catalogue with the measured app, as an earlier process would have left it."""
+    account = Account("magnific", host, configured.fingerprint)
+    tool = build_tool(_APP, tool_name=TOOL_NAME, property_names={"i1": "prompt"}, provider_title="Magnific")
+    listing = Listing(_APP, TOOL_NAME, {"i1": "prompt"}, tool)
+    save_catalogue(build_cache_path(home, account), Catalogue((listing,), listed_at=time.time(), style="flows"))
+
+
 @asynccontextmanager
 async def open_workspace(folder: Path, store: Store, url: str = NOWHERE) -> AsyncIterator[Workspace]:
     """Run Flowport on a store, which is closed afterwards."""
     configured = ProviderSettings("magnific", url, "bench-key", {"api_style": "flows"})
-    account = Account("magnific", urlsplit(url).netloc, configured.fingerprint)
-    tool = build_tool(_APP, tool_name=TOOL_NAME, property_names={"i1": "prompt"}, provider_title="Magnific")
-    listing = Listing(_APP, TOOL_NAME, {"i1": "prompt"}, tool)
-    save_catalogue(build_cache_path(folder, account), Catalogue((listing,), listed_at=time.time(), style="flows"))
+    save_app(folder, configured, urlsplit(url).netloc)
     settings = Settings(
         providers=(configured,),
         home=folder,
@@ -87,6 +92,7 @@ class QuietCaller:
     connection: str = ""
     client: str = ""
     exchange: Exchange = field(default_factory=Exchange)
+    is_progress_wanted: bool = False
 
     async def report(self, _: float, __: str) -> None:
         """Ignore a progress report."""

@@ -1,8 +1,8 @@
 """A provider whose runs end at once: starts and polls over HTTP, in a separate process.
 
-    python instant_provider.py
+    python instant_provider.py [--running]
 
-Prints its URL and serves until it is killed. It is minimal, because its own cost hides what is measured.
+With the flag no run ever ends. Prints its URL and serves until it is killed. It is minimal, because its own cost hides what is measured.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from typing import Any, Final
 
 _PICTURE: Final = {"id": "c1", "url": "https://cdn.example/1.png?token=exp_4000000000"}
 _LOOK: Final = {"data": {"status": "completed", "error_message": None, "result": {"images": [_PICTURE]}}}
+_RUNNING: Final = {"data": {"status": "running", "error_message": None, "result": None}}
 _numbers = itertools.count()
 
 
@@ -40,7 +41,8 @@ def choose(head: bytes) -> tuple[int, dict[str, Any]]:
     """Return the response to a request; lists of apps fail, so that the cached catalogue is used."""
     if head.startswith(b"POST "):
         return 202, {"status": "running", "workflow_run_identifier": f"remote-{next(_numbers)}"}
-    return (200, _LOOK) if b"/runs/" in head.partition(b"\r\n")[0] else (500, {})
+    look = _RUNNING if "--running" in sys.argv else _LOOK
+    return (200, look) if b"/runs/" in head.partition(b"\r\n")[0] else (500, {})
 
 
 async def main() -> None:

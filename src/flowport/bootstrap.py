@@ -22,7 +22,7 @@ from flowport.domain.errors import StoreError
 from flowport.domain.models import App, Source
 from flowport.media.input_files import MediaRules
 from flowport.media.previews import Previewer
-from flowport.media.saving import MAX_AGE_SECONDS, sweep_partials
+from flowport.media.saving import MAX_AGE_SECONDS, remove_of_owners, sweep_partials
 from flowport.network.account import OpenAccount
 from flowport.network.accounts import AccountOpener, open_accounts
 from flowport.network.file_transfer import Fetcher, Uploader
@@ -35,10 +35,11 @@ from flowport.runs.downloads import DownloadRetrier, LinkRefresher, OutputSaver
 from flowport.runs.file_links import FileLinks
 from flowport.runs.inputs import InputPreparer
 from flowport.runs.live import LiveRuns, PendingWrites
+from flowport.runs.lost_starts import LostStarts
 from flowport.runs.output_file import SavingRules
 from flowport.runs.poll import DurationBook, RunPoller
 from flowport.runs.prepare import CallPreparer
-from flowport.runs.received_files import UPLOADS_NAME, ReceivedFiles
+from flowport.runs.received_files import ReceivedFiles
 from flowport.runs.recovery import CallRebuilder, Recovery
 from flowport.runs.references import OutputFinder
 from flowport.runs.service import Runner
@@ -141,17 +142,8 @@ async def open_assembly(
             stack.push_async_callback(opened.aclose)
         stack.callback(home.process.release)
         supervisor = await stack.enter_async_context(Supervisor())
-        base = _Base(
-            settings,
-            clock,
-            home,
-            file_threads,
-            fetcher,
-            supervisor,
-            Changes(clock),
-            first_list or FirstList(),
-            build_webhook_url,
-        )
+        shared = (file_threads, fetcher, supervisor, Changes(clock), first_list or FirstList())
+        base = _Base(settings, clock, home, *shared, build_webhook_url)
         catalogs = [OpenCatalog(one, _build_catalog(base, one, stack, is_alone=len(accounts) == 1)) for one in accounts]
         for one in catalogs:
             is_cached = await one.catalog.load()
@@ -226,14 +218,9 @@ def _build_engine(
     deliveries = Deliveries(store, clock, base.supervisor)
     file_links = FileLinks()
     finder = OutputFinder(store, deliveries.delivered, file_links)
+    max_bytes = settings.http.max_file_bytes
     received = ReceivedFiles(
-        store,
-        clock,
-        settings.home / UPLOADS_NAME,
-        base.file_threads,
-        file_links,
-        max_owner_bytes=settings.http.max_file_bytes,
-        process=process,
+        store, clock, settings.home, base.file_threads, file_links, process=process, max_owner_bytes=max_bytes
     )
     preparer = CallPreparer(MediaRules(settings.file_roots), base.file_threads, finder, received)
     link_refresher = LinkRefresher(store, clock)
@@ -253,7 +240,7 @@ def _build_engine(
         find_free_arguments=rebuilder.find_free_arguments,
     )
     writer = PendingWrites(store, live_runs, clock)
-    witness = StartWitness(accounts, store, clock, base.build_webhook_url)
+    witness = StartWitness(accounts, store, clock, base.build_webhook_url, process.process_id)
     poller = RunPoller(
         store,
         live_runs,
@@ -263,6 +250,7 @@ def _build_engine(
         supervisor=base.supervisor,
         durations=durations,
         patience_seconds=settings.wait_seconds,
+        is_reported=witness.is_reported,
     )
     runner = Runner(
         accounts=accounts,
@@ -308,7 +296,9 @@ def _build_engine(
         clock=clock,
         supervisor=base.supervisor,
     )
+    lost_starts = LostStarts(witness, rebuilder, recovery)
     base.supervisor.spawn("orphans", recovery.keep_watch)
+    base.supervisor.spawn("lost starts", lost_starts.keep_looking)
     if can_adopt:
         base.supervisor.spawn("adoption", recovery.keep_adopting)
     base.supervisor.spawn("sweeping", _sweep, base)
@@ -336,6 +326,7 @@ def _build_engine(
         batch_submitter=Submitter(batches, deliveries, clock, settings.wait_seconds, MAX_BATCHES_SUBMITTED),
         waiter=waiter,
         recovery=recovery,
+        lost_starts=lost_starts,
         announcements=Announcements(
             witness=witness,
             poller=poller,
@@ -394,5 +385,8 @@ async def _keep_fresh(catalog: Catalog, first_list: FirstList | None) -> None:
 
 async def _keep_up(base: _Base) -> None:
     await base.first_list.wait_until_written()
-    settings = base.settings
-    await keep_up(base.home.store, base.clock, keep_days=settings.keep_days, spending_limits=settings.spending_limits)
+    settings, remove = base.settings, partial(remove_of_owners, base.settings.output_dir)
+    limits = settings.spending_limits
+    await keep_up(
+        base.home.store, base.clock, keep_days=settings.keep_days, spending_limits=limits, remove_files=remove
+    )

@@ -14,6 +14,7 @@ from flowport.domain.call_errors import (
     ConfirmationNeeded,
     DayCapReached,
     DefinitionNotRead,
+    FilesFull,
     MonthCapReached,
     Namesake,
     NotConfirmed,
@@ -155,6 +156,14 @@ SENTENCES: Final = [
     (
         ConfirmationNeeded("Start another one?"),
         'Nothing was started yet: the person is asked first "Start another one?".',
+    ),
+    (
+        FilesFull(2_000_400_000, 2_000_000_000),
+        (
+            "Your uploads and saved results fill 2,000 MB of the 2,000 MB that they may occupy on this server, so nothing was "
+            "started and nothing is charged. Results that you have are kept. Uploads leave after a week; ask the operator of the "
+            "server to erase old runs with their files, or to raise FLOWPORT_PERSON_MAX_MEGABYTES."
+        ),
     ),
     (
         NotConfirmed("Start another one?"),

@@ -277,7 +277,7 @@ async def try_changing_name(location: str = "") -> bool:
     """Resolve a name to a public address once and to this computer afterwards."""
     recorder = Recorder(location)
     async with fetching(Names([PUBLIC], ["127.0.0.1"])) as fetcher:
-        fetcher.outlet._transports["", True] = recorder  # type: ignore[assignment]  # the used part is compatible
+        fetcher.outlet._transports["", True, "cdn.example"] = recorder  # type: ignore[assignment]  # the used part is compatible
         return await is_fetched(fetcher, "https://cdn.example/") or recorder.hosts != [PUBLIC]
 
 

@@ -1,14 +1,19 @@
 """People who bring their own provider key: its account is opened for them, used by them alone, and forgotten."""
 
 import gc
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
+import httpx2
 import mcp.types as t
 import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 
 from flowport.actions import own_accounts
 from flowport.actions.own_accounts import OwnAccounts
@@ -17,6 +22,7 @@ from flowport.domain.text import HIDDEN
 from flowport.network.account import OpenAccount
 from flowport.runtime.logging import clean_log_line
 from tests.fakes.client import IDS
+from tests.support.children import open_child
 from tests.support.harness import MODES, Mode
 from tests.support.scripted import wait_until
 from tests.support.tenants import (
@@ -30,6 +36,7 @@ from tests.support.tenants import (
     open_provider,
     open_tenancy,
 )
+from tests.support.tokens import add_token, show_token
 
 TOOL = "text_to_picture"
 PRIVATE = "retro_poster"
@@ -132,7 +139,7 @@ async def test_what_cannot_be_a_key_is_refused_in_a_sentence(people: Tenancy, ke
 
 
 async def test_a_server_that_takes_no_keys_says_so(people: Tenancy) -> None:
-    """Silence would leave a person in doubt whose key pays."""
+    """Silence would leave it uncertain whose key pays."""
     people.assembly.tenants._own_accounts = None
 
     with pytest.raises(ConfigurationError, match="X-Magnific-Api-Key is not accepted by this server"):
@@ -187,7 +194,7 @@ def holds_key(account: OpenAccount) -> bool:
 async def test_an_account_with_live_runs_stays_open_and_comes_back_when_it_was_closed(
     people: Tenancy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run that nobody follows any more is lost; an account that nobody uses costs memory and requests."""
+    """A run that is not followed is lost; an account that is not used costs memory and requests."""
     monkeypatch.setattr(own_accounts, "IDLE_SECONDS", 0.0)
     own, sandbox = get_own_accounts(people), people.provider.accounts[OWN_KEY]
     client = await people.connect("cara", key=OWN_KEY)
@@ -277,8 +284,8 @@ async def test_requests_that_come_together_open_one_account(people: Tenancy) -> 
 
 
 async def test_a_key_that_the_provider_refuses_is_named_by_no_answer(people: Tenancy) -> None:
-    """The person has to learn that their key is wrong, and nobody else what it is."""
-    wrong = "own-key-that-nobody-knows-77aa"
+    """The person has to learn that their key is wrong, and the key must not be shown."""
+    wrong = "own-key-without-an-account-77aa"
     client = await people.connect("cara", key=wrong)
     listed = (await client.list_tools()).tools
     facts = get_facts(await client.call_tool("find_apps", {}))
@@ -287,3 +294,35 @@ async def test_a_key_that_the_provider_refuses_is_named_by_no_answer(people: Ten
     assert "could_not_be_refreshed_because" in facts["catalogues"][0]
     assert wrong not in str(facts)
     assert isinstance(listed[0], t.Tool)
+
+
+async def test_a_server_without_any_key_of_its_own_serves_people_who_bring_theirs(
+    provider: tuple[KeyedProvider, str], tmp_path: Path
+) -> None:
+    """The settings of a provider count for own keys also where the server itself has no account there."""
+    keyed, address = provider
+    keyed.seen.clear()
+    files = ",".join(account.addresses.files_url for account in keyed.accounts.values())
+    environment = {
+        "MAGNIFIC_BASE_URL": address,
+        "MAGNIFIC_FILE_ORIGINS": files,
+        "FLOWPORT_OWN_KEYS": "true",
+        "FLOWPORT_REQUESTS_PER_MINUTE": "0",
+    }
+    token, _ = await add_token(tmp_path / "f/home", "cara")
+    with open_child(tmp_path / "f", "--http", "127.0.0.1:0", environment=environment) as child:
+        assert child.process.stdout is not None
+        line = (await anyio.to_thread.run_sync(child.process.stdout.readline)).decode()
+        url = re.findall(r"http://\S+", line)[0]
+        headers = {**show_token(token), KEY_HEADER: OWN_KEY}
+        async with (
+            httpx2.AsyncClient(trust_env=False, timeout=60, headers=headers) as http,
+            Client(streamable_http_client(url, http_client=http)) as client,
+        ):
+            facts = get_facts(await client.call_tool(TOOL, {"prompt": "a lake"}))
+
+    assert facts["state"] == "succeeded"
+    assert set(keyed.seen) == {OWN_KEY}
+    assert OWN_KEY not in (tmp_path / "f/stderr.txt").read_text()
+    files_left = [path for path in (tmp_path / "f").rglob("*") if path.is_file()]
+    assert [path for path in files_left if OWN_KEY.encode() in path.read_bytes()] == []

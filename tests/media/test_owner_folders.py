@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowport.media.saving import build_output_path, build_owner_folder, open_partial, sweep_partials
+from flowport.media.saving import build_output_path, build_owner_folder, open_partial, remove_of_owners, sweep_partials
 
 HOSTILE = [
     "../x",
@@ -63,3 +63,22 @@ def test_half_written_files_of_every_owner_are_swept(tmp_path: Path) -> None:
         open_partial(path, "0" * 16).file.close()
 
     assert sweep_partials(tmp_path, has_died=lambda _: True, before=0) == 2
+
+
+def test_only_files_of_owners_leave_with_their_runs(tmp_path: Path) -> None:
+    """The person at this computer keeps what is in the folder of results, and no path leads out of the folder of owners."""
+    theirs = build_owner_folder(tmp_path / "out", "ann") / "2026-11-30" / "a.png"
+    mine, other = tmp_path / "out" / "2026-11-30" / "a.png", tmp_path / "secret.png"
+    for path in (theirs, mine, other):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+        path.with_name("a.png.json").write_text("{}")
+    hostile = tmp_path / "out" / "people" / ".." / ".." / "secret.png"
+    remove_of_owners(tmp_path / "out", [str(path) for path in (theirs, mine, other, hostile, theirs)])
+
+    assert [path.exists() for path in (theirs, theirs.with_name("a.png.json"), mine, other)] == [
+        False,
+        False,
+        True,
+        True,
+    ]

@@ -15,7 +15,7 @@ import pytest
 
 from flowport.network.causes import FetchError, describe_file_failure
 from flowport.network.file_transfer import HEAD_BYTES, Fetched, FetchRules
-from tests.support.fetching import Speak, build_answer, fetch, fetching, serving
+from tests.support.fetching import Names, Speak, build_answer, fetch, fetching, serving
 
 BODY = b"\x89PNG\r\n\x1a\n" + bytes(6000)
 
@@ -148,14 +148,60 @@ async def test_a_cancelled_fetch_gives_its_connection_back() -> None:
         assert transport._pool.connections == []
 
 
-async def test_no_connection_is_used_twice() -> None:
-    """The pool knows them by address, while the certificate was verified for a name."""
-    async with serving({"/": build_answer(b"ok")}) as server, fetching() as fetcher:
+class Keeper:
+    """A server of kept connections, each of which answers so many requests and then closes without a word."""
+
+    def __init__(self, answers_each: int) -> None:
+        self.answers_each = answers_each
+        self.requests: list[int] = []
+        """By connection, how many requests came over it."""
+
+    async def speak(self, stream: anyio.abc.ByteStream) -> None:
+        """Answer the request that was read, and those that follow it."""
+        place = len(self.requests)
+        self.requests.append(1)
+        while self.requests[place] <= self.answers_each:
+            await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            try:
+                await stream.receive()
+            except anyio.EndOfStream:
+                return
+            self.requests[place] += 1
+
+
+async def fetch_each(keeper: Keeper, *hosts: str) -> None:
+    """Fetch a file from each host, one after the other; they have one address."""
+    async with serving({"/": keeper.speak}) as server, fetching(Names(["127.0.0.1"])) as fetcher:
+        origins = [f"http://{host}:{server.port}" for host in hosts]
+        for origin in origins:
+            written = io.BytesIO()
+            rules = FetchRules(trusted_origins=frozenset(origins))
+            await fetcher.fetch_to_file(f"{origin}/", written, rules=rules)
+            assert written.getvalue() == b"ok"
+
+
+async def test_a_connection_is_kept_for_the_next_file_of_its_host() -> None:
+    """The pool knows them by address, while the certificate was verified for a name: two names share none."""
+    keeper = Keeper(answers_each=9)
+    await fetch_each(keeper, "a.example", "a.example", "b.example", "a.example")
+    assert keeper.requests == [3, 1]
+
+
+async def test_a_kept_connection_that_was_closed_is_replaced_by_a_new_one() -> None:
+    """Servers close idle connections at any moment, also as the next request arrives."""
+    keeper = Keeper(answers_each=1)
+    await fetch_each(keeper, "a.example", "a.example")
+    assert keeper.requests == [2, 1]
+
+
+async def test_a_new_connection_that_breaks_is_not_tried_again() -> None:
+    """Whether the same request may succeed later is for the caller to decide."""
+    keeper = Keeper(answers_each=0)
+    async with serving({"/": keeper.speak}) as server, fetching() as fetcher:
         rules = FetchRules(trusted_origins=frozenset({server.origin}))
-        await fetcher.fetch_to_file(f"{server.origin}/", io.BytesIO(), rules=rules)
-        (transport,) = fetcher.outlet._transports.values()
-        assert isinstance(transport._pool, httpcore2.AsyncConnectionPool)
-        assert transport._pool.connections == []
+        with pytest.raises(FetchError):
+            await fetcher.fetch_to_file(f"{server.origin}/", io.BytesIO(), rules=rules)
+    assert keeper.requests == [1]
 
 
 async def test_a_full_disk_is_not_blamed_on_the_server() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from flowport.actions.workspace import Workspace
@@ -16,6 +17,7 @@ from flowport.runs.live import LiveRun, QueuePlace, RunView
 from flowport.runs.poll import Usual
 from flowport.runs.progress import format_progress
 from flowport.runs.recovery import KEY_GONE
+from flowport.runs.waiting import report_while
 from flowport.store.process_lock import ProcessLock
 from tests.store.samples import build_run
 from tests.support.fake_clock import FakeClock
@@ -111,6 +113,29 @@ async def test_a_run_of_another_process_is_awaited_through_the_store(workspace: 
     assert view.run.state is RunState.SUCCEEDED
     assert [message.partition(",")[0] for message in reports] == ["running"]
     assert workspace.runner.get_entry(run.id) is None
+
+
+async def test_a_caller_that_takes_no_progress_has_no_message_composed(workspace: Workspace) -> None:
+    """Most clients give no progress token, and hundreds of them may wait side by side."""
+
+    async def report(_: float, __: str) -> None:
+        """Fail: there is nothing to report to."""
+        raise AssertionError("progress was reported")
+
+    async def work() -> int:
+        """Let the reporter begin, and end."""
+        await anyio.lowlevel.checkpoint()
+        return 7
+
+    run = replace(RUNNING, state=RunState.ACCEPTED)
+    entry = workspace.runner._live_runs.put(run, noted_at=workspace.clock.monotonic())
+    entry.get_place = lambda: pytest.fail("a message was composed")
+    caller = ScriptedCaller(workspace.clock.monotonic(), report, is_progress_wanted=False)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(workspace.waiter.wait_for_run, run, caller)
+        await wait_until(lambda: entry.waiters == 1)
+        workspace.runner._live_runs.update(replace(run, state=RunState.FAILED))
+    assert await report_while(work(), caller, workspace.clock, "preparing the call") == 7
 
 
 class PassingClock(FakeClock):

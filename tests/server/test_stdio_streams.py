@@ -6,15 +6,17 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import mcp.types as t
 import pytest
-from mcp.shared.message import SessionMessage
+from mcp.shared.message import ServerMessageMetadata, SessionMessage
 
+from flowport.server.requests import RequestTable
+from flowport.server.stdio import RequestReader
 from flowport.server.stdio_streams import READ_BYTES, LineReader, LineWriter, parse_line
 from tests.support.fake_clock import wait_until_blocked
 
@@ -224,3 +226,23 @@ async def test_a_disconnected_client_fails_every_write() -> None:
         await send(3)
         await writer.drain()
         assert len(problems) == 3
+
+
+@pytest.mark.parametrize(
+    ("params", "is_wanted"),
+    [
+        ({}, False),
+        ({"_meta": {}}, False),
+        ({"_meta": {"progressToken": 0}}, True),
+        ({"_meta": {"progressToken": True}}, False),
+    ],
+)
+async def test_a_request_wants_progress_by_its_token(params: dict[str, Any], is_wanted: bool) -> None:
+    """Without a token no progress may be sent, so none is composed."""
+    send, receive = anyio.create_memory_object_stream[SessionMessage](1)
+    message = t.JSONRPCRequest(jsonrpc="2.0", id=1, method="tools/call", params=params)
+    async with send, receive:
+        await send.send(SessionMessage(message))
+        item = await RequestReader(receive, RequestTable()).receive()
+    assert isinstance(item.metadata, ServerMessageMetadata)
+    assert item.metadata.request_context.is_progress_wanted is is_wanted

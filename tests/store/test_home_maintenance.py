@@ -13,7 +13,8 @@ from flowport.domain.errors import StoreError
 from flowport.domain.models import BootTime, RunState
 from flowport.domain.spending import SpendingLimits
 from flowport.store.maintenance import DAY_SECONDS, keep_up
-from tests.store.samples import build_run
+from flowport.store.records import Erasure
+from tests.store.samples import OUTPUT, build_run
 from tests.support.fake_clock import FakeClock
 from tests.support.scripted import FaultyStore
 
@@ -39,7 +40,7 @@ class PrunedStore(FaultyStore):
                 self.scope.cancel()
         return super().__getattribute__(name)
 
-    async def prune(self, *, before: float, boot_before: BootTime | None = None) -> int:
+    async def prune(self, *, before: float, boot_before: BootTime | None = None) -> Erasure:
         """Note the instant."""
         self.before.append(before)
         if len(self.before) == self._days:
@@ -118,6 +119,20 @@ async def test_a_store_that_fails_is_tried_again_the_next_day(tmp_path: Path, ca
     await keep(store, FakeClock(), 90)
     assert len(store.before) == 2
     assert "the disk is full" in caplog.text
+
+
+async def test_the_saved_files_of_pruned_runs_are_handed_over(tmp_path: Path) -> None:
+    """Those of people at other computers leave with their runs; of runs that stay nothing does."""
+    store, clock, removed = PrunedStore(tmp_path / "store.sqlite3", days=2), FakeClock(), list[str]()
+    ended_at = clock.now() - 2 * DAY_SECONDS
+    for name, delivered_at in (("old", ended_at), ("unseen", None)):
+        output = replace(OUTPUT, saved_path=f"/out/{name}.png")
+        run = build_run(f"run_{name}", RunState.SUCCEEDED, finished_at=ended_at, delivered_at=delivered_at)
+        await store.accept(replace(run, outputs=(output,)))
+    with store.scope:
+        await keep_up(store, clock, keep_days=1, remove_files=removed.extend)
+    await store.close()
+    assert removed == ["/out/old.png"]
 
 
 async def test_what_was_pruned_is_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -43,7 +43,7 @@ async def test_what_is_over_seen_and_old_goes_with_all_that_belongs_to_it(store:
     await store.accept(replace(build_old_run("run_1"), state=state))
     insert = "INSERT INTO waiting_calls (id, run_id, process_id) VALUES ('w', 'run_1', 'p')"
     await store.worker.write(lambda connection: connection.execute(insert))
-    assert await store.prune(before=LIMIT) == 1
+    assert (await store.prune(before=LIMIT)).runs == 1
     assert [await count_rows(store, table) for table in ("runs", "outputs", "waiting_calls")] == [0, 0, 0]
 
 
@@ -61,7 +61,7 @@ async def test_pruning_is_done_in_slices(store: SqliteStore, monkeypatch: pytest
     monkeypatch.setattr(upkeep, "SLICE_ROWS", 3)
     await asyncio.gather(*(store.accept(build_old_run(f"run_{n}")) for n in range(7)), store.accept(KEPT["live"]))
     before = store.worker.commits
-    assert await store.prune(before=LIMIT) == 7
+    assert (await store.prune(before=LIMIT)).runs == 7
     assert store.worker.commits - before == 3
     assert await store.get_live_runs(account_id=ACCOUNT) == (KEPT["live"],)
 

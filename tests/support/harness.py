@@ -46,6 +46,7 @@ class ScriptedCaller:
     connection: str = ""
     client: str = ""
     exchange: Exchange = field(default_factory=Exchange)
+    is_progress_wanted: bool = True
 
     async def report(self, elapsed_seconds: float, message: str) -> None:
         """Hand a report to the test."""

@@ -118,8 +118,10 @@ class Client:
 
 
 @contextmanager
-def open_client(name: str, world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """Start a client and connect it."""
+def open_client(
+    name: str, world: World, tmp_path_factory: pytest.TempPathFactory, *, is_killed: bool = False
+) -> Iterator[Client]:
+    """Start a client and connect it; it ends by itself, or is killed with its connections."""
     language, _, kind = name.partition(" ")
     url = f"{world.server.url}/mcp"
     if language == "typescript":
@@ -137,6 +139,8 @@ def open_client(name: str, world: World, tmp_path_factory: pytest.TempPathFactor
         try:
             client.wait("connected")
             yield client
+            if is_killed:
+                return
             assert process.stdin is not None
             process.stdin.close()
             assert process.wait(timeout=60) == 0

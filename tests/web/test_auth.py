@@ -209,6 +209,11 @@ REFUSED_STARTS = {
         {"FLOWPORT_PUBLIC_URL": "https://flowport.example.com"},
         "--no-auth cannot be combined with FLOWPORT_PUBLIC_URL",
     ),
+    "an issuer, no authentication": (
+        ["--http", "127.0.0.1:0", "--no-auth"],
+        {"FLOWPORT_OAUTH_ISSUER": "https://auth.example.com"},
+        "--no-auth cannot be combined with FLOWPORT_OAUTH_ISSUER",
+    ),
     "no authentication of standard input": (["--no-auth"], {}, "--no-auth belongs to --http"),
     "other computers and a wrong setting": (
         ["--http", "0.0.0.0:0"],

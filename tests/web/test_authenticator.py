@@ -14,7 +14,7 @@ from flowport.settings.settings import Settings
 from flowport.store.interface import Store
 from flowport.store.sqlite.connection import STORE_NAME
 from flowport.store.sqlite.reconnect import open_refusing_store, open_store
-from flowport.web.auth import Authenticator, Refusal, Verifier, open_authenticator, parse_bearer
+from flowport.web.auth import UNKNOWN_TOKEN, Authenticator, Refusal, Verifier, open_authenticator, parse_bearer
 from flowport.web.listen_address import Address
 from flowport.web.local_token import NAME, load_local_token
 from tests.runs.samples import NOW
@@ -102,17 +102,18 @@ async def test_a_person_who_signed_in_has_the_rights_of_now(store: Store) -> Non
     _, record = build_token("anna")
     await store.add_token(record)
     authenticator = Authenticator(store, lambda: NOW, verifier=NoTokens())
-    assert await authenticator.find_by_session("anna", record.id) == Principal("anna", token_id=record.id)
-    assert await authenticator.find_by_session("boris", record.id) is None
-    assert await authenticator.find_by_session("anna", "tok_none") is None
-    assert await authenticator.find_by_session("oauth|anna", "") == Principal("oauth|anna")
-    assert await authenticator.find_by_session("local", NAME) is None
-    assert await replace(authenticator, verifier=None).find_by_session("oauth|anna", "") is None
+    assert await authenticator.identify_again("anna", record.id) == Principal("anna", token_id=record.id)
+    assert await authenticator.identify_again("boris", record.id) is UNKNOWN_TOKEN
+    assert await authenticator.identify_again("anna", "tok_none") is UNKNOWN_TOKEN
+    assert await authenticator.identify_again("oauth|anna", "") == Principal("oauth|anna")
+    assert await authenticator.identify_again("local", "") is UNKNOWN_TOKEN
+    assert await authenticator.identify_again("local", NAME) is UNKNOWN_TOKEN
+    assert await replace(authenticator, verifier=None).identify_again("oauth|anna", "") is UNKNOWN_TOKEN
     local = replace(authenticator, local_hash=hash_token(create_token()))
-    assert await local.find_by_session("local", NAME) == replace(LOCAL, token_id=NAME)
-    assert await local.find_by_session("anna", NAME) is None
+    assert await local.identify_again("local", NAME) == replace(LOCAL, token_id=NAME)
+    assert await local.identify_again("anna", NAME) is UNKNOWN_TOKEN
     await store.revoke_token(record.id, at=NOW)
-    assert await authenticator.find_by_session("anna", record.id) is None
+    assert isinstance(await authenticator.identify_again("anna", record.id), Refusal)
 
 
 async def test_a_store_that_cannot_be_read_is_not_a_wrong_token(tmp_path: Path) -> None:

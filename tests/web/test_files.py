@@ -156,6 +156,20 @@ async def test_every_answer_has_the_headers_of_untrusted_files(team: Team) -> No
         assert "script-src" not in answer.headers["content-security-policy"]
 
 
+async def test_a_page_of_any_origin_may_read_a_result_and_nothing_else(team: Team) -> None:
+    """Chats in a browser fetch results; the signature is the proof, and no cookie is involved."""
+    link = await keep(team, "a.png", b"x", kind=OutputKind.IMAGE, mime_type="image/png")
+    foreign = {"origin": "https://chat.example"}
+    result = await team.http.get(link, headers=foreign)
+    unsigned = await team.http.get(link[:-1], headers=foreign)
+    upload = await team.http.get("/uploads/x", headers=foreign)
+    rebound = await team.http.get(link, headers={"host": "evil.example"})
+
+    assert (result.status_code, result.headers["access-control-allow-origin"]) == (200, "*")
+    assert (unsigned.status_code, "access-control-allow-origin" in unsigned.headers) == (404, False)
+    assert (upload.status_code, rebound.status_code) == (403, 421)
+
+
 async def test_a_changed_link_gets_nothing(team: Team) -> None:
     """Each part of it is signed, and a signature for another purpose never fits."""
     link = await keep(team, "a.png", b"x", kind=OutputKind.IMAGE, mime_type="image/png")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import pytest
@@ -113,21 +113,16 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             yield World(provider, server, secret, request.param)
 
 
-def hold_targets(world: World) -> list[Target]:
-    """Start runs that go on, and return what an attacker may know of each."""
-    world.provider.ask("webhooks", {"signed": world.is_signed, "lost": ["finished"]})
+def hold_target(world: World, prompt: str) -> Target:
+    """Start a run that goes on, and return what an attacker may know of it."""
     seen = len(world.provider.ask("webhooks")["deliveries"])
-    for number in range(TARGETS):
-        world.provider.ask("next_run", {"hold": True})
-        world.calls.append(world.server.connect().call(TOOL, {"prompt": f"target {number}"}))
-    deliveries: list[dict[str, Any]] = []
-    while len(deliveries) < TARGETS:
-        deliveries = world.provider.ask("webhooks")["deliveries"][seen:]
-    return [
-        Target(path.split("/")[3], path, one["run_id"], one["headers"], one["body"].encode())
-        for one in deliveries
-        for path in [urlsplit(one["url"]).path]
-    ]
+    world.provider.ask("next_run", {"hold": True})
+    world.calls.append(world.server.connect().call(TOOL, {"prompt": prompt}))
+    while len(deliveries := world.provider.ask("webhooks")["deliveries"]) == seen:
+        pass
+    delivery = deliveries[seen]
+    path = urlsplit(delivery["url"]).path
+    return Target(path.split("/")[3], path, delivery["run_id"], delivery["headers"], delivery["body"].encode())
 
 
 Lines = tuple[tuple[str, bytes], ...]
@@ -288,7 +283,8 @@ def forge_bodies(world: World, target: Target, other: Target) -> Iterator[Attack
 
 def test_no_forged_webhook_has_an_effect(world: World) -> None:
     """Each is refused, none causes a read at the provider, and the runs are read when their true events come."""
-    targets = hold_targets(world)
+    world.provider.ask("webhooks", {"signed": world.is_signed, "lost": ["finished"]})
+    targets = [hold_target(world, f"target {number}") for number in range(TARGETS)]
     attacks = [*forge_paths(world, targets[0], targets[1])]
     if world.is_signed:
         attacks += forge_signatures(world, targets[2])

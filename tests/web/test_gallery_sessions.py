@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
@@ -11,41 +11,52 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 
-from flowport.actions.tenants import Tenants
+from flowport.domain.access_tokens import AccessToken, hash_token
 from flowport.domain.models import RunState
 from flowport.domain.principal import Principal
 from flowport.runtime.http_server import HttpServer
 from flowport.server.shutdown import End
-from flowport.web.auth import Authenticator
-from flowport.web.gallery_sessions import COOKIE, LINK_SECONDS, SESSION_SECONDS, GallerySessions, People
+from flowport.store.interface import Store
+from flowport.web.auth import UNKNOWN_TOKEN, Authenticator, Refusal
+from flowport.web.gallery_sessions import COOKIE, LINK_SECONDS, SESSION_SECONDS, GallerySessions
 from flowport.web.listen_address import Address, HostCheck, listen
 from flowport.web.signing import Purpose, Signer
 from flowport.web.site import Site
 from tests.fakes.client import open_sandbox
 from tests.store.samples import OUTPUT, build_run
 from tests.support.harness import Harness, open_harness
+from tests.support.people import open_team
 
-ANNA, BORIS = Principal("anna", token_id="t1"), Principal("boris", token_id="t2")
+ANNA = Principal("anna", token_id="t-anna")
 CARA = Principal("oauth|cara")
 BEGUN_AT = 1_000_000.0
 SIGNER = Signer([b"k" * 32])
 
 
 @dataclass
-class Book:
-    """The people whom a test knows, by their tokens."""
+class Issuer:
+    """An issuer, whose tokens no test sends."""
 
-    by_token: dict[str, Principal] = field(default_factory=lambda: {"token-a": ANNA, "token-b": BORIS})
+    scopes: tuple[str, ...] = ()
 
-    async def find_by_token(self, token: str) -> Principal | None:
-        """Return whom a token stands for."""
-        return self.by_token.get(token)
+    async def verify(self, token: str, /) -> Principal | Refusal:
+        """Accept no token."""
+        return UNKNOWN_TOKEN
 
-    async def find_by_session(self, owner: str, token_id: str) -> Principal | None:
-        """Return who signed in by a token that is still on record, or by an authorization server."""
-        if not token_id:
-            return Principal(owner)
-        return next((one for one in self.by_token.values() if (one.owner, one.token_id) == (owner, token_id)), None)
+    async def find_issuer(self) -> str:
+        """Return its name."""
+        return "https://issuer.example"
+
+
+TOKENS = {name: f"fp_{name:a>43}" for name in ("anna", "boris", "<img src=x onerror=1>")}
+TOKENS["<img src=x onerror=1>"] = f"fp_{'h' * 43}"
+
+
+async def add_tokens(store: Store) -> None:
+    """Put the tokens on record, each with the id `t-OWNER`."""
+    for name, token in TOKENS.items():
+        made = AccessToken(f"t-{name}", name, hash_token(token), name, None, None, created_at=BEGUN_AT)
+        assert await store.add_token(made)
 
 
 @dataclass
@@ -54,7 +65,6 @@ class Server:
 
     harness: Harness
     origin: str
-    people: Book
     sessions: GallerySessions
     now: list[float]
 
@@ -66,10 +76,10 @@ class Server:
             yield browser
 
     @asynccontextmanager
-    async def sign_in(self, token: str) -> AsyncIterator[httpx2.AsyncClient]:
+    async def sign_in(self, name: str) -> AsyncIterator[httpx2.AsyncClient]:
         """Open a browser whose person has signed in."""
         async with self.open_browser() as browser:
-            answer = await browser.post("/gallery/sign-in", data={"token": token})
+            answer = await browser.post("/gallery/sign-in", data={"token": TOKENS[name]})
             assert (answer.status_code, answer.headers["location"]) == (303, "./")
             yield browser
 
@@ -90,29 +100,30 @@ OpenServer = Callable[..., Awaitable[Server]]
 
 
 @asynccontextmanager
-async def open_server(folder: Path, people: People | None, public_url: str = "") -> AsyncIterator[Server]:
-    """Serve the gallery of some people."""
+async def open_server(folder: Path, *, has_auth: bool = True, public_url: str = "") -> AsyncIterator[Server]:
+    """Serve the gallery to the people who have a token, and to those of an issuer."""
     now = [BEGUN_AT]
     async with open_sandbox() as sandbox, open_harness(sandbox, folder) as harness:
         listener = listen(Address("127.0.0.1", 0))
         address = Address(*listener.getsockname()[:2])
         workspace = harness.assembly.workspace
-        tenants = Tenants(workspace)
-        tokens = Authenticator(workspace.store, lambda: now[0])
-        site = Site(workspace.settings, public_url or address.origin, tenants, SIGNER, lambda: now[0], End(), tokens)
-        sessions = GallerySessions(site, people)
+        await add_tokens(workspace.store)
+        people = Authenticator(workspace.store, lambda: now[0], is_on=has_auth, verifier=Issuer())
+        url = public_url or address.origin
+        site = Site(workspace.settings, url, harness.assembly.tenants, SIGNER, lambda: now[0], End(), people)
+        sessions = GallerySessions(site)
         app = HostCheck(Starlette(routes=sessions.build_routes()), address, "/gallery/")
         web = HttpServer(app, log_level=30, lifespan="off")
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(web.serve, [listener])
-            yield Server(harness, address.origin, people if isinstance(people, Book) else Book(), sessions, now)
+            yield Server(harness, address.origin, sessions, now)
             web.should_exit = True
 
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
     """Serve Anna, Boris and Cara."""
-    async with open_server(tmp_path / "home", Book()) as server:
+    async with open_server(tmp_path / "home") as server:
         await server.keep_runs()
         yield server
 
@@ -129,7 +140,7 @@ async def test_a_person_signs_in_with_a_token_and_sees_own_runs(server: Server) 
     async with server.open_browser() as browser:
         start = await browser.get("/gallery/")
         form = await browser.get("/gallery/sign-in")
-        signed = await browser.post("/gallery/sign-in", data={"token": " token-a "})
+        signed = await browser.post("/gallery/sign-in", data={"token": f" {TOKENS['anna']} "})
         page = await browser.get("/gallery/")
         runs = await list_runs(browser)
         record = await browser.get("/gallery/api/runs/run_anna")
@@ -149,15 +160,15 @@ async def test_a_person_signs_in_with_a_token_and_sees_own_runs(server: Server) 
 @pytest.mark.parametrize(("public_url", "is_secure"), [("", False), ("https://flows.example/team", True)])
 async def test_the_cookie_is_for_the_gallery_alone(tmp_path: Path, public_url: str, is_secure: bool) -> None:
     """Scripts and other sites never get it, and it leaves this computer only encrypted."""
-    async with open_server(tmp_path / "home", Book(), public_url) as server, server.open_browser() as browser:
-        answer = await browser.post("/gallery/sign-in", data={"token": "token-a"})
+    async with open_server(tmp_path / "home", public_url=public_url) as server, server.open_browser() as browser:
+        answer = await browser.post("/gallery/sign-in", data={"token": TOKENS["anna"]})
         parts = {part.strip().lower() for part in answer.headers["set-cookie"].split(";")[1:]}
 
     assert {"httponly", "samesite=strict", f"max-age={SESSION_SECONDS}"} < parts
     assert f"path={'/team' if public_url else ''}/gallery/" in parts
     assert ("secure" in parts) is is_secure
     assert not any(part.startswith("domain") for part in parts)
-    assert "token-a" not in str(answer.headers)
+    assert TOKENS["anna"] not in str(answer.headers)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +186,7 @@ async def test_the_cookie_is_for_the_gallery_alone(tmp_path: Path, public_url: s
 @pytest.mark.parametrize("other", ["boris", "cara", "local", "none"])
 async def test_the_run_of_another_person_does_not_exist(server: Server, path: str, other: str) -> None:
     """The answer is the one about a run that does not exist."""
-    async with server.sign_in("token-a") as browser:
+    async with server.sign_in("anna") as browser:
         answer = await browser.get(f"/gallery/{path.replace('{}', other)}")
         unknown = await browser.get(f"/gallery/{path.replace('{}', 'unknown')}")
 
@@ -187,7 +198,7 @@ async def test_the_run_of_another_person_does_not_exist(server: Server, path: st
 @pytest.mark.parametrize("query", ["text=run", "state=succeeded", "app=", "state=live", "since=0", "limit=200"])
 async def test_no_search_finds_the_run_of_another_person(server: Server, query: str) -> None:
     """A search covers the person's own runs."""
-    async with server.sign_in("token-a") as browser:
+    async with server.sign_in("anna") as browser:
         listed = (await browser.get(f"/gallery/api/runs?{query}")).json()["runs"]
 
     assert {run["run_id"] for run in listed} <= {"run_anna"}
@@ -196,7 +207,7 @@ async def test_no_search_finds_the_run_of_another_person(server: Server, query: 
 async def test_only_the_owner_cancels_a_run(server: Server) -> None:
     """Boris may cancel his run; for Anna it does not exist."""
     path = "/gallery/api/runs/run_live/cancel"
-    async with server.sign_in("token-a") as anna, server.sign_in("token-b") as boris:
+    async with server.sign_in("anna") as anna, server.sign_in("boris") as boris:
         refused = await anna.post(path)
         unknown = await anna.post("/gallery/api/runs/run_no/cancel")
         foreign = await boris.post(path, headers={"origin": "http://127.0.0.1:1"})
@@ -211,25 +222,25 @@ async def test_only_the_owner_cancels_a_run(server: Server) -> None:
 
 async def test_a_revoked_token_ends_its_sessions(server: Server) -> None:
     """The gallery is closed at the next request."""
-    async with server.sign_in("token-a") as browser:
-        del server.people.by_token["token-a"]
+    async with server.sign_in("anna") as browser:
+        await server.harness.assembly.workspace.store.revoke_token("t-anna", at=BEGUN_AT)
         answers = [await browser.get(f"/gallery/{path}") for path in ("", "api/runs", "files/run_anna/1")]
-        again = await browser.post("/gallery/sign-in", data={"token": "token-a"})
+        again = await browser.post("/gallery/sign-in", data={"token": TOKENS["anna"]})
 
     assert [answer.status_code for answer in answers] == [303, 401, 401]
     assert again.status_code == 403
-    assert "not accepted" in again.text
+    assert "was revoked" in again.text
 
 
 async def test_a_session_ends_by_itself_and_by_signing_out(server: Server) -> None:
     """A copy of the cookie is worth nothing afterwards."""
-    async with server.sign_in("token-a") as browser, server.open_browser() as thief:
+    async with server.sign_in("anna") as browser, server.open_browser() as thief:
         thief.cookies.set(COOKIE, browser.cookies[COOKIE], path="/gallery/")
         before = (await thief.get("/gallery/api/runs")).status_code
         question = await browser.get("/gallery/sign-out")
         out = await browser.post("/gallery/sign-out")
         after = [(await one.get("/gallery/api/runs")).status_code for one in (browser, thief)]
-    async with server.sign_in("token-a") as browser:
+    async with server.sign_in("anna") as browser:
         server.now[0] += SESSION_SECONDS
         late = (await browser.get("/gallery/api/runs")).status_code
 
@@ -294,10 +305,10 @@ async def test_a_bad_form_opens_no_session(server: Server, body: bytes) -> None:
 
 async def test_another_page_can_neither_sign_in_nor_out(server: Server) -> None:
     """Forms are taken from the server's own pages alone."""
-    async with server.sign_in("token-a") as browser:
+    async with server.sign_in("anna") as browser:
         for origin in ("https://evil.example", "null", "http://127.0.0.1:1", ""):
             headers = {"origin": origin}
-            signed = await browser.post("/gallery/sign-in", data={"token": "token-b"}, headers=headers)
+            signed = await browser.post("/gallery/sign-in", data={"token": TOKENS["boris"]}, headers=headers)
             out = await browser.post("/gallery/sign-out", headers=headers)
             assert [signed.status_code, out.status_code] == [403, 403]
         assert await list_runs(browser) == ["run_anna"]
@@ -305,7 +316,7 @@ async def test_another_page_can_neither_sign_in_nor_out(server: Server) -> None:
 
 async def test_a_link_signs_in_once(server: Server) -> None:
     """People of an authorization server have no token: their assistant gets a link that opens their gallery."""
-    link = server.sessions.build_link(CARA)
+    link = server.sessions.build_gallery_link(CARA).url
     async with server.open_browser() as browser, server.open_browser() as thief:
         looked = [await browser.get(link), await browser.head(link), await browser.get(link)]
         ticket = re.findall(r'name="link" value="([^"]+)"', looked[0].text)[0]
@@ -322,8 +333,8 @@ async def test_a_link_signs_in_once(server: Server) -> None:
 
 async def test_a_link_is_refused_when_it_is_old_or_its_token_is_revoked(server: Server) -> None:
     """It works for minutes, and not longer than what it was made with."""
-    old, ticket = (server.sessions.build_link(ANNA).partition("link=")[2] for _ in range(2))
-    del server.people.by_token["token-a"]
+    old, ticket = (server.sessions.build_gallery_link(ANNA).url.partition("link=")[2] for _ in range(2))
+    await server.harness.assembly.workspace.store.revoke_token("t-anna", at=BEGUN_AT)
     async with server.open_browser() as browser:
         revoked = await browser.post("/gallery/sign-in", content=f"link={ticket}")
         server.now[0] += LINK_SECONDS
@@ -334,17 +345,17 @@ async def test_a_link_is_refused_when_it_is_old_or_its_token_is_revoked(server: 
 
 async def test_a_link_from_before_the_start_is_refused(tmp_path: Path) -> None:
     """A new process does not know which links were used."""
-    async with open_server(tmp_path / "a", Book()) as one:
-        ticket = one.sessions.build_link(CARA).partition("link=")[2]
+    async with open_server(tmp_path / "a") as one:
+        ticket = one.sessions.build_gallery_link(CARA).url.partition("link=")[2]
         one.now[0] += 1
-        again = GallerySessions(one.sessions._site, one.people)
+        again = GallerySessions(one.sessions._site)
         assert one.sessions._open_ticket(ticket.replace("%3D", "=")) is not None
         assert again._open_ticket(ticket.replace("%3D", "=")) is None
 
 
 async def test_without_authentication_the_gallery_is_the_local_person_s(tmp_path: Path) -> None:
     """A loopback server without authentication serves the person at this computer."""
-    async with open_server(tmp_path / "home", None) as server, server.open_browser() as browser:
+    async with open_server(tmp_path / "home", has_auth=False) as server, server.open_browser() as browser:
         await server.keep_runs()
         page = await browser.get("/gallery/")
         runs = await list_runs(browser)
@@ -355,13 +366,14 @@ async def test_without_authentication_the_gallery_is_the_local_person_s(tmp_path
 
 async def test_names_are_shown_as_text(tmp_path: Path) -> None:
     """An owner's name comes from a token or an authorization server."""
-    hostile = Principal('<img src=x onerror="alert(1)">', token_id="t9")
-    async with (
-        open_server(tmp_path / "home", Book({"token-h": hostile})) as server,
-        server.sign_in("token-h") as browser,
-    ):
+    hostile = "<img src=x onerror=1>"
+    async with open_server(tmp_path / "home") as server, server.sign_in(hostile) as browser:
         texts = [(await browser.get(f"/gallery/{path}")).text for path in ("", "sign-out")]
-        texts.append((await browser.get(server.sessions.build_link(hostile))).text)
+        texts.append(
+            (
+                await browser.get(server.sessions.build_gallery_link(Principal(hostile, token_id=f"t-{hostile}")).url)
+            ).text
+        )
 
     assert not any("<img" in text for text in texts)
 
@@ -369,7 +381,7 @@ async def test_names_are_shown_as_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["", "sign-in", "sign-in?link=x", "sign-out", "api/runs", "api/runs/run_anna"])
 async def test_nothing_of_the_gallery_is_cached_or_framed(server: Server, path: str) -> None:
     """Signed in and signed out."""
-    async with server.sign_in("token-a") as signed_in, server.open_browser() as signed_out:
+    async with server.sign_in("anna") as signed_in, server.open_browser() as signed_out:
         answers = [await browser.get(f"/gallery/{path}") for browser in (signed_in, signed_out)]
 
     for answer in answers:
@@ -385,3 +397,16 @@ async def test_the_address_without_its_last_slash_leads_to_the_gallery(server: S
         answer = await browser.get("/gallery")
 
     assert (answer.status_code, answer.headers["location"]) == (307, "gallery/")
+
+
+async def test_list_runs_hands_the_person_a_link_to_the_gallery(tmp_path: Path) -> None:
+    """Each answer has another one; a person at this computer needs none."""
+    async with open_team(tmp_path) as team:
+        links = [(await team.ask("anna", "list_runs"))["gallery"]["url"] for _ in range(2)]
+        page = await team.http.get(links[0])
+        local = await team.harness.ask("list_runs")
+
+    assert links[0] != links[1]
+    assert all(link.startswith(f"{team.origin}/gallery/sign-in?link=") for link in links)
+    assert (page.status_code, "anna" in page.text) == (200, True)
+    assert "gallery" not in local

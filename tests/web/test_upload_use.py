@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from flowport.runs import received_files
+from flowport.runs.submit import RunRequest
+from flowport.settings.http_settings import HttpSettings
+from tests.support.harness import ScriptedCaller
 from tests.support.people import Team, open_team
 from tests.support.shifted_clock import ShiftedClock
 from tests.support.uploading import PICTURE, find_uploads, request_link
@@ -188,3 +191,43 @@ async def test_a_person_at_this_computer_has_no_such_tool(team: Team) -> None:
     listed = await (await team.connect("ann")).list_tools()
     names = [tool.name for tool in listed.tools]
     assert names[:8] == [*[tool.name for tool in result.tools][:7], "request_upload"]
+
+
+async def test_a_person_whose_files_fill_the_quota_starts_nothing_new(tmp_path: Path) -> None:
+    """What was paid for is kept above it, and a call that is repeated still gets its result; others are not affected."""
+    http = HttpSettings(max_file_bytes=1000)
+    async with open_team(tmp_path, http=http) as team:
+        first = await team.ask("ann", "text_to_picture", prompt="a lake")
+        used = await team.harness.assembly.workspace.store.get_file_use(owner="ann")
+        refused = await team.ask("ann", "text_to_picture", prompt="a hill")
+        batch = await team.ask("ann", "run_batch", app="text_to_picture", rows=[{"prompt": "a"}])
+        again = await team.ask("ann", "get_run", run_id=first["run_id"])
+        theirs = await team.ask("bob", "text_to_picture", prompt="a hill")
+
+    assert (first["state"], again["state"], theirs["state"]) == ("succeeded",) * 3
+    assert used > 1000
+    assert first["outputs"][0]["url"].startswith(team.origin)
+    assert (refused["error"], batch["error"]) == ("FilesFull", "FilesFull")
+
+
+async def test_a_repeated_call_joins_its_run_although_the_quota_is_full(tmp_path: Path) -> None:
+    """A client that lost the answer calls again: it must not be refused the result that filled the quota."""
+    http = HttpSettings(max_file_bytes=1000)
+    async with open_team(tmp_path, http=http) as team:
+        workspace = team.harness.assembly.workspace
+        caller = ScriptedCaller(workspace.clock.monotonic())
+        await workspace.wait_for_catalogues()
+        home, listing = await workspace.fetch_app("text_to_picture", caller)
+        submissions = []
+        for _ in range(2):
+            request = RunRequest("ann", is_local=False, max_file_bytes=1000)
+            call = await workspace.preparer.prepare(home.account, listing, {"prompt": "a lake"}, request)
+            submission = await workspace.runner.submit(call, request)
+            view = await workspace.waiter.wait_for_run(submission.run, caller)
+            request.exchange.note_disconnected()
+            submissions.append(submission)
+        used = await workspace.store.get_file_use(owner="ann")
+
+    assert [one.is_joined for one in submissions] == [False, True]
+    assert view.run.state.is_final
+    assert used > 1000

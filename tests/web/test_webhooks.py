@@ -101,7 +101,7 @@ def test_a_webhook_settles_a_start_whose_reply_was_lost(world: World, fault: str
 def test_an_event_may_overtake_the_reply_to_the_start(world: World) -> None:
     """It waits until the reply is recorded, and the run is followed as any other."""
     before = world.count("runs_accepted")
-    world.provider.ask("faults", {"operation": "run", "fault": "delay", "seconds": 1.0})
+    world.provider.ask("faults", {"operation": "run", "fault": "late", "seconds": 1.0})
     assert world.run_to_the_end("overtaken")["state"] == "succeeded"
     assert world.count("runs_accepted") - before == 1
 

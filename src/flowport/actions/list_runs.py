@@ -22,6 +22,7 @@ from flowport.actions.workspace import Workspace
 from flowport.domain.models import InputKind, Run, RunState
 from flowport.domain.text import choose_forms
 from flowport.runs.delivery import Caller
+from flowport.runs.file_links import WebLink
 from flowport.runs.live import BatchView, RunView
 
 DEFAULT_RUNS: Final = 10
@@ -55,7 +56,8 @@ async def list_runs(workspace: Workspace, caller: Caller, arguments: Arguments) 
         state=RunState(str(given["state"])) if "state" in given else None,
     )
     rows = [await _build_row(workspace, caller, run) for run in runs]
-    return build_run_list(rows, undelivered=await workspace.store.count_undelivered(owner=caller.owner))
+    undelivered = await workspace.store.count_undelivered(owner=caller.owner)
+    return build_run_list(rows, undelivered=undelivered, gallery=workspace.file_links.find_gallery(caller.principal))
 
 
 async def _build_row(workspace: Workspace, caller: Caller, run: Run) -> ListedRun:
@@ -99,16 +101,24 @@ def build_listed_batch(view: BatchView, batch: Run) -> ListedRun:
     return ListedRun((brief, row, row))
 
 
-def build_run_list(rows: Sequence[ListedRun], *, undelivered: int) -> View:
+def build_run_list(rows: Sequence[ListedRun], *, undelivered: int, gallery: WebLink | None = None) -> View:
     """Return the answer that lists runs, each as fully as there is room.
 
     Args:
         rows: Newest first.
         undelivered: How many finished runs in all no answer has shown yet.
+        gallery: Where the person can open all runs in a browser.
     """
     shown = f"{len(rows)} run{'s' * (len(rows) != 1)}, newest first."
     waiting = f"{undelivered} finished run{'s' * (undelivered != 1)} in all not delivered yet."
     facts: Facts = {"summary": f"{shown} {waiting}", "runs": []}
+    if gallery is not None:
+        # It signs in the person who opens it first.
+        facts["gallery"] = {
+            "url": gallery.url,
+            "works_until": format_instant(gallery.expires_at),
+            "note": "Give it to the person who asks to see the runs in a browser. It works once.",
+        }
     budget = MAX_RUN_BYTES - count_twice(facts | {"runs_not_shown": len(rows), "left_out": _LEFT_OUT})
     chosen = choose_forms([[count_twice(form) + 2 for form in row.forms] for row in rows], budget)
     facts["runs"] = [row.forms[form] for row, form in zip(rows, chosen, strict=False)]

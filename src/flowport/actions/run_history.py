@@ -1,5 +1,6 @@
 """The history of one owner's runs as a page shows it: a list, one run or batch, and saved files. Changes nothing."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -53,7 +54,7 @@ async def list_history(
         search=search,
     )
     return {
-        "runs": [_drop_paths(await _build_listed(workspace, run), principal) for run in runs],
+        "runs": [_drop_paths(await _build_listed(workspace, principal, run), principal) for run in runs],
         "next": runs[-1].id if len(runs) == limit else None,
     }
 
@@ -68,14 +69,16 @@ async def get_history_record(workspace: Workspace, principal: Principal, run_id:
     if not run.is_batch:
         view = await workspace.waiter.get_run_view(run)
         shown = await workspace.previewer.drop_gone(view.run)
-        facts = build_record(shown, build_run_facts(view)) | _build_outputs(workspace, shown, len(shown.outputs))
+        facts = build_record(shown, build_run_facts(view)) | _build_outputs(
+            workspace, principal, shown, len(shown.outputs)
+        )
         return _drop_paths(facts, principal)
     batch = await workspace.waiter.get_batch_view(run)
     rows = await workspace.previewer.drop_gone_of_rows(await workspace.store.get_rows(run.id, start=start))
     page = build_batch_page(run, rows, batch.batch_progress, limit_bytes=_MAX_PAGE_BYTES)
     for shown_row, row in zip(page["table"], rows, strict=False):
         if row.run is not None:
-            shown_row.update(_build_outputs(workspace, row.run, _LISTED_OUTPUTS))
+            shown_row.update(_build_outputs(workspace, principal, row.run, _LISTED_OUTPUTS))
     return _drop_paths(build_record(batch.run, build_batch_facts(batch)) | page, principal)
 
 
@@ -116,29 +119,34 @@ def _copy_facts(facts: Facts) -> Facts:
     return copied
 
 
-async def _build_listed(workspace: Workspace, run: Run) -> Facts:
+async def _build_listed(workspace: Workspace, principal: Principal, run: Run) -> Facts:
     if run.is_batch:
         view = await workspace.waiter.get_batch_view(run)
         rows = await workspace.store.get_rows(run.id, limit=_LISTED_OUTPUTS)
-        outputs = [_build_output(workspace, row.run, one) for row in rows if row.run for one in row.run.outputs]
+        outputs = [
+            _build_output(workspace, principal, row.run, one) for row in rows if row.run for one in row.run.outputs
+        ]
         facts = build_record(view.run, build_batch_facts(view)) | {"outputs": outputs[:_LISTED_OUTPUTS]}
     else:
         is_live = not run.state.is_final or workspace.waiter.live_runs.get(run.id) is not None
         elapsed = workspace.waiter.get_elapsed_seconds(run)
         shown = await workspace.waiter.get_run_view(run) if is_live else RunView(run, elapsed)
-        facts = build_record(shown.run, build_run_facts(shown)) | _build_outputs(workspace, shown.run, _LISTED_OUTPUTS)
+        facts = build_record(shown.run, build_run_facts(shown)) | _build_outputs(
+            workspace, principal, shown.run, _LISTED_OUTPUTS
+        )
     if len(run.arguments_json) > _MAX_LISTED_ARGUMENTS:
         del facts["arguments"]
     return facts
 
 
-def _build_outputs(workspace: Workspace, run: Run, limit: int) -> Facts:
-    shown = [_build_output(workspace, run, output) for output in run.outputs[:limit]]
+def _build_outputs(workspace: Workspace, principal: Principal, run: Run, limit: int) -> Facts:
+    shown = [_build_output(workspace, principal, run, output) for output in run.outputs[:limit]]
     return {"outputs": shown, "outputs_not_shown": len(run.outputs) - len(shown)}
 
 
-def _build_output(workspace: Workspace, run: Run, output: Output) -> Facts:
-    facts = build_output_facts(run, output)
+def _build_output(workspace: Workspace, principal: Principal, run: Run, output: Output) -> Facts:
+    shown = workspace.file_links.show_run(replace(run, outputs=(output,)), principal)
+    facts = build_output_facts(run, shown.outputs[0])
     # Checked again, with links followed, when the file is read.
     if output.saved_path and Path(output.saved_path).is_relative_to(workspace.settings.output_dir):
         facts["file"] = f"files/{run.id}/{output.n}"

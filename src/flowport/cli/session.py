@@ -54,6 +54,7 @@ class Session:
     principal = LOCAL
     owner = LOCAL.owner
     client = "flowport in a terminal"
+    is_progress_wanted = True
 
     def __init__(self, workspace: Workspace, *, is_json: bool, is_agreed: bool) -> None:
         """Begin; `is_agreed` agrees to every price and to another run where the outcome of one is unknown."""

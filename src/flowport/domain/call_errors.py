@@ -336,7 +336,7 @@ class PriceUnconfirmed(FlowportError):
 
 
 SpendingError: TypeAlias = (
-    RunCapReached | DayCapReached | MonthCapReached | AccountCapReached | PriceUnknown | PriceUnconfirmed
+    RunCapReached | DayCapReached | MonthCapReached | AccountCapReached | PriceUnknown | PriceUnconfirmed | FilesFull
 )
 
 

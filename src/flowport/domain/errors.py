@@ -25,7 +25,7 @@
     ├─ PriceUnknown               user: the price is unknown, and no such run is allowed
     ├─ PriceUnconfirmed           user: has to agree to the price, and the client cannot ask
     ├─ ConfirmationNeeded         user: is asked before the call is repeated (`call_errors`)
-    ├─ NotConfirmed               model: the user declined (`call_errors`)
+    ├─ NotConfirmed               model: the user declined; FilesFull: files fill the quota (both in `call_errors`)
     ├─ RunNotOver                 user: a run that goes on cannot be erased (`call_errors`)
     └─ ResourceNotFound           model: no such resource (`call_errors`)
 

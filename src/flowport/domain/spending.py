@@ -145,6 +145,8 @@ class SpendingCheck:
     """Whether the user was asked about this price and agreed. Limits hold nevertheless."""
     own: SpendingLimits | None = None
     """The person's own limits, which `rules` contains; None for those of the settings alone."""
+    max_file_bytes: int | None = None
+    """What the uploads and saved results of the owner may occupy before no new run is accepted; None for any size."""
 
     def get_since(self, period: CapPeriod) -> tuple[float, BootTime | None]:
         """Return where a period began, by both clocks."""

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -251,24 +252,12 @@ class Previewer:
 
     async def build_shown(self, run: Run) -> Shown:
         """Return the previews of the run's first saved pictures, why others have none, and which files were removed."""
-        gone = await self.find_gone(run.outputs)
-        saved = [output for output in run.outputs if output.saved_path and output.saved_path not in gone]
-        wanted = saved if self._is_wanted and run.state.is_final else []
+        if not any(output.saved_path for output in run.outputs):
+            return Shown()
+        if not (self._is_wanted and run.state.is_final):
+            return await anyio.to_thread.run_sync(_build_shown, run, 0, limiter=self._threads)
         async with self._turn:
-            pictures = await self._find_pictures(wanted)
-            made = [(output, await self._build(run, output, picture, len(pictures))) for output, picture in pictures]
-        return Shown(
-            tuple(preview for _, preview in made if isinstance(preview, Preview)),
-            (
-                *_describe_gone([output for output in run.outputs if output.saved_path in gone]),
-                *(
-                    f"{Path(output.saved_path).name} has no preview: {preview.reason}."
-                    for output, preview in made
-                    if isinstance(preview, NoPreview) and output.kind is OutputKind.IMAGE
-                ),
-            ),
-            gone,
-        )
+            return await anyio.to_thread.run_sync(_build_shown, run, MAX_PREVIEWS, limiter=self._threads)
 
     async def find_gone(self, outputs: Iterable[Output]) -> frozenset[str]:
         """Return the paths of saved outputs whose files are no longer there."""
@@ -287,10 +276,7 @@ class Previewer:
     async def build_thumbnail(self, output: Output) -> Preview | NoPreview:
         """Return a small copy of a saved picture, or of a video's cover, for a list of many."""
         async with self._turn:
-            for _, picture in await self._find_pictures([output]):
-                work = partial(build_preview, picture, max_edge=THUMBNAIL_EDGE, max_bytes=MAX_THUMBNAIL_BYTES)
-                return await anyio.to_thread.run_sync(work, limiter=self._threads)
-        return NoPreview("it has no picture")
+            return await anyio.to_thread.run_sync(_build_thumbnail, output, limiter=self._threads)
 
     async def build_copy(self, file: BinaryIO) -> Preview | NoPreview:
         """Return a copy of a large picture, as large as a screen, even where previews are turned off."""
@@ -298,29 +284,48 @@ class Previewer:
         async with self._turn:
             return await anyio.to_thread.run_sync(work, limiter=self._threads)
 
-    async def _find_pictures(self, outputs: list[Output]) -> list[tuple[Output, Path | bytes]]:
-        """Return the first outputs that have a picture, and where it is: its own file, or the cover of a video."""
-        found: list[tuple[Output, Path | bytes]] = []
-        for output in outputs:
-            picture: Path | bytes = b""
-            if output.kind is OutputKind.IMAGE:
-                picture = Path(output.saved_path)
-            elif output.kind is OutputKind.VIDEO:
-                picture = await anyio.to_thread.run_sync(_read_saved_cover, output, limiter=self._threads)
-            if picture:
-                found.append((output, picture))
-            if len(found) == MAX_PREVIEWS:
-                break
-        return found
 
-    async def _build(self, run: Run, output: Output, picture: Path | bytes, count: int) -> Preview | NoPreview:
-        edge = MAX_EDGE if count == 1 else _EDGE_OF_SEVERAL
-        size_bytes = min(MAX_PREVIEW_BYTES, MAX_TOGETHER_BYTES // count)
-        work = partial(build_preview, picture, max_edge=edge, max_bytes=size_bytes)
-        made = await anyio.to_thread.run_sync(work, limiter=self._threads)
-        if isinstance(made, NoPreview):
-            logger.info("output %d of run %s has no preview: %s", output.n, run.id, made.reason)
-        return made
+def _build_shown(run: Run, most: int) -> Shown:
+    """Return what an answer shows, with so many previews at most; one job, because a job costs more than a look at a file."""
+    gone = _find_gone([output for output in run.outputs if output.saved_path][:MAX_CHECKED])
+    there = (output for output in run.outputs if output.saved_path and output.saved_path not in gone)
+    pictures = list(islice(_find_pictures(there), most))
+    made = [(output, _build_one(run, output, picture, len(pictures))) for output, picture in pictures]
+    return Shown(
+        tuple(preview for _, preview in made if isinstance(preview, Preview)),
+        (
+            *_describe_gone([output for output in run.outputs if output.saved_path in gone]),
+            *(
+                f"{Path(output.saved_path).name} has no preview: {preview.reason}."
+                for output, preview in made
+                if isinstance(preview, NoPreview) and output.kind is OutputKind.IMAGE
+            ),
+        ),
+        gone,
+    )
+
+
+def _find_pictures(outputs: Iterable[Output]) -> Iterator[tuple[Output, Path | bytes]]:
+    """Yield the outputs that have a picture, and where it is: its own file, or the cover of a video."""
+    for output in outputs:
+        if output.kind is OutputKind.IMAGE:
+            yield output, Path(output.saved_path)
+        elif output.kind is OutputKind.VIDEO and (cover := _read_saved_cover(output)):
+            yield output, cover
+
+
+def _build_one(run: Run, output: Output, picture: Path | bytes, count: int) -> Preview | NoPreview:
+    edge = MAX_EDGE if count == 1 else _EDGE_OF_SEVERAL
+    made = build_preview(picture, max_edge=edge, max_bytes=min(MAX_PREVIEW_BYTES, MAX_TOGETHER_BYTES // count))
+    if isinstance(made, NoPreview):
+        logger.info("output %d of run %s has no preview: %s", output.n, run.id, made.reason)
+    return made
+
+
+def _build_thumbnail(output: Output) -> Preview | NoPreview:
+    for _, picture in _find_pictures([output]):
+        return build_preview(picture, max_edge=THUMBNAIL_EDGE, max_bytes=MAX_THUMBNAIL_BYTES)
+    return NoPreview("it has no picture")
 
 
 def drop_paths(run: Run, paths: Collection[str]) -> Run:

@@ -15,7 +15,7 @@ import re
 import secrets
 import stat
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -132,6 +132,7 @@ class PartialFile:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         self.file: BinaryIO = os.fdopen(os.open(self._path, flags, 0o600), "w+b")
         """Where to write."""
+        self._is_published = False
 
     def publish(self, final: Path | None = None) -> Path:
         """Sync the file, give it its final name and return that name, which has a number when the requested one is taken.
@@ -157,6 +158,7 @@ class PartialFile:
         text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
         self._close_synced()
         path, is_resumed = _claim_name(self._path, final, can_resume=True)
+        self._is_published = True
         sidecar = path.with_name(f"{path.name}.json")
         try:
             if is_resumed and sidecar.is_file() and not sidecar.is_symlink():
@@ -172,10 +174,14 @@ class PartialFile:
     def take_name(self, final: Path | None = None) -> Path:
         """Do as `publish` does, but leave it to the caller to sync the folder."""
         self._close_synced()
-        return _claim_name(self._path, final or self._final)[0]
+        path, _ = _claim_name(self._path, final or self._final)
+        self._is_published = True
+        return path
 
     def discard(self) -> None:
         """Close the file and remove it, unless it was published."""
+        if self._is_published:
+            return
         with contextlib.suppress(OSError):
             # Closing flushes, and on a full disk that fails again; the descriptor is closed all the same.
             self.file.close()
@@ -279,6 +285,19 @@ def sweep_partials(folder: Path, *, has_died: Callable[[str], bool], before: flo
             # It may have been published or removed just now; if it is stuck, the next start tries again.
             logger.info("a half-written file could not be removed: %s", exc.strerror)
     return removed
+
+
+def remove_of_owners(folder: Path, paths: Iterable[str]) -> None:
+    """Remove saved files, each with its record, that are in folders of owners; those of the person at this computer stay."""
+    owners = folder / _OWNERS
+    for path in map(Path, paths):
+        if ".." in path.parts or not path.is_relative_to(owners):
+            continue
+        try:
+            path.with_name(f"{path.name}.json").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+        except OSError as exc:
+            logger.warning("a result of a run that is on record no longer could not be removed: %s", exc.strerror)
 
 
 def _find_partials(folder: Path) -> list[Path]:

@@ -19,7 +19,7 @@ from flowport.domain.errors import (
     ProviderUnreachable,
 )
 from flowport.domain.models import Account
-from flowport.network.api_client import Api, Location, report_limits
+from flowport.network.api_client import Api, Location, count_answer, report_limits
 from flowport.network.provider_mcp import call_tool
 from flowport.network.ratelimit.limiter import Priority, RateLimiter
 from flowport.providers.interface import (
@@ -135,6 +135,7 @@ class OpenAccount:
             raise AssertionError("the API's place is known once there is a way to it")
         take = partial(self.limiter.take, priority, request.operation)
         answer = await call_tool(request, self._location, self.provider.title, take=take)
+        count_answer(self.limiter, request.operation, answer.status)
         report_limits(self.limiter, answer)
         return answer
 

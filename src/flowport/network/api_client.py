@@ -118,9 +118,12 @@ class Api:
             ProviderUnreachable: No answer came; `was_sent` says whether the request may have arrived.
         """
         sent_at = self._budget.note_sent()
+        status: int | None = None
         try:
             answer = await self._exchange(request)
+            status = answer.status
         finally:
+            count_answer(self._budget, request.operation, status)
             self._budget.note_over(sent_at)
         report_limits(self._budget, answer, sent_at)
         return answer
@@ -139,15 +142,19 @@ class Api:
             with anyio.fail_after(self._request_seconds[request.operation]):
                 client = self._get_client(request.operation)
                 progress.proxy = client.proxy
-                prepared = client.http.build_request(
+                prepared = httpx2.Request(
                     request.method,
                     self._location.base_url + request.path,
+                    headers=client.http.headers,
                     json=request.body,
-                    timeout=_TIMEOUT if is_start else _TIMEOUT_READ,
-                    extensions={"trace": partial(_note_start_step, progress) if is_start else progress.note},
+                    extensions={
+                        "timeout": (_TIMEOUT if is_start else _TIMEOUT_READ).as_dict(),
+                        "trace": partial(_note_start_step, progress) if is_start else progress.note_until_sent,
+                    },
                 )
                 async with contextlib.nullcontext() if is_start else self._reads:
-                    return await self._receive(await client.http.send(prepared, stream=True))
+                    # Not by the client, which would look for redirects, cookies and logins in each answer.
+                    return await self._receive(await client.transport.handle_async_request(prepared))
         # The library, its proxies and the system raise more kinds than can be named; each of them means no answer.
         except Exception as exc:
             raise explain(exc, progress, self._location, self._provider_title, request.operation) from exc
@@ -180,6 +187,8 @@ class ApiClient:
     """The library's client for one place, with the proxy that it uses."""
 
     http: httpx2.AsyncClient
+    transport: httpx2.AsyncBaseTransport
+    """What the client sends requests with."""
     proxy: Proxy | None
 
 
@@ -192,6 +201,12 @@ def explain(
     if not isinstance(error, (httpx2.HTTPError, httpx2.InvalidURL, ConfigurationError, OSError)):
         logger.warning("a request to %s failed in an unusual way (%s)", route.host, type(error).__name__)
     return ProviderUnreachable(title, operation, cause.breakage, cause.reason, cause.remedy)
+
+
+def count_answer(limiter: RateLimiter, operation: Operation, status: int | None) -> None:
+    """Count a request by its answer, for metrics; None for one without an answer."""
+    label = "none" if status is None else "429" if status == 429 else f"{status // 100}xx"  # noqa: PLR2004
+    limiter.answers[operation, label] += 1
 
 
 def report_limits(limiter: RateLimiter, answer: ApiAnswer, sent_at: float | None = None) -> None:
@@ -222,18 +237,21 @@ def build_client(
     url = httpx2.URL(location.base_url)
     proxy = None if location.is_loopback or transport is not None else find_proxy(url)
     is_secure = url.scheme == "https" and transport is None
+    # What the environment says was read above; the library would read all of it, and fail of what is not needed.
+    transport = transport or httpx2.AsyncHTTPTransport(
+        verify=get_ssl_context() if is_secure else build_plain_context(),
+        limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=keep_alive),
+        proxy=None if proxy is None else build_library_proxy(proxy),
+        trust_env=False,
+    )
     http = httpx2.AsyncClient(
         headers=dict(location.headers),
         follow_redirects=False,
-        limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=keep_alive),
         timeout=_TIMEOUT_READ,
         transport=transport,
-        verify=get_ssl_context() if is_secure else build_plain_context(),
-        proxy=None if proxy is None else build_library_proxy(proxy),
-        # What the environment says was read above; the library would read all of it, and fail of what is not needed.
         trust_env=False,
     )
-    return ApiClient(http, proxy)
+    return ApiClient(http, transport, proxy)
 
 
 class KeyRemover:

@@ -72,14 +72,18 @@ class Stage(IntEnum):
 
 
 class RequestProgress:
-    """Follows one request by the events of the HTTP library; pass `note` as its `trace` extension. Mutable."""
+    """Follows one request by the events of the HTTP library; pass a `note` method as its `trace` extension. Mutable."""
 
     def __init__(self, proxy: Proxy | None = None) -> None:
         """Begin before anything was done."""
         self.proxy = proxy
         self.stage = Stage.PREPARING
+        self.is_reused = False
+        """Whether the request was sent over a connection of an earlier one."""
         self._stream: Any = None
         """The connection to a SOCKS proxy, while it is being made usable."""
+        self._request: Any = None
+        """The library's request whose headers are being sent."""
 
     async def note(self, event: str, info: Mapping[str, Any]) -> None:
         """Take an event of the library."""
@@ -102,8 +106,23 @@ class RequestProgress:
             with anyio.CancelScope(shield=True):
                 await self._stream.aclose()
         elif step == "send_request_headers.started":
-            method = getattr(info.get("request"), "method", b"")
-            self.stage = Stage.TUNNELLING if method == b"CONNECT" else Stage.SENDING
+            self._request = info.get("request")
+            method = getattr(self._request, "method", b"")
+            if method == b"CONNECT":
+                self.stage = Stage.TUNNELLING
+            else:
+                self.is_reused = self.stage is Stage.PREPARING
+                self.stage = Stage.SENDING
+
+    async def note_until_sent(self, event: str, info: Mapping[str, Any]) -> None:
+        """Take an event of the library, and ask for none once the headers are sent: no later one changes anything."""
+        await self.note(event, info)
+        if (
+            self.stage is Stage.SENDING
+            and event.endswith("send_request_headers.complete")
+            and self._request is not None
+        ):
+            self._request.extensions.pop("trace", None)
 
     @property
     def is_connecting(self) -> bool:

@@ -10,6 +10,7 @@ import ipaddress
 import re
 import socket
 import ssl
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -131,6 +132,12 @@ def _get_closed_networks() -> tuple[IPNetwork, ...]:
 MAX_CONNECTIONS: Final = 200
 """Of each way; how many files go side by side is for the callers to bound."""
 
+MAX_IDLE: Final = 8
+"""Connections to one host that wait for its next file."""
+
+MAX_KEPT_HOSTS: Final = 32
+"""Hosts whose connections are kept for the next file; those of further hosts are closed at once."""
+
 _CONNECT_SECONDS: Final = 10.0
 
 NOT_PUBLIC: Final = "its host is not on the public internet"
@@ -198,7 +205,8 @@ class Outlet:
         self._resolve = resolve
         self._ssl_context = ssl_context
         self._api_hosts = frozenset(api_hosts)
-        self._transports: dict[tuple[str, bool], httpx2.AsyncHTTPTransport] = {}
+        self._transports: dict[tuple[str, bool, str], httpx2.AsyncHTTPTransport] = {}
+        """By proxy, by whether the connections are secure, and by the host whose connections are kept; empty for none."""
 
     @property
     def is_unused(self) -> bool:
@@ -264,6 +272,8 @@ class Outlet:
     ) -> httpx2.Response:
         """Send a request to the first host of a way that a connection can be made to; a PUT where it has a body.
 
+        A GET may go over a kept connection, and once more over a new one when the server has closed that meanwhile.
+
         Args:
             seconds: How long each step may take.
             iterate_body: Called for each host that is tried.
@@ -272,31 +282,47 @@ class Outlet:
             NotConnected: There was none.
             httpx2.HTTPError: The connection broke off, or the answer is not HTTP.
         """
-        for place, host in enumerate(way.hosts, 1):
+        places, is_kept = deque(way.hosts), iterate_body is None
+        while places:
             progress = RequestProgress(way.proxy)
             try:
-                request = build_request(url, host, headers, seconds, None if iterate_body is None else iterate_body())
-                request.extensions = {**request.extensions, "trace": progress.note}
+                request = build_request(
+                    url, places[0], headers, seconds, None if iterate_body is None else iterate_body()
+                )
+                request.extensions = {**request.extensions, "trace": progress.note_until_sent}
                 if way.proxy is None:
                     request.extensions["sni_hostname"] = way.host
-                return await self._get_transport(way).handle_async_request(request)
+                return await self._get_transport(way, is_kept=is_kept).handle_async_request(request)
             # Many hosts name an IPv6 address that this network cannot reach. Proxies and their libraries raise anything.
             except Exception as exc:
+                if (
+                    is_kept
+                    and progress.is_reused
+                    and isinstance(exc, (httpx2.NetworkError, httpx2.RemoteProtocolError))
+                ):
+                    is_kept = False
+                    continue
                 if not progress.is_connecting and not isinstance(exc, ConfigurationError):
                     raise
-                if place == len(way.hosts):
+                places.popleft()
+                if not places:
                     raise NotConnected(find_cause(exc, progress, Route(clean_line(way.host)))) from exc
         raise HostRefused("its host has no address")
 
-    def _get_transport(self, way: Way) -> httpx2.AsyncHTTPTransport:
-        key = ("" if way.proxy is None else way.proxy.url, way.is_secure)
+    def _get_transport(self, way: Way, *, is_kept: bool) -> httpx2.AsyncHTTPTransport:
+        # The pool knows connections by address, not by the name that the certificate was verified for, so each name has
+        # a pool of its own: two names at one address never share a connection.
+        proxy_url = "" if way.proxy is None else way.proxy.url
+        key = (proxy_url, way.is_secure, way.host if is_kept else "")
+        if key not in self._transports and len(self._transports) >= MAX_KEPT_HOSTS:
+            key = (proxy_url, way.is_secure, "")
         if key not in self._transports:
             self._transports[key] = httpx2.AsyncHTTPTransport(
                 verify=(self._ssl_context or get_ssl_context()) if way.is_secure else build_plain_context(),
                 trust_env=False,
                 proxy=None if way.proxy is None else build_library_proxy(way.proxy),
-                # No connection is used twice. The pool knows connections by address, not by the name that the
-                # certificate was verified for, so two names at one address would share one.
-                limits=httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=0),
+                limits=httpx2.Limits(
+                    max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_IDLE if key[2] else 0
+                ),
             )
         return self._transports[key]

@@ -58,6 +58,10 @@ class Caller(Protocol):
     def exchange(self) -> Exchange:
         """The request: it knows whether the client is disconnected, and whether the answer was written."""
 
+    @property
+    def is_progress_wanted(self) -> bool:
+        """Whether progress is shown; otherwise no message is composed."""
+
     async def report(self, elapsed_seconds: float, message: str, /) -> None:
         """Report progress: a number that only grows, and a message for a person."""
 

@@ -41,16 +41,29 @@ class WebLinks(Protocol):
         """Return the id of the file that was or may be uploaded at an address of this server; empty for any other address."""
 
 
+class GalleryLinks(Protocol):
+    """Builds the addresses under which people open their galleries."""
+
+    def build_gallery_link(self, principal: Principal) -> WebLink:
+        """Return an address that signs a person in, once and soon."""
+
+
 @dataclass(slots=True)
 class FileLinks:
     """What people see of saved files."""
 
     web: WebLinks | None = None
     """None until a web server listens; then people elsewhere have no links but the provider's."""
+    gallery: GalleryLinks | None = None
+    """None until a web server listens."""
 
     def parse_output_link(self, url: str) -> tuple[str, int] | None:
         """Return what a link of ours names; None for any other address."""
         return None if self.web is None else self.web.parse_output_link(url)
+
+    def find_gallery(self, principal: Principal) -> WebLink | None:
+        """Return where a person at another computer opens the gallery; None where no web server shows it."""
+        return None if principal.is_local or self.gallery is None else self.gallery.build_gallery_link(principal)
 
     def parse_upload_link(self, url: str) -> str:
         """Return which upload a link of ours is for; empty for any other address."""

@@ -4,7 +4,7 @@ The store is the record; this list is newer, and a waiting handler reads it inst
 """
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -111,6 +111,8 @@ class LiveRuns:
     def __init__(self, listener: RunListener = _ignore) -> None:
         self._entries: dict[str, LiveRun] = {}
         self._live: set[str] = set()
+        self.start_outcomes: Counter[str] = Counter()
+        """How many start requests had which outcome, for metrics."""
         self._listener = listener
 
     def put(self, run: Run, *, noted_at: float, urgency: Urgency = Urgency.WAITED) -> LiveRun:
@@ -125,6 +127,10 @@ class LiveRuns:
     def get(self, run_id: str) -> LiveRun | None:
         """Return what is known of a run; None when this process does not follow it."""
         return self._entries.get(run_id)
+
+    def count_states(self) -> Counter[str]:
+        """Return how many runs that are not over are in which state."""
+        return Counter(self._entries[run_id].run.state.value for run_id in self._live if run_id in self._entries)
 
     def get_row_problem(self, batch_id: str) -> str:
         """Return why a row of a batch cannot be sent just now, as sentences; empty when none has met a problem."""
@@ -218,16 +224,20 @@ class PendingWrites:
             process has claimed it.
         """
         self._pending.setdefault(run.id, deque()).append((event, run.lease))
-        return await self.flush(apply(run, event))
+        return await self._write(run.id, lambda: apply(run, event))
 
     async def flush(self, run: Run) -> Run:
         """Record the pending events of a run, which has had them already; without any, nothing is done."""
-        pending = self._pending.get(run.id)
-        kept = run
+        return await self._write(run.id, lambda: run)
+
+    async def _write(self, run_id: str, build_run: Callable[[], Run]) -> Run:
+        """Record the pending events of a run; `build_run` returns it with them, which is used where the store has it not."""
+        pending, kept = self._pending.get(run_id), None
         while pending:
             try:
-                outcome = await self._store.record(run.id, *pending[0])
+                outcome = await self._store.record(run_id, *pending[0])
             except StoreError as exc:
+                run = build_run()
                 self._live_runs.note_unwritten(run.id)
                 provider_run_id = run.provider_run_id or "without an id"
                 logger.error(  # noqa: TRY400 - the sentence of the error says all
@@ -238,11 +248,11 @@ class PendingWrites:
                     exc,
                 )
                 return run
-            kept = outcome.run or run
+            kept = outcome.run
             pending.popleft()
-        if self._pending.pop(run.id, None) is not None:
-            self._live_runs.note_unwritten(run.id, is_unwritten=False)
-        return kept
+        if self._pending.pop(run_id, None) is not None:
+            self._live_runs.note_unwritten(run_id, is_unwritten=False)
+        return kept or build_run()
 
     async def flush_at_end(self, run: Run) -> None:
         """Retry the pending events of a run that has ended, with increasing delays, up to a limit."""

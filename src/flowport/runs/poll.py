@@ -4,6 +4,7 @@ import logging
 import math
 import statistics
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -153,6 +154,7 @@ class RunPoller:
         supervisor: Supervisor,
         durations: DurationBook | None = None,
         patience_seconds: float = PATIENCE_SECONDS,
+        is_reported: Callable[[Run, OpenAccount], bool] = lambda *_: False,
     ) -> None:
         """Make a poller of runs.
 
@@ -160,7 +162,9 @@ class RunPoller:
             supervisor: Owns the polling tasks.
             durations: How long apps take; None for a book of its own.
             patience_seconds: How long after its request a run counts as waited for.
+            is_reported: Whether the provider reports changes of a run that another process has started.
         """
+        self._is_reported = is_reported
         self._store = store
         self._writer = writer
         self._live_runs = live_runs
@@ -184,6 +188,8 @@ class RunPoller:
         age = 0.0 if run.started_at is None else max(0.0, self._clock.now() - run.started_at)
         get_usual_seconds = partial(self._durations.get_usual_seconds, run.account_id, run.app_id)
         with poller.open_poll_slot(entry, age, get_usual_seconds) as slot:
+            if not entry.is_reported and self._is_reported(run, account):
+                entry.is_reported = slot.is_inherited = True
             return await self._poll_to_the_end(run, account, poller, slot)
 
     async def _poll_to_the_end(self, run: Run, account: OpenAccount, poller: AccountPoller, slot: PollSlot) -> Run:

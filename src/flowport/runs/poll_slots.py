@@ -30,6 +30,8 @@ class PollSlot:
     """Whether a bulk status response left the run out: the next poll is its own."""
     permit: anyio.Semaphore | None = None
     """Held while the poll is in progress."""
+    is_inherited: bool = False
+    """Whether another process started the run, so that an event may have come while none listened; it is read once first."""
     is_open: bool = True
     """Whether the run is still polled."""
     crowd: int = 1

@@ -319,7 +319,8 @@ class AccountPoller:
 
     def _describe(self, slot: PollSlot) -> PollState:
         live, is_waited, usual_seconds = slot.live, self._is_waited(slot.entry), slot.get_usual_seconds()
-        is_reported = slot.entry.is_reported and not live.was_misled and self._reporting.is_reliable
+        is_expected = slot.entry.is_reported and not live.was_misled and not (slot.is_inherited and live.polls == 0)
+        is_reported = is_expected and self._reporting.is_reliable
         now = (is_waited, usual_seconds, is_reported, self._gather_seconds)
         if now != (live.is_waited, live.usual_seconds, live.is_reported, live.gather_seconds):
             slot.live = replace(

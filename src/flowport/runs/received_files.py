@@ -151,7 +151,7 @@ class ReceivedFiles:
         self,
         store: Store,
         clock: Clock,
-        folder: Path,
+        home: Path,
         threads: anyio.CapacityLimiter,
         links: FileLinks,
         *,
@@ -161,13 +161,13 @@ class ReceivedFiles:
         """Prepare.
 
         Args:
-            folder: Where the files are, in a folder for each owner.
+            home: Where the folder of uploads is, with a folder for each owner in it.
             max_owner_bytes: What the uploads and saved results of one owner may occupy.
             process: Its id is in the names of files that are not whole yet.
         """
         self._store = store
         self._clock = clock
-        self._folder = folder
+        self._folder = home / UPLOADS_NAME
         self._threads = threads
         self._links = links
         self._max_owner_bytes = max_owner_bytes

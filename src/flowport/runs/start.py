@@ -224,7 +224,8 @@ class RunStarter:
                 if self._is_over(run):
                     # Before it takes a request of the budget.
                     return await self._get_kept(run)
-                requested = await self._store.record(run.id, run_events.StartRequested(self._clock.now()), run.lease)
+                sent = run_events.StartRequested(self._clock.now(), f"{request.method} {request.path}")
+                requested = await self._store.record(run.id, sent, run.lease)
                 if isinstance(requested, Stale):
                     return requested.run or run
                 starting = requested.run
@@ -313,8 +314,10 @@ class RunStarter:
         event: run_events.RunEvent
         match outcome:
             case Started(provider_run_id, state):
+                self._live_runs.start_outcomes["started"] += 1
                 event = run_events.StartAcknowledged(provider_run_id, state, now)
             case NotTaken(error):
+                self._live_runs.start_outcomes["not started"] += 1
                 if isinstance(error, ProviderRefused):
                     self._live_runs.note_refused(run.id, str(error))
                 # The definitions of the built-in sandbox are part of this program.
@@ -322,6 +325,7 @@ class RunStarter:
                 failure = _format_not_taken(error, may_have_changed=may_have_changed)
                 event = run_events.Finished(RunState.FAILED, now, failure=failure)
             case Uncertain(error, answer):
+                self._live_runs.start_outcomes["unknown"] += 1
                 failure = format_unknown(error, is_sandbox=is_sandbox)
                 event = run_events.StartUnknown(failure=failure, at=now, answer=answer)
             case _:

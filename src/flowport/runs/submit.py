@@ -31,8 +31,7 @@ from flowport.store.records import (
 )
 
 MAX_RUNS_SUBMITTED: Final = 5
-"""Calls that are prepared and recorded side by side. More would not be done sooner: each would only wait longer for the
-store, and so would a quick request."""
+"""Calls that are prepared and recorded side by side. More would not be done sooner, and a quick request would wait."""
 
 MAX_BATCHES_SUBMITTED: Final = 2
 """Batches that are checked side by side: each may have thousands of rows."""
@@ -42,8 +41,7 @@ P_contra = TypeVar("P_contra", contravariant=True)
 
 
 SIDE_BY_SIDE_SECONDS: Final = 10.0
-"""Equal calls over one connection within this time, whose clients are all connected, are meant to be as many runs: people
-ask for four variations."""
+"""Equal calls of connected clients over one connection within this time are meant as several runs: four variations."""
 
 SettledOutcome: TypeAlias = Accepted | Joined | Uncertain | LimitExceeded
 
@@ -61,6 +59,8 @@ class RunRequest:
     """What it came over; calls of one connection have the same."""
     is_local: bool = True
     """Whether files may be named by the paths of this computer."""
+    max_file_bytes: int | None = None
+    """What the files of its owner may occupy for a new run to be accepted; None for any size."""
     is_stopped_with_caller: bool = False
     """Whether its run is to be stopped, if it is not sent yet, when the caller leaves."""
     is_new_wanted: bool = False
@@ -120,12 +120,10 @@ class RecentRequests:
     def _build_rules(
         self, run: Run, call: RunRequest, process_id: str, processes: KnownProcesses, arrived_at: float
     ) -> AttachRules:
-        """Return the rules for a call, and remember it for those that come after.
-
-        They name the open calls that ask for the same: no other call decides whether this one joins a run.
-        """
+        """Return the rules for a call, which name the open calls that ask for the same, and remember it for later ones."""
         digests = {run.raw_digest, run.canonical_digest}
-        equal = {id_: one for digest in digests for id_, one in self._open.get(digest, {}).items() if id_ != call.id}
+        equal = self._open.get(run.raw_digest, {}) | self._open.get(run.canonical_digest, {})
+        equal.pop(call.id, None)
         beside = frozenset(
             id_
             for id_, (accepted_at, connection) in equal.items()
@@ -166,6 +164,7 @@ class RecentRequests:
             boot_since=boot.subtract(DAY_SECONDS) if boot else None,
             is_agreed=call.is_price_agreed,
             own=call.own_limits,
+            max_file_bytes=call.max_file_bytes,
         )
 
 

@@ -1,8 +1,9 @@
 """Wait for a run, a batch or a piece of work on behalf of a caller, with progress, for as long as the caller waits."""
 
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -37,13 +38,14 @@ T = TypeVar("T")
 class Observation(Generic[T]):
     """What is waited for, as it is now."""
 
-    view: T
+    build_view: Callable[[], T]
+    """Returns what a caller gets that waits no longer."""
     is_over: bool
     """Whether nothing more will change."""
     changed: anyio.Event
-    """Set at the next change. Taken before the view is made, so that no change is missed."""
-    message: str = ""
-    """The progress to report; empty for none."""
+    """Set at the next change. Taken before anything else is read, so that no change is missed."""
+    format_message: Callable[[], str] = str
+    """Returns the progress to report; empty for none."""
     look_again_seconds: float = PROGRESS_SECONDS
     entry: LiveRun | None = None
     """The live run that the caller counts as waiting for."""
@@ -93,13 +95,14 @@ async def wait(
         seen = await subject.observe()
         now = clock.monotonic()
         if seen.is_over:
-            return seen.view
-        if seen.message and now - reported_at >= subject.quiet_seconds:
+            return seen.build_view()
+        is_report_due = caller.is_progress_wanted and now - reported_at >= subject.quiet_seconds
+        if is_report_due and (message := seen.format_message()):
             reported_at = now
-            await caller.report(now - caller.arrived_at_seconds, seen.message)
+            await caller.report(now - caller.arrived_at_seconds, message)
         remaining = deadline - clock.monotonic()
         if remaining <= 0 or patience.is_over:
-            return seen.view
+            return seen.build_view()
         with (
             nullcontext() if seen.entry is None else seen.entry.wait(),
             patience.bound(clock.move_on_after(min(remaining, seen.look_again_seconds))),
@@ -119,9 +122,9 @@ class EventWait:
 
     async def observe(self) -> Observation[bool]:
         """Return whether the event has come."""
-        message = "" if self._is_first else self.get_message()
+        format_message = str if self._is_first else self.get_message
         self._is_first = False
-        return Observation(self._event.is_set(), self._event.is_set(), self._event, message)
+        return Observation(self._event.is_set, self._event.is_set(), self._event, format_message)
 
     def get_message(self) -> str:
         """Return what to report."""
@@ -130,6 +133,8 @@ class EventWait:
 
 async def report_while(work: Awaitable[T], caller: Caller, clock: Clock, message: str) -> T:
     """Return what some work returns, and report meanwhile what the caller waits for."""
+    if not caller.is_progress_wanted:
+        return await work
     async with anyio.create_task_group() as group:
         group.start_soon(wait, EventWait(anyio.Event(), message), caller, clock)
         try:
@@ -264,13 +269,19 @@ class _RunWait:
         waiter, run = self._waiter, self._run
         entry = self._last = await self._find_entry()
         if entry is None:
-            return Observation(await waiter.get_run_view(run), is_over=True, changed=anyio.Event())
-        changed = entry.changed
+            view = await waiter.get_run_view(run)
+            return Observation(lambda: view, is_over=True, changed=anyio.Event())
         # The list of live runs may forget it at any moment; its last state is the end.
         is_over = entry.is_settled or entry.run.is_followed is False
-        message = waiter.format_progress(entry)
         seconds = STORE_SECONDS if waiter.live_runs.get(run.id) is None else PROGRESS_SECONDS
-        return Observation(waiter.build_view(entry), is_over, changed, message, seconds, entry)
+        return Observation(
+            partial(waiter.build_view, entry),
+            is_over,
+            entry.changed,
+            partial(waiter.format_progress, entry),
+            seconds,
+            entry,
+        )
 
     async def _find_entry(self) -> LiveRun | None:
         """Return the entry of a live run, made from the store while another process follows it; None when none does.
@@ -313,8 +324,12 @@ class _BatchWait:
         view = await waiter.get_batch_view(batch)
         if entry is None:
             await waiter.recovery.resume(view.run)
-        message = format_batch_progress(
-            view, self._usual_seconds, waiter.clock.now(), requests_per_minute=self._requests_per_minute
+        format_message = partial(
+            format_batch_progress,
+            view,
+            self._usual_seconds,
+            waiter.clock.now(),
+            requests_per_minute=self._requests_per_minute,
         )
         seconds = STORE_SECONDS if entry is None else PROGRESS_SECONDS
-        return Observation(view, view.run.state.is_final, changed, message, seconds, entry)
+        return Observation(lambda: view, view.run.state.is_final, changed, format_message, seconds, entry)

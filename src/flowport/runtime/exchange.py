@@ -37,6 +37,8 @@ class Exchange:
     def __init__(self, request_id: RequestId | None = None) -> None:
         """Open an exchange; `request_id` is the client's id of the request."""
         self.request_id = request_id
+        self.is_progress_wanted = True
+        """Whether the client takes notifications of progress; a transport whose requests say so sets it."""
         self._state = _State.OPEN
         self._listener: AnswerListener | None = None
         self._on_left: Callable[[], None] | None = None
@@ -68,6 +70,11 @@ class Exchange:
             on_left()
         else:
             self._on_left = on_left
+
+    def interrupt(self) -> None:
+        """End the work on the answer, as if the client had left, although it waits for what it is answered instead."""
+        if self._on_left is not None:
+            self._on_left()
 
     def set_on_closed(self, on_closed: Callable[[], None]) -> None:
         """Call `on_closed` once when the client no longer waits, whether or not it got the answer; the exchange is open."""

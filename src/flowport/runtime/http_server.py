@@ -15,6 +15,8 @@ class HttpServer(uvicorn.Server):
         config = uvicorn.Config(
             app,
             ws="none",
+            # What is called need not be a coroutine function, by which it would be guessed.
+            interface="asgi3",
             log_config=None,
             log_level=log_level,
             access_log=False,

@@ -18,6 +18,7 @@ import mcp.types as t
 from mcp.server import ServerRequestContext
 from mcp.server.context import CallNext, HandlerResult
 from mcp.shared.exceptions import MCPError
+from mcp.shared.jsonrpc_dispatcher import progress_token_from_params
 
 from flowport.domain.call_errors import ConfirmationNeeded
 from flowport.domain.principal import LOCAL, Principal
@@ -60,6 +61,7 @@ async def provide_exchange(ctx: Context, call_next: CallNext) -> HandlerResult:
     found = find_exchange(ctx)
     if found is not None and found.request_id is None:
         found.request_id = ctx.request_id
+        found.is_progress_wanted = progress_token_from_params(ctx.params) is not None
     if ctx.request_id is None or found is not None:
         return await call_next(ctx)
     exchange = Exchange(ctx.request_id)
@@ -203,6 +205,11 @@ class McpCaller:
         self._params = params
         self._used = used or UsedConfirmations()
         self._last_progress = -1.0
+
+    @property
+    def is_progress_wanted(self) -> bool:
+        """Whether the request has a progress token."""
+        return self.exchange.is_progress_wanted
 
     async def report(self, elapsed_seconds: float, message: str) -> None:
         """Send progress: always more than before, and never for long."""

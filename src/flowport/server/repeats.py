@@ -28,7 +28,7 @@ MAX_ANSWERED: Final = 256
 """Answered requests that are kept."""
 
 _CHECK_EVERY: Final = 16
-"""Finished requests are dropped once for this many new ones."""
+"""Finished requests are dropped once for this many new ones, and at most once for as many as are kept."""
 
 _WAITING: Final = "this request is in progress already"
 
@@ -122,7 +122,7 @@ class RequestsInProgress(Generic[T]):
     def _forget_answered(self) -> None:
         """Drop finished requests from time to time, because each pass checks all requests."""
         self._unchecked += 1
-        if self._unchecked < _CHECK_EVERY:
+        if self._unchecked < max(_CHECK_EVERY, len(self._requests)):
             return
         self._unchecked = 0
         self._requests = {

@@ -9,7 +9,7 @@ import anyio
 import anyio.abc
 import mcp.types as t
 from mcp.shared._stream_protocols import ReadStream, WriteStream
-from mcp.shared.jsonrpc_dispatcher import cancelled_request_id_from_params
+from mcp.shared.jsonrpc_dispatcher import cancelled_request_id_from_params, progress_token_from_params
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
 
 from flowport.server.clients import STDIO
@@ -78,6 +78,7 @@ class RequestReader(MessageReader):
         message = item.message
         if isinstance(message, t.JSONRPCRequest):
             request = self._requests.begin(STDIO, message.id)
+            request.exchange.is_progress_wanted = progress_token_from_params(message.params) is not None
             if request.is_renamed:
                 message = message.model_copy(update={"id": request.inner_id})
             item = SessionMessage(message, ServerMessageMetadata(request_context=request.exchange))

@@ -1,5 +1,6 @@
 """The settings of `flowport serve --http`."""
 
+import re
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final, TypeAlias
@@ -50,6 +51,18 @@ def parse_networks(variable: Variable, text: str) -> tuple[Network, ...]:
         raise ConfigurationError(variable.name, "holds something that is not an IP address", remedy) from None
 
 
+_SCOPE: Final = re.compile(r"[!#-\[\]-~]+")
+
+
+def parse_scopes(variable: Variable, text: str) -> tuple[str, ...]:
+    """Parse scopes that are separated by commas or, as OAuth writes them, by spaces."""
+    scopes = tuple(dict.fromkeys(one for part in parse_list(variable, text) for one in part.split()))
+    if not all(map(_SCOPE.fullmatch, scopes)):
+        remedy = "It takes names without quotation marks, such as flowport, runs:read."
+        raise ConfigurationError(variable.name, "holds something that is not a scope", remedy)
+    return scopes
+
+
 HTTP_VARIABLES: Final = (
     Variable(
         "FLOWPORT_PUBLIC_URL",
@@ -84,7 +97,7 @@ HTTP_VARIABLES: Final = (
         "FLOWPORT_OAUTH_SCOPES",
         "The scopes that access tokens must hold, separated by commas.",
         "none",
-        parse_list,
+        parse_scopes,
         (),
     ),
     Variable(

@@ -140,6 +140,9 @@ def explain_settings(
                 read[variable.name] = variable.parse(variable, sources.values[variable.name])
             except ConfigurationError as exc:
                 problems.append(exc)
+    idle = _find_idle(read, {problem.setting for problem in problems})
+    problems += idle
+    read |= {problem.setting: usual[problem.setting] for problem in idle}
     try:
         settings = _combine(read, wrong={problem.setting for problem in problems})
     except ConfigurationError as exc:
@@ -147,6 +150,15 @@ def explain_settings(
         wrong = {problem.setting for problem in problems}
         settings = _combine({**read, **{name: usual[name] for name in wrong & usual.keys()}}, wrong)
     return SettingsReport(settings, sources.values, sources.origins, tuple(problems), sources.unread)
+
+
+def _find_idle(read: Mapping[str, Any], wrong: AbstractSet[str]) -> list[ConfigurationError]:
+    """Return what would have no effect: rules for access tokens without an issuer of them."""
+    if read["FLOWPORT_OAUTH_ISSUER"] or "FLOWPORT_OAUTH_ISSUER" in wrong:
+        return []
+    given = [name for name in ("FLOWPORT_OAUTH_AUDIENCE", "FLOWPORT_OAUTH_SCOPES") if read[name]]
+    problem = "has no effect without FLOWPORT_OAUTH_ISSUER"
+    return [ConfigurationError(name, problem, "Set that too, or remove this one.") for name in given]
 
 
 def load_home(flags: Mapping[str, str], environ: Mapping[str, str], *, config_path: Path | None = None) -> Path:

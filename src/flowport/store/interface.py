@@ -269,8 +269,8 @@ class RecordKeeping(Protocol):
     async def check_writable(self) -> None:
         """Write to the file, and change nothing in it; wait a second at most for other processes."""
 
-    async def prune(self, *, before: float, boot_before: BootTime | None = None) -> int:
-        """Delete the runs of all owners that ended and were delivered before an instant, and return their number.
+    async def prune(self, *, before: float, boot_before: BootTime | None = None) -> Erasure:
+        """Delete the runs of all owners that ended and were delivered before an instant, and return what was deleted.
 
         Those of the same boot must also have been accepted before `boot_before`: a clock that was set forward deletes
         nothing.

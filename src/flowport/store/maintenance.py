@@ -1,8 +1,11 @@
 """Check the store for damage and prune old runs that were delivered, once a day; and the state of its file."""
 
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
+
+import anyio.to_thread
 
 from flowport.domain.access_tokens import TokenState
 from flowport.domain.errors import StoreError
@@ -32,7 +35,19 @@ class StoreHealth:
     """What the local owner has in it; None unless it can be read."""
 
 
-async def keep_up(store: Store, clock: Clock, *, keep_days: int, spending_limits: SpendingLimits | None = None) -> None:
+RemoveFiles: TypeAlias = Callable[[Sequence[str]], None]
+"""Removes the saved files of runs that are on record no longer, as far as these files are to leave with their runs.
+Called on a thread."""
+
+
+async def keep_up(
+    store: Store,
+    clock: Clock,
+    *,
+    keep_days: int,
+    spending_limits: SpendingLimits | None = None,
+    remove_files: RemoveFiles | None = None,
+) -> None:
     """Check and prune the store now and every day. Never returns.
 
     Every process of a home does it: what another has pruned costs nothing to look for.
@@ -47,7 +62,7 @@ async def keep_up(store: Store, clock: Clock, *, keep_days: int, spending_limits
             await store.check()
             if keep_days:
                 counted_seconds = await _find_counted_seconds(store, clock, spending_limits)
-                await _prune(store, clock, kept_seconds=max(keep_days * DAY_SECONDS, counted_seconds))
+                await _prune(store, clock, max(keep_days * DAY_SECONDS, counted_seconds), remove_files)
         except StoreError as exc:
             logger.error("the record of runs was not looked after, which is tried again tomorrow: %s", exc)  # noqa: TRY400 - the sentence says all
         await clock.sleep(DAY_SECONDS)
@@ -61,9 +76,11 @@ async def _find_counted_seconds(store: Store, clock: Clock, spending_limits: Spe
     return max((PERIOD_SECONDS[cap.period] for cap in caps), default=0.0)
 
 
-async def _prune(store: Store, clock: Clock, *, kept_seconds: float) -> None:
+async def _prune(store: Store, clock: Clock, kept_seconds: float, remove_files: RemoveFiles | None) -> None:
     boot = clock.boot_time()
     boot_before = boot.subtract(kept_seconds) if boot else None
     pruned = await store.prune(before=clock.now() - kept_seconds, boot_before=boot_before)
-    if pruned:
-        logger.info("old runs were pruned from the record: %d", pruned)
+    if pruned.runs:
+        logger.info("old runs were pruned from the record: %d", pruned.runs)
+    if remove_files is not None and pruned.saved_paths:
+        await anyio.to_thread.run_sync(remove_files, pruned.saved_paths)

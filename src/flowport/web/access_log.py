@@ -7,6 +7,7 @@ import logging
 import re
 import secrets
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Final
@@ -73,6 +74,12 @@ class Traffic:
         self.open: Counter[str] = Counter()
         """Requests that are being served, by method."""
 
+        self.refused: Counter[str] = Counter()
+        """Requests that a limit refused, by its name."""
+        self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+        """What else can be read of the web server: by name, with its meaning."""
+        self.lag_seconds = 0.0
+        """The longest delay of the event loop since it was last read."""
         self._answered: anyio.Event | None = None
 
     def begin(self, method: str) -> None:
@@ -119,7 +126,8 @@ class RequestLog:
         self._traffic.begin(method)
         enter_log_context(facts.log)
         try:
-            await self._app({**scope, FACTS_KEY: facts}, receive, answer.send)
+            scope[FACTS_KEY] = facts
+            await self._app(scope, receive, answer.send)
         finally:
             self._traffic.end(method)
             seconds = perf_counter() - began_at

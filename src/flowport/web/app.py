@@ -2,13 +2,15 @@
 
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from mcp.server._otel import OpenTelemetryMiddleware
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
+from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -22,12 +24,14 @@ from flowport.web.access_log import RequestLog, Traffic, note_route
 from flowport.web.auth import Authentication, Authenticator
 from flowport.web.bodies import BodyReader
 from flowport.web.elsewhere import ElsewhereWords
-from flowport.web.files import build_file_routes
+from flowport.web.event_stream import use_lean_streams
+from flowport.web.files import OUTPUTS_PATH, build_file_routes
 from flowport.web.gallery_sessions import build_gallery_part
 from flowport.web.health import HEALTH_PATHS, build_health_routes
 from flowport.web.http_requests import RequestWatch
 from flowport.web.limits import AddressLimit, ClosingGate, PersonLimit, RateLimit
 from flowport.web.listen_address import Address, HostCheck
+from flowport.web.metrics import build_metrics_routes
 from flowport.web.open_calls import OpenCalls
 from flowport.web.proxies import ForwardedHeaders, PublicPath
 from flowport.web.resource_metadata import build_metadata_routes, find_paths
@@ -50,6 +54,7 @@ OPEN_PARTS: Final[tuple[BuildRoutes, ...]] = (
     build_health_routes,
     build_metadata_routes,
     build_file_routes,
+    build_metrics_routes,
     build_upload_routes,
     build_webhook_routes,
     build_gallery_part,
@@ -88,11 +93,16 @@ class WebApp:
     sessions: StreamableHTTPSessionManager
     calls: OpenCalls
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def count_sessions(self) -> int:
+        """Return how many sessions of older clients are open."""
+        # The library keeps them to itself.
+        return len(getattr(self.sessions, "_server_instances", ()))
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request; or hold the sessions of older clients, where the web server is what begins and ends them."""
-        if scope["type"] != "lifespan":
-            await self.serve(scope, receive, send)
-            return
+        return self._hold_sessions(receive, send) if scope["type"] == "lifespan" else self.serve(scope, receive, send)
+
+    async def _hold_sessions(self, receive: Receive, send: Send) -> None:
         await receive()
         async with self.sessions.run():
             await send({"type": "lifespan.startup.complete"})
@@ -122,8 +132,10 @@ def build_app(server: FlowportServer, address: Address, site: Site | None, end: 
     )
     calls = OpenCalls(http.max_waiting_calls)
     server.middleware.append(calls.track)
+    _leave_out_spans(server)
+    use_lean_streams()
     # An invalid message never gets an id of its own.
-    endpoint = BodyReader(RequestWatch(sessions.asgi_app), security=security, max_bytes=MAX_MESSAGE_BYTES)
+    endpoint = BodyReader(RequestWatch(sessions.asgi_app.app), security=security, max_bytes=MAX_MESSAGE_BYTES)
     routes: list[Route] = [_guard(Route(PATH, endpoint), site)]
     if site is not None:
         server.middleware.append(ElsewhereWords(site.settings))
@@ -132,13 +144,40 @@ def build_app(server: FlowportServer, address: Address, site: Site | None, end: 
     for route in routes:
         route.app = _NotedRoute(route.app, route.path)
     traffic = Traffic() if site is None else site.traffic
-    app: ASGIApp = Router(routes=routes)
+    app: ASGIApp = _Shortcut(Router(routes=routes), routes[0])
     pages = frozenset(find_paths(http.public_url))
-    app = HostCheck(app, address, PATH, public_url=http.public_url, open_paths=HEALTH_PATHS, page_paths=pages)
+    app = HostCheck(
+        app,
+        address,
+        PATH,
+        public_url=http.public_url,
+        open_paths=HEALTH_PATHS,
+        page_paths=pages,
+        page_folders=(OUTPUTS_PATH,),
+    )
     app = ClosingGate(app, end, HEALTH_PATHS)
     app = PublicPath(app, http.public_url)
     app = ForwardedHeaders(app, http.trusted_proxies)
     return WebApp(RequestLog(app, traffic), traffic, sessions, calls)
+
+
+class _Shortcut:
+    """ASGI middleware that takes requests to one exact path to its route; the router would add to each waiting call."""
+
+    def __init__(self, app: ASGIApp, route: Route) -> None:
+        self._app = app
+        self._route = route
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Serve one request."""
+        is_meant = scope["type"] == "http" and scope["path"] == self._route.path
+        return (self._route.app if is_meant else self._app)(scope, receive, send)
+
+
+def _leave_out_spans(server: FlowportServer) -> None:
+    """Make no spans where nothing collects them: each waiting call holds one."""
+    if isinstance(get_tracer_provider(), ProxyTracerProvider):
+        server.middleware[:] = [one for one in server.middleware if not isinstance(one, OpenTelemetryMiddleware)]
 
 
 class _NotedRoute:
@@ -148,10 +187,10 @@ class _NotedRoute:
         self._app = app
         self._path = path
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
         note_route(scope, self._path)
-        await self._app(scope, receive, send)
+        return self._app(scope, receive, send)
 
 
 def _guard(route: Route, site: Site | None) -> Route:

@@ -8,6 +8,7 @@ import hmac
 import json
 import logging
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
@@ -16,8 +17,9 @@ import anyio
 from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken as LibraryToken
+from starlette.datastructures import Headers
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flowport.domain.access_tokens import AccessToken, TokenState, hash_token, is_token
 from flowport.domain.errors import ConfigurationError, FlowportError, StoreError
@@ -46,8 +48,17 @@ _DRAIN_SECONDS: Final = 2.0
 _MAX_DRAINED_BYTES: Final = 1024 * 1024
 """Of a refused request's body: a client that still writes does not read its answer."""
 
+RECHECK_SECONDS: Final = 30.0
+"""How long a stream of changes may go on before its token is judged again."""
+
+_REFUSED: Final = frozenset({401, 403})
+_METHOD_HEADER: Final = "mcp-method"
+_LISTEN: Final = "subscriptions/listen"
+
 INVALID: Final = "invalid_token"
 """The code of RFC 6750 for a token that does not count."""
+OWNER_PREFIX: Final = "oauth|"
+"""What the owner of every token of the issuer begins with, so that none is an owner of our own tokens."""
 _MAKE: Final = "`flowport token add NAME`"
 
 
@@ -136,24 +147,27 @@ class Authenticator:
             return _STORE_FAILED
         return UNKNOWN_TOKEN if found is None else self._judge(found)
 
-    async def find_by_token(self, token: str) -> Principal | None:
-        """Return whom a token stands for; None if it is refused."""
-        found = await self.identify(token)
-        return found if isinstance(found, Principal) else None
-
-    async def find_by_session(self, owner: str, token_id: str) -> Principal | None:
-        """Return a person who signed in earlier, with the rights of now; None once the token is revoked or has expired.
+    async def identify_again(self, owner: str, token_id: str) -> Principal | Refusal:
+        """Return who signed in before, with the rights of now, or why that person may not go on.
 
         Args:
-            token_id: Of the token that was used; empty for one of the issuer, which leaves no record.
+            token_id: Of the token that was used then; empty for a token of the issuer.
         """
+        if not self.is_on:
+            return LOCAL
         if not token_id:
-            return Principal(owner) if self.verifier is not None else None
+            is_vouched = self.verifier is not None and owner.startswith(OWNER_PREFIX)
+            return Principal(owner) if is_vouched else UNKNOWN_TOKEN
         if token_id == NAME:
-            return replace(LOCAL, token_id=NAME) if self.local_hash and owner == LOCAL_OWNER else None
-        records = (one for one in await self.tokens.get_tokens() if one.id == token_id and one.owner == owner)
-        found = next(map(self._judge, records), None)
-        return found if isinstance(found, Principal) else None
+            is_known = self.local_hash and owner == LOCAL_OWNER
+            return replace(LOCAL, token_id=NAME) if is_known else UNKNOWN_TOKEN
+        try:
+            tokens = await self.tokens.get_tokens()
+        except StoreError as exc:
+            logger.warning("a token cannot be looked up: %s", exc)
+            return _STORE_FAILED
+        found = next((one for one in tokens if one.id == token_id and one.owner == owner), None)
+        return UNKNOWN_TOKEN if found is None else self._judge(found)
 
     def _judge(self, token: AccessToken) -> Principal | Refusal:
         now = self.get_now()
@@ -178,12 +192,13 @@ async def open_authenticator(
 
     Raises:
         ConfigurationError: Other computers could use the server, and nothing could prove who sends a request.
+        StoreError: The same may be so, because the tokens on record cannot be read.
     """
     is_own = is_private(address, settings.http.public_url)
     made = Authenticator(tokens, get_now, is_on=has_auth, is_private=is_own, verifier=verifier)
     if not has_auth:
         return made
-    has_other = verifier is not None or await _has_token(tokens, get_now())
+    has_other = verifier is not None or await _has_token(tokens, get_now(), is_needed=not is_own)
     # One that was made before works beside other tokens, until its file is deleted.
     if is_own and (not has_other or (settings.home / NAME).exists()):
         return replace(made, local_hash=hash_token(load_local_token(settings.home)))
@@ -194,8 +209,14 @@ async def open_authenticator(
     raise ConfigurationError(setting, problem, f"Make one with {_MAKE}, or set FLOWPORT_OAUTH_ISSUER.")
 
 
-async def _has_token(tokens: TokenStore, now: float) -> bool:
-    return any(one.get_state(now) is TokenState.VALID for one in await tokens.get_tokens())
+async def _has_token(tokens: TokenStore, now: float, *, is_needed: bool) -> bool:
+    """Return whether a token is on record; a store that cannot be read has none where another proof will do."""
+    try:
+        return any(one.get_state(now) is TokenState.VALID for one in await tokens.get_tokens())
+    except StoreError:
+        if is_needed:
+            raise
+        return False
 
 
 class Authentication:
@@ -210,9 +231,6 @@ class Authentication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-            return
         headers = scope["headers"]
         # A part further out may have established it already.
         known = scope.get(PRINCIPAL_KEY)
@@ -225,7 +243,33 @@ class Authentication:
         # The library binds sessions to the person by this: to everyone else they do not exist.
         user = AuthenticatedUser(LibraryToken(token="", client_id=found.owner, scopes=[], subject=found.owner))
         inner = {**scope, "headers": drop_headers(headers), PRINCIPAL_KEY: found, "user": user}
-        await self._app(inner, receive, send)
+        if known is None and self._authenticator.is_on and is_listening(scope):
+            await self._serve_stream(inner, headers, receive, send)
+        else:
+            await self._app(inner, receive, send)
+
+    async def _serve_stream(
+        self, inner: Scope, headers: Sequence[tuple[bytes, bytes]], receive: Receive, send: Send
+    ) -> None:
+        """Serve a stream of changes while its token counts: it lasts for hours, and is asked for once."""
+        checked_at, is_over = time.monotonic(), False
+        with anyio.CancelScope() as stream:
+
+            async def send_while_valid(message: Message) -> None:
+                nonlocal checked_at, is_over
+                if is_over:
+                    return
+                is_due = time.monotonic() - checked_at >= RECHECK_SECONDS
+                if is_due and message["type"] == "http.response.body":
+                    checked_at = time.monotonic()
+                    found = await self._authenticator.authenticate(headers)
+                    # An issuer that cannot be reached has not withdrawn the token.
+                    is_over = isinstance(found, Refusal) and found.status in _REFUSED
+                await send({"type": "http.response.body"} if is_over else message)
+                if is_over:
+                    stream.cancel()
+
+            await self._app(inner, receive, send_while_valid)
 
     async def _resolve_accounts(
         self, principal: Principal, headers: Sequence[tuple[bytes, bytes]]
@@ -253,6 +297,13 @@ class Authentication:
         return () if verifier is None else verifier.scopes
 
 
+def is_listening(scope: Scope) -> bool:
+    """Return whether a request opens a stream of changes, in either era."""
+    if scope.get("method") == "GET":
+        return True
+    return Headers(scope=scope).get(_METHOD_HEADER, "") == _LISTEN
+
+
 def build_refusal(refusal: Refusal, metadata_url: str, scopes: tuple[str, ...] = ()) -> Response:
     """Return the answer to a request that is not served.
 
@@ -260,7 +311,7 @@ def build_refusal(refusal: Refusal, metadata_url: str, scopes: tuple[str, ...] =
         scopes: What a token of the issuer needs, named where a client has to ask for one.
     """
     headers = {"Cache-Control": "no-store"}
-    if refusal.status in {401, 403} and (refusal.error or refusal == NO_TOKEN):
+    if refusal.status in _REFUSED and (refusal.error or refusal == NO_TOKEN):
         headers["WWW-Authenticate"] = _build_challenge(refusal, metadata_url, refusal.scopes or scopes)
     if refusal.retry_after_seconds is not None:
         headers["Retry-After"] = str(refusal.retry_after_seconds)

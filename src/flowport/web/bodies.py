@@ -46,27 +46,33 @@ class BodyReader:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection or request."""
-        if scope["type"] != "http" or scope["method"] != "POST":
-            await self._app(scope, receive, send)
-            return
+        if scope["type"] == "http" and scope["method"] == "POST":
+            # Apart, so that nothing of the body stays in memory while the call waits.
+            read = await self._read(scope, receive, send)
+            if read is None:
+                return
+            receive = read
+        await self._app(scope, receive, send)
+
+    async def _read(self, scope: Scope, receive: Receive, send: Send) -> Receive | None:
+        """Return what gives the body to the application; None when it was refused."""
         events, body = await self._collect(receive)
         if isinstance(body, OverlongMessage):
             await _answer([body.refuse()], scope, receive, send, status=413)
-            return
+            return None
         if body is None or await self._security.validate_request(Request(scope), is_post=True) is not None:
-            await self._app(scope, _replay(events, receive), send)
-            return
+            return _replay(events, receive)
         charset, is_array = _find_charset(Request(scope)), body.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"[")
         if charset not in _ASCII_CHARSETS and not body.isascii():
             await _answer(_refuse_charset(body, charset), scope, receive, send, is_array=is_array)
-            return
+            return None
         if parse_message(body) is None:
             parsed = parse_messages(body)
             if refused := _refuse(parsed, is_array=is_array):
                 await _answer(refused, scope, receive, send, is_array=is_array)
-                return
+                return None
             body = b"".join(map(_write, parsed))
-        await self._app(scope, replay(body, receive), send)
+        return replay(body, receive)
 
     async def _collect(self, receive: Receive) -> tuple[list[Message], bytes | OverlongMessage | None]:
         """Return the received messages, and the whole body; None if it ends early."""

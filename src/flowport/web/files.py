@@ -29,10 +29,12 @@ HOUR_SECONDS: Final = 3600.0
 TABLE: Final = "table"
 """Stands for the number of an output in the link of a batch's table."""
 
-CLOSED_POLICY: Final = (
-    "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'"
-)
-"""For files: a picture or video that is opened by itself is shown, and nothing runs."""
+CLOSED_POLICY: Final = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox allow-same-origin; frame-ancestors 'none'"
+"""For files: a picture or video that is opened by itself is shown, and nothing runs. In an origin of its own Chromium's page
+around a video could not load the video; without scripts that origin is of no use to a page."""
+
+OUTPUTS_PATH: Final = "/outputs/"
+"""Below it are the links to results. Pages of any origin may read them, as chats do: the signature is the proof."""
 
 _SHOWN_KINDS: Final = frozenset({OutputKind.IMAGE, OutputKind.VIDEO, OutputKind.AUDIO})
 _SVG: Final = "image/svg+xml"
@@ -180,8 +182,9 @@ def _build_file(path: Path, mime_type: str, *, is_shown: bool) -> Response:
         content_disposition_type="inline" if is_shown else "attachment",
         headers={
             "Cache-Control": "private, max-age=3600",
-            # Chats show pictures on pages of their own, which may demand it.
+            # Chats show pictures on pages of their own, and some read the bytes.
             "Cross-Origin-Resource-Policy": "cross-origin",
+            "Access-Control-Allow-Origin": "*",
         },
     )
 

@@ -83,6 +83,7 @@ class PageCaller:
     connection: str = "gallery"
     client: str = "gallery"
     exchange: Exchange = field(default_factory=Exchange)
+    is_progress_wanted: bool = False
 
     @property
     def owner(self) -> str:

@@ -10,15 +10,16 @@ import json
 import secrets
 from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from flowport.domain.principal import LOCAL, Principal
-from flowport.server.clients import PRINCIPAL_KEY
+from flowport.domain.principal import Principal
+from flowport.runs.file_links import WebLink
+from flowport.web.auth import Refusal
 from flowport.web.gallery import Visit, build_gallery_routes, refuse
 from flowport.web.signing import Purpose
 from flowport.web.site import SAFE_HEADERS, Site
@@ -29,6 +30,7 @@ SESSION_SECONDS: Final = 12 * 3600
 LINK_SECONDS: Final = 600
 """How long a sign-in link works, once."""
 
+_SERVER_ERROR: Final = 500
 _MAX_FORM_BYTES: Final = 16_384
 _MAX_REMEMBERED: Final = 100_000
 _NONCE_BYTES: Final = 16
@@ -59,20 +61,6 @@ _SIGN_OUT: Final = """<form method="post" action="sign-out"><p>Signed in as <str
 _BANNER: Final = '<nav class="facts"><span>Signed in as %s</span> <a href="sign-out">Sign out</a></nav>'
 _OLD_LINK: Final = "This link was used before or is too old. Ask for another one."
 _FOREIGN: Final = "<p>This form was sent from another page. Nothing was done.</p>"
-
-
-class People(Protocol):
-    """Who may sign in."""
-
-    async def find_by_token(self, token: str) -> Principal | None:
-        """Return whom an access token stands for; None if it is not accepted."""
-
-    async def find_by_session(self, owner: str, token_id: str) -> Principal | None:
-        """Return who signed in, with the rights of now; None once the token is revoked or has expired.
-
-        Args:
-            token_id: Of the token that was used; empty for a person whom an authorization server vouched for.
-        """
 
 
 @dataclass(slots=True)
@@ -108,21 +96,17 @@ class Pass:
 class GallerySessions:
     """Signs people in to the gallery, and finds who sends a request."""
 
-    def __init__(self, site: Site, people: People | None) -> None:
-        """Serve a site.
-
-        Args:
-            people: None on a server without authentication, where every visitor is the person at this computer.
-        """
+    def __init__(self, site: Site) -> None:
+        """Serve a site; without authentication every visitor is the person at this computer."""
         self._site = site
-        self._people = people
+        self._authenticator = site.authenticator
         self._begun_at = site.get_now()
         self._used_links = _Once()
         self._ended = _Once()
-        address = urlsplit(site.public_url)
+        address = urlsplit(site.public_url.lower())
         self._origin = f"{address.scheme}://{address.netloc}"
         self._is_https = address.scheme == "https"
-        self._cookie_path = f"{address.path}{PATH}/"
+        self._cookie_path = f"{urlsplit(site.public_url).path}{PATH}/"
 
     def build_routes(self) -> list[Route]:
         """Return the routes of the gallery and of its sessions."""
@@ -133,29 +117,28 @@ class GallerySessions:
             *build_gallery_routes(self._find_visit, self._is_from_page, PATH),
         ]
 
-    def build_link(self, principal: Principal) -> str:
+    def build_gallery_link(self, principal: Principal) -> WebLink:
         """Return an address at which the person signs in, once and soon, without a token."""
-        ticket = self._seal(Purpose.SIGN_IN, principal, LINK_SECONDS)
-        return f"{self._site.public_url}{PATH}/sign-in?{urlencode({'link': ticket})}"
+        ticket, expires_at = self._seal(Purpose.SIGN_IN, principal, LINK_SECONDS), self._site.get_now() + LINK_SECONDS
+        return WebLink(f"{self._site.public_url}{PATH}/sign-in?{urlencode({'link': ticket})}", expires_at)
 
     async def _find_visit(self, request: Request) -> Visit | Response:
         session = self._read_session(request)
-        principal = await self._find_principal(request, session)
-        if principal is None:
+        found = await self._find_principal(request, session)
+        if isinstance(found, Refusal):
+            if found.status >= _SERVER_ERROR:
+                return refuse("StoreError", found.sentence, found.status)
             if request.url.path.endswith(f"{PATH}/"):
                 return RedirectResponse("sign-in", 303)
             return refuse("SignInNeeded", "You are signed out. Load this page again to sign in.", 401)
-        banner = _BANNER % html.escape(principal.owner) if session is not None else ""
-        return Visit(self._site.tenants.get_workspace(principal), principal, banner)
+        banner = _BANNER % html.escape(found.owner) if session is not None else ""
+        return Visit(self._site.tenants.get_workspace(found), found, banner)
 
-    async def _find_principal(self, request: Request, session: Pass | None) -> Principal | None:
+    async def _find_principal(self, request: Request, session: Pass | None) -> Principal | Refusal:
         """Return who sends a request: by a token in its header, as every other request, or by the session."""
-        authenticated = request.scope.get(PRINCIPAL_KEY)
-        if isinstance(authenticated, Principal):
-            return authenticated
-        if self._people is None:
-            return LOCAL
-        return None if session is None else await self._find_by_pass(session)
+        if session is None or "authorization" in request.headers:
+            return await self._authenticator.authenticate(request.headers.raw)
+        return await self._authenticator.identify_again(session.owner, session.token_id)
 
     async def _answer_sign_in(self, request: Request) -> Response:
         if request.method != "POST":
@@ -167,13 +150,13 @@ class GallerySessions:
             ticket = self._open_ticket(form["link"])
             if ticket is None or not self._used_links.use(ticket.nonce, ticket.expires_at, self._site.get_now()):
                 return _answer_page(_FORM % _OLD_LINK, 403)
-            principal = await self._find_by_pass(ticket)
+            found = await self._authenticator.identify_again(ticket.owner, ticket.token_id)
         else:
-            principal = await self._people.find_by_token(form.get("token", "").strip()) if self._people else LOCAL
-        if principal is None:
-            return _answer_page(_FORM % "This token is not accepted: it is wrong, revoked or has expired.", 403)
+            found = await self._authenticator.identify(form.get("token", "").strip())
+        if isinstance(found, Refusal):
+            return _answer_page(_FORM % html.escape(found.sentence), max(found.status, 403))
         answer = RedirectResponse("./", 303, SAFE_HEADERS)
-        self._set_cookie(answer, self._seal(Purpose.SESSION, principal, SESSION_SECONDS), SESSION_SECONDS)
+        self._set_cookie(answer, self._seal(Purpose.SESSION, found, SESSION_SECONDS), SESSION_SECONDS)
         return answer
 
     def _answer_link(self, link: str) -> Response:
@@ -196,10 +179,6 @@ class GallerySessions:
         answer = RedirectResponse("sign-in", 303, SAFE_HEADERS)
         self._set_cookie(answer, "", 0)
         return answer
-
-    async def _find_by_pass(self, found: Pass) -> Principal | None:
-        """Return whom a session or a link stands for, if that person may still sign in."""
-        return LOCAL if self._people is None else await self._people.find_by_session(found.owner, found.token_id)
 
     def _is_from_page(self, request: Request) -> bool:
         """Return whether a request names its own origin; one without an origin does not come from a page.
@@ -240,12 +219,6 @@ class GallerySessions:
         return found if self._site.get_now() < found.expires_at else None
 
 
-def build_gallery_part(site: Site) -> list[Route]:
-    """Return the routes of the gallery of a server: each person signs in, unless the server has no authentication."""
-    people = site.authenticator if site.authenticator.is_on else None
-    return GallerySessions(site, people).build_routes()
-
-
 async def _redirect_to_gallery(_: Request) -> Response:
     return RedirectResponse("gallery/", 307, SAFE_HEADERS)
 
@@ -265,3 +238,10 @@ def _answer_page(content: str, status: int = 200) -> Response:
     # With `no-referrer` the browser would name no origin when it sends the form.
     headers = {**SAFE_HEADERS, "Referrer-Policy": "same-origin", "Content-Security-Policy": _POLICY}
     return Response(_HEAD + content + _FOOT, status, headers, "text/html; charset=utf-8")
+
+
+def build_gallery_part(site: Site) -> list[Route]:
+    """Return the routes of the gallery, and let answers name it."""
+    sessions = GallerySessions(site)
+    site.tenants.shared.file_links.gallery = sessions
+    return sessions.build_routes()

@@ -13,7 +13,7 @@ import anyio.lowlevel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flowport.runtime.exchange import Exchange, RequestId
-from flowport.server.clients import EXCHANGE_KEY, SESSION_HEADER
+from flowport.server.clients import EXCHANGE_KEY, PRINCIPAL_KEY, SESSION_HEADER
 from flowport.server.requests import Request, RequestTable
 from flowport.web.bodies import replay
 
@@ -31,18 +31,34 @@ class RequestWatch:
         self._requests = RequestTable()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
+        """Handle one request, and record what happens to its answer."""
         if scope["type"] != "http" or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
-        session = dict(scope["headers"]).get(SESSION_HEADER.encode(), b"").decode("latin-1")
-        if session:
-            await self._watch_session(session, scope, receive, send)
-        else:
-            await self._watch(scope, _Channel(Exchange(), receive, send))
+        # Apart, so that nothing of the body stays in memory while the call waits.
+        channel = await self._open(scope, receive, send)
+        if channel is None:
+            return
+        scope[EXCHANGE_KEY] = channel.exchange
+        try:
+            # A client that disconnected and calls again must be seen as disconnected first.
+            await _settle()
+            await self._app(scope, channel.receive, channel.send)
+        finally:
+            channel.exchange.note_disconnected()
+            if channel.request is not None:
+                self._requests.end(channel.request, is_answered=not channel.exchange.is_disconnected)
 
-    async def _watch_session(self, session: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request of a session, in which an id must not be in use twice."""
+    async def _open(self, scope: Scope, receive: Receive, send: Send) -> "_Channel | None":
+        """Return what a request is received from and answered by; None when it was handled, because it gets no answer.
+
+        In a session an id must not be in use twice.
+        """
+        session = dict(scope["headers"]).get(SESSION_HEADER.encode(), b"").decode("latin-1")
+        if not session:
+            return _Channel(Exchange(), receive, send)
+        # Another owner who names this session must not meet its request ids.
+        session = f"{getattr(scope.get(PRINCIPAL_KEY), 'owner', '')} {session}"
         body, is_whole = await _read_body(receive)
         message = _parse(body) if is_whole else {}
         request_id = message.get("id")
@@ -51,17 +67,14 @@ class RequestWatch:
             cancelled_id = params.get("requestId") if isinstance(params, dict) else None
             if _is_id(cancelled_id):
                 await self._cancel(session, message, scope, receive, send)
-                return
+                return None
         if "method" not in message or not _is_id(request_id):
             await self._app(scope, replay(body, receive, is_whole=is_whole), send)
-            return
+            return None
         request = self._requests.begin(session, request_id)
         if request.is_renamed:
             body = json.dumps({**message, "id": request.inner_id}).encode()
-        try:
-            await self._watch(scope, _Channel(request.exchange, replay(body, receive), send, request))
-        finally:
-            self._requests.end(request, is_answered=not request.exchange.is_disconnected)
+        return _Channel(request.exchange, replay(body, receive), send, request)
 
     async def _cancel(self, session: str, message: dict[str, Any], scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a cancellation for each request that it means, and record it once the library accepted it."""
@@ -80,15 +93,6 @@ class RequestWatch:
             self._requests.cancel(session, request_id)
         await send(answer)
 
-    async def _watch(self, scope: Scope, channel: "_Channel") -> None:
-        """Handle a request, and record what happens to its answer."""
-        # A client that disconnected and calls again must be seen as disconnected first.
-        await _settle()
-        try:
-            await self._app({**scope, EXCHANGE_KEY: channel.exchange}, channel.receive, channel.send)
-        finally:
-            channel.exchange.note_disconnected()
-
 
 class _Channel:
     """Receives and sends for one request, and records in its exchange what happens to the answer."""
@@ -97,7 +101,9 @@ class _Channel:
         self.exchange = exchange
         self._receive = receive
         self._send = send
-        self._request = request if request is not None and request.is_renamed else None
+        self.request = request
+        """Its entry in the table of a session; None without a session."""
+        self._renamed = request if request is not None and request.is_renamed else None
 
     async def receive(self) -> Message:
         """Return the next event; a disconnect is recorded."""
@@ -110,12 +116,12 @@ class _Channel:
         """Send a part of the response, an answer with the id that the client gave."""
         is_open = self.exchange.is_open
         body = message.get("body", b"")
-        answer = _find_answer(body) if is_open or self._request is not None else None
+        answer = _find_answer(body) if is_open or self._renamed is not None else None
         if answer is None:
             await self._send(message)
             return
-        if self._request is not None and answer["id"] == self._request.inner_id:
-            text = json.dumps({**answer, "id": self._request.id}, ensure_ascii=False)
+        if self._renamed is not None and answer["id"] == self._renamed.inner_id:
+            text = json.dumps({**answer, "id": self._renamed.id}, ensure_ascii=False)
             message = {**message, "body": body.partition(_DATA)[0] + _DATA + text.encode() + b"\r\n\r\n"}
         if not is_open:
             await self._send(message)

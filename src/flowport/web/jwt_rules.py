@@ -17,7 +17,7 @@ from typing import Any, Final
 import jwt
 
 from flowport.domain.principal import Principal
-from flowport.web.auth import INVALID, UNKNOWN_TOKEN, Refusal
+from flowport.web.auth import INVALID, OWNER_PREFIX, UNKNOWN_TOKEN, Refusal
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,6 @@ SKEW_SECONDS: Final = 60.0
 """How far the clocks of the issuer and of this server may differ."""
 MAX_KEYS: Final = 100
 MAX_SUBJECT_LENGTH: Final = 255
-OWNER_PREFIX: Final = "oauth|"
 
 _PART: Final = re.compile(r"[A-Za-z0-9_-]+")
 _PARTS: Final = 3

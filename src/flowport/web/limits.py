@@ -3,7 +3,7 @@
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_network
 from typing import TYPE_CHECKING, Final
@@ -12,7 +12,6 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flowport.domain.principal import LOCAL
-from flowport.runtime.counters import Counted
 from flowport.server.clients import PRINCIPAL_KEY
 from flowport.server.shutdown import End
 from flowport.web.access_log import note_principal
@@ -71,18 +70,17 @@ class PersonLimit:
     def __init__(self, app: ASGIApp, site: "Site") -> None:
         self._app = app
         self._limit = site.rate_limit
-        self._counters = site.counters
+        self._traffic = site.traffic
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
         principal = scope.get(PRINCIPAL_KEY, LOCAL)
         note_principal(scope, principal)
         key = build_address_key(scope) if principal is LOCAL else f"owner {principal.owner}"
         if seconds := self._limit.take(key):
-            self._counters.add(Counted.REFUSED, "rate")
-            await refuse_rate(seconds)(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+            self._traffic.refused["rate"] += 1
+            return refuse_rate(seconds)(scope, receive, send)
+        return self._app(scope, receive, send)
 
 
 class AddressLimit:
@@ -94,9 +92,9 @@ class AddressLimit:
     def __init__(self, app: ASGIApp, site: "Site") -> None:
         self._app = app
         self._limit = site.rate_limit
-        self._counters = site.counters
+        self._traffic = site.traffic
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
         is_refused = False
 
@@ -106,12 +104,12 @@ class AddressLimit:
                 seconds = self._limit.take(build_address_key(scope))
                 if seconds:
                     is_refused = True
-                    self._counters.add(Counted.REFUSED, "rate")
+                    self._traffic.refused["rate"] += 1
                     await refuse_rate(seconds)(scope, receive, send)
             if not is_refused:
                 await send(message)
 
-        await self._app(scope, receive, send_unless_refused)
+        return self._app(scope, receive, send_unless_refused)
 
 
 class ClosingGate:
@@ -123,14 +121,13 @@ class ClosingGate:
         self._end = end
         self._open_paths = open_paths
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
         if scope["type"] == "http" and self._end.begun.is_set() and scope["path"] not in self._open_paths:
             headers = {"Retry-After": str(RETRY_SECONDS), "Connection": "close"}
             text = "Flowport is shutting down and takes no new requests. Nothing was started; try again in a moment."
-            await PlainTextResponse(text, _UNAVAILABLE, headers)(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+            return PlainTextResponse(text, _UNAVAILABLE, headers)(scope, receive, send)
+        return self._app(scope, receive, send)
 
 
 def build_address_key(scope: Scope) -> str:

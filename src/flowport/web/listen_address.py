@@ -4,7 +4,7 @@ import errno
 import ipaddress
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -136,6 +136,7 @@ class HostCheck:
         public_url: str = "",
         open_paths: frozenset[str] = frozenset(),
         page_paths: frozenset[str] = frozenset(),
+        page_folders: tuple[str, ...] = (),
     ) -> None:
         """Wrap an application that answers at a path of an address.
 
@@ -143,33 +144,34 @@ class HostCheck:
             public_url: Where it answers too, behind a proxy; empty for nowhere.
             open_paths: Where any Host is served, because programs ask there that know no name of this server.
             page_paths: What pages of any origin may read.
+            page_folders: The beginnings of paths below which each address is proof enough for pages of any origin.
         """
         self._app = app
         self._authorities = build_authorities(address, public_url)
         self._origins = build_origins(address, public_url)
         self._open_paths = open_paths
         self._page_paths = page_paths
+        self._page_folders = page_folders
         self._remedy = f"Flowport answers at {public_url or address.origin}{path}."
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
         headers = Headers(scope=scope)
         hosts = [host.lower() for host in headers.getlist("host")]
         origins = [origin.lower() for origin in headers.getlist("origin")]
         if not self._is_host_accepted(hosts, scope):
             problem = f"The request names another host than this one, or none. {self._remedy}"
-            await PlainTextResponse(problem, _MISDIRECTED)(scope, receive, send)
-        elif scope["path"] not in self._page_paths and any(one not in self._origins for one in origins):
+            return PlainTextResponse(problem, _MISDIRECTED)(scope, receive, send)
+        if not self._is_for_pages(scope["path"]) and any(one not in self._origins for one in origins):
             problem = f"The request comes from a page of another origin, and is not served. {self._remedy}"
-            await PlainTextResponse(problem, _FORBIDDEN)(scope, receive, send)
-        else:
-            lowered = [
-                (name, value.lower() if name in {b"host", b"origin"} else value) for name, value in scope["headers"]
-            ]
-            await self._app({**scope, "headers": lowered}, receive, send)
+            return PlainTextResponse(problem, _FORBIDDEN)(scope, receive, send)
+        lowered = [(name, value.lower() if name in {b"host", b"origin"} else value) for name, value in scope["headers"]]
+        return self._app(scope if lowered == scope["headers"] else {**scope, "headers": lowered}, receive, send)
+
+    def _is_for_pages(self, path: str) -> bool:
+        return path in self._page_paths or path.startswith(self._page_folders)
 
     def _is_host_accepted(self, hosts: list[str], scope: Scope) -> bool:
         if scope["path"] in self._open_paths:

@@ -3,11 +3,11 @@
 from collections import Counter
 from typing import Final
 
-import anyio
 from mcp.server.context import CallNext, HandlerResult
 
 from flowport.domain.call_errors import ServerEnding, TooManyCalls
-from flowport.server.clients import Context, get_principal
+from flowport.runtime.exchange import Exchange
+from flowport.server.clients import Context, find_exchange, get_principal
 from flowport.server.results import build_error_result
 
 _TOOL_CALL: Final = "tools/call"
@@ -19,13 +19,16 @@ class OpenCalls:
     def __init__(self, max_of_person: int) -> None:
         """Begin with none; `max_of_person` is how many calls of one person may wait side by side."""
         self._max_of_person = max_of_person
-        self._scopes: set[anyio.CancelScope] = set()
+        self._open: set[Exchange | None] = set()
+        self._interrupted: set[Exchange | None] = set()
         self._by_owner: Counter[str] = Counter()
+        self.refused = 0
+        """Calls above the limit of a person."""
 
     @property
     def count(self) -> int:
         """How many calls are not answered yet."""
-        return len(self._scopes)
+        return len(self._open)
 
     async def track(self, ctx: Context, call_next: CallNext) -> HandlerResult:
         """Answer a call, unless the person has too many or the process ends: a middleware."""
@@ -35,21 +38,25 @@ class OpenCalls:
         owner = principal.owner
         # A server of one person needs no limit between persons.
         if not principal.is_local and self._by_owner[owner] >= self._max_of_person:
+            self.refused += 1
             return build_error_result(TooManyCalls(self._max_of_person))
+        exchange = find_exchange(ctx)
         self._by_owner[owner] += 1
-        scope = anyio.CancelScope()
-        self._scopes.add(scope)
+        self._open.add(exchange)
         try:
-            with scope:
-                return await call_next(ctx)
+            result = await call_next(ctx)
         finally:
-            self._scopes.discard(scope)
+            self._open.discard(exchange)
             self._by_owner[owner] -= 1
             if not self._by_owner[owner]:
                 del self._by_owner[owner]
-        return build_error_result(ServerEnding())
+        # A result that was complete at that moment is delivered.
+        is_empty = isinstance(result, dict) and not result.get("content")
+        return build_error_result(ServerEnding()) if is_empty and exchange in self._interrupted else result
 
     def end(self) -> None:
         """Answer the calls that are left with a sentence: none of them waits for a run, which would have been named."""
-        for scope in tuple(self._scopes):
-            scope.cancel()
+        self._interrupted |= self._open
+        for exchange in tuple(self._open):
+            if exchange is not None:
+                exchange.interrupt()

@@ -8,7 +8,6 @@ from starlette.requests import HTTPConnection
 
 from flowport.actions.tenants import Tenants
 from flowport.domain.principal import LOCAL, Principal
-from flowport.runtime.counters import Counters
 from flowport.server.clients import PRINCIPAL_KEY
 from flowport.server.shutdown import End
 from flowport.settings.http_settings import HttpSettings
@@ -40,7 +39,6 @@ class Site:
     """The shutdown of this process."""
     authenticator: Authenticator
     """Finds out who sends a request."""
-    counters: Counters = field(default_factory=Counters)
     traffic: Traffic = field(default_factory=Traffic)
     rate_limit: RateLimit = field(default_factory=lambda: RateLimit(HttpSettings().requests_per_minute))
     """Of each person, and of each address without authentication."""

@@ -13,8 +13,11 @@ from flowport.runtime.http_server import HttpServer
 from flowport.runtime.json_logs import ACCESS_LOG
 from flowport.server.server import FlowportServer
 from flowport.server.shutdown import End
+from flowport.settings.http_settings import HttpSettings
+from flowport.web.access_log import Traffic
 from flowport.web.app import PATH, WebApp, build_app, build_site
 from flowport.web.auth import open_authenticator
+from flowport.web.connections import KEEP_ALIVE_SECONDS, build_protocol
 from flowport.web.listen_address import Address
 from flowport.web.local_token import NAME
 from flowport.web.site import Site
@@ -23,6 +26,12 @@ logger = logging.getLogger(__name__)
 
 ANSWER_SECONDS: Final = 5.0
 """At the end, how long calls may take to come to a run that their answer can name."""
+
+OTHER_FILES: Final = 256
+"""Open files besides the connections of clients: the store, providers, results."""
+
+LAG_SECONDS: Final = 0.25
+"""Between two measurements of the event loop."""
 
 STREAM_SECONDS: Final = 0.5
 """At the end, how long streams may take to end by themselves."""
@@ -50,7 +59,20 @@ async def serve(
     address = Address(host, port)
     site = None if assembly is None else await _open_site(assembly, address, end, has_auth=has_auth)
     app = build_app(server, address, site, end)
-    web = HttpServer(app, log_level=logging.WARNING, lifespan="off")
+    http = HttpSettings() if site is None else site.settings.http
+    web = HttpServer(
+        app,
+        log_level=logging.WARNING,
+        lifespan="off",
+        http=build_protocol(_raise_file_limit(http.max_connections)),
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+    )
+    app.traffic.gauges |= {
+        "http_connections": ("Open connections.", lambda: len(web.server_state.connections)),
+        "http_sessions": ("Sessions of older clients.", app.count_sessions),
+        "waiting_calls": ("Tool calls that are not answered yet.", lambda: app.calls.count),
+    }
+    tasks.start_soon(_watch_lag, app.traffic)
     logging.getLogger(ACCESS_LOG).setLevel(logging.INFO)
     is_drained, are_sessions_over, is_over = anyio.Event(), anyio.Event(), anyio.Event()
     await tasks.start(_run_sessions, app, is_drained, are_sessions_over)
@@ -75,6 +97,34 @@ async def serve(
     web.should_exit = True
     await is_over.wait()
     end.ask()
+
+
+def _raise_file_limit(wanted: int) -> int:
+    """Allow this process as many open files as the system does, and return how many connections that leaves room for."""
+    try:
+        import resource  # noqa: PLC0415 - not on every system
+    except ImportError:
+        return wanted
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+        except (OSError, ValueError) as exc:
+            logger.warning("the limit of open files stays at %d: %s", soft, exc)
+    if soft == resource.RLIM_INFINITY or soft >= wanted + OTHER_FILES:
+        return wanted
+    room = max(1, soft - OTHER_FILES)
+    logger.warning("the system allows %d open files, so %d connections are taken instead of %d", soft, room, wanted)
+    return room
+
+
+async def _watch_lag(traffic: Traffic) -> None:
+    """Measure how late the event loop gives a turn that was asked for. Never returns."""
+    while True:
+        due_at = anyio.current_time() + LAG_SECONDS
+        await anyio.sleep(LAG_SECONDS)
+        traffic.lag_seconds = max(traffic.lag_seconds, anyio.current_time() - due_at)
 
 
 async def _drain(app: WebApp, assembly: Assembly | None, scope: anyio.CancelScope) -> None:

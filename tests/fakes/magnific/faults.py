@@ -21,6 +21,8 @@ class FaultKind(StrEnum):
 
     DELAY = "delay"
     """The right answer, late."""
+    LATE = "late"
+    """The work is done; its answer comes late."""
     RESET = "reset"
     """The connection is reset; nothing is done."""
     STATUS = "status"
@@ -97,6 +99,10 @@ async def enact(fault: Fault, work: Work) -> Response:
         case FaultKind.DELAY:
             await anyio.sleep(fault.delay_seconds)
             return await work()
+        case FaultKind.LATE:
+            answer = await _settle(work)
+            await anyio.sleep(fault.delay_seconds)
+            return answer
         case FaultKind.RESET:
             return RawAnswer(is_reset=True)
         case FaultKind.STATUS:

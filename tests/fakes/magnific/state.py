@@ -76,6 +76,8 @@ class SandboxState:
     shelf: Shelf = field(default_factory=Shelf)
     faults: FaultQueue = field(default_factory=FaultQueue)
     plans: PlanQueue = field(default_factory=PlanQueue)
+    prompts: list[str] = field(default_factory=list)
+    """Of every accepted run that has one, in their order: a prompt that stands twice was paid twice."""
 
     @property
     def creations(self) -> Creations:
@@ -86,5 +88,5 @@ class SandboxState:
         """Make everything as it was at the start, but for the addresses and the secrets."""
         for part in (self.runs, self.traffic, self.speech, self.webhooks, self.shelf, self.magica):
             part.reset()
-        for store in (self.files, self.uploads, self.faults, self.plans):
+        for store in (self.files, self.uploads, self.faults, self.plans, self.prompts):
             store.clear()

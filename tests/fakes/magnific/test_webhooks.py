@@ -153,7 +153,6 @@ def test_a_signature_covers_id_instant_and_body() -> None:
         ("http://127.0.0.1/a b", 400),
         ("https://example.com/hook", 422),
         ("http://example.com/hook", 422),
-        ("https://127.0.0.1/hook", 422),
         ("http://127.0.0.1.example.com/", 422),
         ("http://127.0.0.1@example.com/", 422),
     ],

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 import mcp.types as t
 
 from flowport.domain.models import RunState
-from tests.interaction.cross_owner.world import COSTLY, PHOTO_TOOL, TOOL, Intruder, Names, Victim
+from tests.interaction.cross_owner.world import COSTLY, PHOTO_TOOL, TOOL, Intruder, Names, Victim, rotate
 
 Send: TypeAlias = Callable[[Intruder, Names, Victim], Awaitable[str]]
 
@@ -51,6 +51,9 @@ RUN_FORMS: Final[dict[str, Callable[[Names], str]]] = {
 }
 """The spellings in which a tool takes a run."""
 
+OTHER_MEDIA: Final[dict[str, Callable[[Names], str]]] = {"upload": lambda names: f"upload:{names.upload_id}"}
+"""What an input takes beside results."""
+
 MEDIA_FORMS: Final = ("id", "run:#", "uri", "output", "link", "row", "live row", "batch")
 """Those in which an input takes a result; the provider's own link opens its file to everyone who has it."""
 
@@ -82,8 +85,7 @@ def build_tool_probes() -> Iterator[Probe]:
             f"cancel_run, {name}, no longer followed",
             partial(_call, "cancel_run", lambda text: {"run_id": text, "stop_following": True}, form),
         )
-    for name in MEDIA_FORMS:
-        form = RUN_FORMS[name]
+    for name, form in ({one: RUN_FORMS[one] for one in MEDIA_FORMS} | OTHER_MEDIA).items():
         yield Probe(f"{PHOTO_TOOL}, {name}", partial(_call, PHOTO_TOOL, lambda text: {"photo": text}, form))
         yield Probe(
             f"run_app, {name}",
@@ -135,14 +137,15 @@ async def _list_from(form: Callable[[Names], str], who: Intruder, names: Names, 
 
 def build_completion_probes() -> Iterator[Probe]:
     """Yield the probes by completion and prompts."""
-    for argument, form in (
-        ("run_id", lambda names: names.run_id),
-        ("run_id", lambda names: names.run_id[:8]),
-        ("run_id", lambda names: names.live_row_id),
-        ("batch_id", lambda names: names.batch_id),
-        ("batch_id", lambda names: names.live_batch_id[:10]),
-    ):
-        yield Probe(f"completion/complete, {argument}", partial(_complete, argument, form, None))
+    begun: list[tuple[str, str, Callable[[Names], str]]] = [
+        ("run_id", "a run", lambda names: names.run_id),
+        ("run_id", "the beginning of a run", lambda names: names.run_id[:8]),
+        ("run_id", "a live row", lambda names: names.live_row_id),
+        ("batch_id", "a batch", lambda names: names.batch_id),
+        ("batch_id", "the beginning of a batch", lambda names: names.live_batch_id[:10]),
+    ]
+    for argument, name, form in begun:
+        yield Probe(f"completion/complete, {argument}, {name}", partial(_complete, argument, form, None))
     for name in ("run_id", "row_id"):
         yield Probe(
             f"completion/complete, outputs of {name}",
@@ -180,7 +183,7 @@ async def _get_prompt(form: Callable[[Names], str], who: Intruder, names: Names,
 
 
 def build_list_probes() -> Iterator[Probe]:
-    """Yield the probes that name nothing: lists, the newest, what is like an earlier call."""
+    """Yield the probes that name nothing: lists, and the newest."""
     lists: list[tuple[str, dict[str, Any]]] = [
         ("list_runs", {}),
         ("list_runs", {"limit": 50}),
@@ -211,8 +214,6 @@ def build_list_probes() -> Iterator[Probe]:
     for argument in ("run_id", "batch_id", "n", "app"):
         send = partial(_complete, argument, lambda _: "", None)
         yield Probe(f"completion/complete, every {argument}", send, asks_by_name=False)
-    yield Probe("an equal call", _repeat_call, asks_by_name=False)
-    yield Probe("an equal batch", _repeat_batch, asks_by_name=False)
 
 
 async def _ask_plainly(tool: str, arguments: dict[str, Any], who: Intruder, _: Names, __: Victim) -> str:
@@ -270,22 +271,59 @@ async def _request(method: str, who: Intruder, names: Names, _: Victim) -> str:
     return await who.post({}, names.session_id, method)
 
 
+RUN_FIELDS: Final = ("run_id", "batch_id", "row_id", "live_batch_id", "live_row_id")
+
+
+def build_page_probes() -> Iterator[Probe]:
+    """Yield the probes by the gallery, by addresses that carry a proof, and by the addresses of webhooks."""
+    for name in RUN_FIELDS:
+        get = partial(getattr_of, name)
+        yield Probe(f"gallery, record of {name}", partial(_fetch, "GET", partial(_fill, "/gallery/api/runs/{}", get)))
+        yield Probe(
+            f"gallery, list before {name}", partial(_fetch, "GET", partial(_fill, "/gallery/api/runs?before={}", get))
+        )
+        cancel = partial(_fill, "/gallery/api/runs/{}/cancel", get)
+        yield Probe(f"gallery, cancel {name}", partial(_fetch, "POST", cancel))
+        for place in ("files/{}/1", "files/{}/1/preview"):
+            file = partial(_fill, f"/gallery/{place}", get)
+            yield Probe(f"gallery, {place.replace('{}', name)}", partial(_fetch, "GET", file))
+        forged = partial(_fill, "/outputs/{}/1?e=4102444800&s=" + "0" * 32, get)
+        yield Probe(f"output of {name}, forged link", partial(_fetch, "GET", forged))
+        event = partial(_fill, "/webhooks/magnific/{}/" + "0" * 32, get)
+        yield Probe(f"webhook of {name}, forged address", partial(_fetch, "POST", event))
+    upload = partial(_fill, "/uploads/{}." + "0" * 32, partial(getattr_of, "upload_id"))
+    for method in ("GET", "PUT", "POST"):
+        yield Probe(f"upload, forged link, {method}", partial(_fetch, method, upload))
+    for query in ("", "?state=live", "?text=secret+garden", "?app=picture", "?limit=200", "?since=0"):
+        path = partial(_fill, f"/gallery/api/runs{query}", partial(getattr_of, "run_id"))
+        yield Probe(f"gallery, list {query}", partial(_fetch, "GET", path), asks_by_name=False)
+
+
+def _fill(form: str, get: Callable[[Names], str], names: Names) -> str:
+    return form.format(get(names))
+
+
+async def _fetch(method: str, path: Callable[[Names], str], who: Intruder, names: Names, _: Victim) -> str:
+    # As the page itself sends it.
+    return await who.fetch(method, path(names), headers={"origin": who.tenancy.origin})
+
+
 def build_seal_probes() -> Iterator[Probe]:
     """Yield the probes by a question that another owner was asked."""
     for action in ("accept", "decline"):
-        yield Probe(f"the question of another owner, {action}", partial(_answer_question, action), asks_by_name=False)
+        yield Probe(f"the question of another owner, {action}", partial(_answer_question, action))
 
 
 async def _answer_question(action: Any, who: Intruder, names: Names, victim: Victim) -> str:
-    answers: Any = {"confirm": t.ElicitResult(action=action, content={})}
+    """Answer the other owner's question; beside invented names, one with a seal that was not made here."""
+    sealed = victim.sealed.request_state or ""
     params = t.CallToolRequestParams(
         name=COSTLY,
-        arguments={"prompt": names.prompt},
-        input_responses=answers,
-        request_state=victim.sealed.request_state,
+        arguments={"prompt": victim.names.prompt},
+        input_responses={"confirm": t.ElicitResult(action=action, content={})},
+        request_state=sealed if names is victim.names else rotate(sealed),
     )
-    answer = await who.send(t.CallToolRequest(params=params), t.CallToolResult)
-    return answer.replace(names.prompt, "")
+    return await who.send(t.CallToolRequest(params=params), t.CallToolResult)
 
 
 def build_probes() -> list[Probe]:
@@ -297,4 +335,8 @@ def build_probes() -> list[Probe]:
         *build_list_probes(),
         *build_session_probes(),
         *build_seal_probes(),
+        *build_page_probes(),
+        # Last, because the other owner's words are the intruder's own from here on.
+        Probe("an equal call", _repeat_call, asks_by_name=False),
+        Probe("an equal batch", _repeat_batch, asks_by_name=False),
     ]

@@ -63,20 +63,20 @@ async def find_leak(probe: Probe, who: Intruder, victim: Victim) -> str:
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_no_probe_tells_another_owners_things_from_what_is_not_there(world: World, mode: Mode) -> None:
+async def test_another_owners_things_answer_like_what_is_not_there(world: World, mode: Mode) -> None:
     """What a person makes for one customer must not be seen by a colleague who works for another one."""
     leaks: list[str] = []
-    tried = 0
+    tried: set[tuple[str, str]] = set()
     for relation in world.victims:
         who = await world.send_intruder(f"bert, {relation}", mode)
         for probe in build_probes():
-            tried += 1
+            tried.add((relation, probe.name))
             if leak := await find_leak(probe, who, world.victims[relation]):
                 leaks.append(f"{relation}, {probe.name}: {leak}")
 
-    sys.stdout.write(f"cross-owner probes, {mode}: {tried} tried, {len(leaks)} leaking\n")
+    sys.stdout.write(f"cross-owner probes, {mode}: {len(tried)} tried, {len(leaks)} leaking\n")
     assert leaks == [], "\n".join(leaks)
-    assert tried >= LEAST_PROBES
+    assert len(tried) >= LEAST_PROBES
     for owner, victim in zip(("anna", "cara"), world.victims.values(), strict=True):
         assert len((await victim.client.list_tools(cache_mode="bypass")).tools) > 7
         live = await world.tenancy.assembly.workspace.store.get_run(

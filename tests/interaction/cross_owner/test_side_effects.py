@@ -34,25 +34,25 @@ async def tenancy(tmp_path: Path) -> AsyncIterator[Tenancy]:
         yield opened
 
 
-class Ear:
+class Recorder:
     """What a client is notified of, in order."""
 
     def __init__(self) -> None:
-        self.heard: list[str] = []
+        self.received: list[str] = []
 
     async def wait_for(self, last: str) -> list[str]:
-        """Return everything that was heard until this; nothing else comes after it, because changes keep their order."""
-        await wait_until(lambda: last in self.heard)
-        return self.heard
+        """Return everything that was received up to this one; nothing else comes after it, because changes keep their order."""
+        await wait_until(lambda: last in self.received)
+        return self.received
 
     async def note(self, message: Any) -> None:
         """Keep a notification of the older eras."""
         if isinstance(message, t.ToolListChangedNotification):
-            self.heard.append(TOOLS)
+            self.received.append(TOOLS)
         elif isinstance(message, t.ResourceListChangedNotification):
-            self.heard.append(RESOURCES)
+            self.received.append(RESOURCES)
         elif isinstance(message, t.ResourceUpdatedNotification):
-            self.heard.append(str(message.params.uri))
+            self.received.append(str(message.params.uri))
 
     async def follow(
         self, client: Client, uris: list[str], *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
@@ -64,27 +64,29 @@ class Ear:
             task_status.started()
             async for event in events:
                 if isinstance(event, ResourceUpdated):
-                    self.heard.append(str(event.uri))
+                    self.received.append(str(event.uri))
                 else:
-                    self.heard.append(TOOLS if isinstance(event, ToolsListChanged) else RESOURCES)
+                    self.received.append(TOOLS if isinstance(event, ToolsListChanged) else RESOURCES)
 
 
 @asynccontextmanager
-async def listening(tenancy: Tenancy, owner: str, mode: Mode, uris: list[str], key: str = "") -> AsyncIterator[Ear]:
+async def listening(
+    tenancy: Tenancy, owner: str, mode: Mode, uris: list[str], key: str = ""
+) -> AsyncIterator[Recorder]:
     """Let a person listen for every change of the lists and of these resources."""
-    ear = Ear()
+    recorder = Recorder()
     if mode == "legacy":
-        async with tenancy.open_client(owner, mode, key=key, message_handler=ear.note) as client:
+        async with tenancy.open_client(owner, mode, key=key, message_handler=recorder.note) as client:
             for uri in uris:
                 watch = t.SubscribeRequest(params=t.SubscribeRequestParams(uri=uri))
                 await client.session.send_request(watch, t.EmptyResult)
             await client.list_tools()
-            yield ear
+            yield recorder
         return
     async with tenancy.open_client(owner, mode, key=key) as client, anyio.create_task_group() as tasks:
         await client.list_tools()
-        await tasks.start(ear.follow, client, uris)
-        yield ear
+        await tasks.start(recorder.follow, client, uris)
+        yield recorder
         tasks.cancel_scope.cancel()
 
 

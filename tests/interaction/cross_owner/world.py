@@ -10,7 +10,9 @@ import httpx2
 import mcp.types as t
 from mcp import Client
 from mcp.shared.exceptions import MCPError
+from pydantic import ValidationError
 
+from tests.fakes.client import build_photo, write
 from tests.support.harness import Mode
 from tests.support.tenants import SHARED_KEY, Tenancy, get_facts
 
@@ -35,6 +37,8 @@ class Names:
     """Where the provider has the run's output."""
     link: str
     """Our signed link to the same output."""
+    upload_id: str
+    """Of a file that the person has uploaded."""
     prompt: str
     session_id: str
 
@@ -47,23 +51,30 @@ class Names:
             link=rotate_path(self.link)
             .replace(rotate(self.run_id), ids["run_id"])
             .replace(rotate("outputs"), "outputs"),
+            upload_id=rotate(self.upload_id),
             prompt=self.prompt.replace("secret", "unheard"),
             session_id=rotate(self.session_id),
         )
 
     def hide(self, text: str) -> str:
-        """Return a text in which a probe's own words do not tell which names were asked for."""
+        """Return a text in which a probe's own words do not show which names were asked for."""
         # An error shows the beginning of a long address.
         for url in (self.link, self.url):
             text = re.sub(re.escape(url[: url.index("/", len("https://"))]) + r"/[^\s'\"\\]*", "NAME", text)
-        for name in (self.prompt, self.session_id, *(getattr(self, one).rpartition("_")[2] for one in RUN_NAMES)):
+        for name in (
+            self.prompt,
+            self.session_id,
+            self.upload_id,
+            *(getattr(self, one).rpartition("_")[2] for one in RUN_NAMES),
+        ):
             text = re.sub(re.escape(name), "NAME", text, flags=re.IGNORECASE)
         return text
 
     def find_in(self, text: str) -> list[str]:
         """Return which of the names a text holds."""
         cores = {name: getattr(self, name).rpartition("_")[2] for name in RUN_NAMES}
-        cores |= {"url": self.url.partition("?")[0], "prompt": self.prompt, "session_id": self.session_id}
+        cores |= {"url": self.url.partition("?")[0], "prompt": self.prompt}
+        cores |= {"session_id": self.session_id, "upload_id": self.upload_id}
         return [name for name, core in cores.items() if core.lower() in text.lower()]
 
 
@@ -121,15 +132,25 @@ class Intruder:
             return str((await self.client.session.send_request(request, answer)).model_dump_json())
         except MCPError as exc:
             return show_error(exc)
+        except ValidationError as exc:
+            return f"another kind of answer: {exc}"
+
+    async def fetch(self, method: str, path: str, **options: Any) -> str:
+        """Send a request to another part of the server; return status, headers and body."""
+        return show_answer(await self.http.request(method, path, **options))
 
     async def post(self, message: dict[str, Any], session_id: str, method: str = "POST") -> str:
         """Send a message to a session as a program without a library does; return status, headers and body."""
         headers = {**ACCEPTED, "mcp-session-id": session_id, "mcp-protocol-version": "2025-11-25"}
         body = None if method != "POST" else {"jsonrpc": "2.0", **message}
         with anyio.fail_after(30):
-            answer = await self.http.request(method, self.tenancy.url, json=body, headers=headers)
-        kept = {name: value for name, value in answer.headers.items() if name not in {"date", "x-request-id"}}
-        return f"{answer.status_code} {sorted(kept.items())} {answer.text}"
+            return show_answer(await self.http.request(method, self.tenancy.url, json=body, headers=headers))
+
+
+def show_answer(answer: httpx2.Response) -> str:
+    """Return all that a program learns by an answer."""
+    kept = {name: value for name, value in answer.headers.items() if name not in {"date", "x-request-id"}}
+    return f"{answer.status_code} {sorted(kept.items())} {answer.text}"
 
 
 def show_error(error: MCPError) -> str:
@@ -149,6 +170,9 @@ async def settle_victim(tenancy: Tenancy, owner: str, key: str) -> Victim:
     live = get_facts(
         await client.call_tool("run_batch", {"app": TOOL, "rows": [{"prompt": f"{prompt} 3"}], "wait": False})
     )
+    place = get_facts(await client.call_tool("request_upload", {}))
+    sent = await (await tenancy.open_http(owner)).put(place["link"], content=write(build_photo()))
+    assert sent.status_code < 300, sent.text
     modern = await tenancy.connect(owner, key=key, ask_person=refuse_to_answer)
     sealed = await modern.session.call_tool(COSTLY, {"prompt": prompt}, allow_input_required=True)
     assert isinstance(sealed, t.InputRequiredResult), sealed
@@ -165,6 +189,7 @@ async def settle_victim(tenancy: Tenancy, owner: str, key: str) -> Victim:
                 .url
             ),
             link=run["outputs"][0]["url"],
+            upload_id=place["use_as"].removeprefix("upload:"),
             prompt=prompt,
             session_id=tenancy.session_ids[owner],
         ),

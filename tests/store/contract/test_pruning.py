@@ -33,7 +33,7 @@ def build_old_run(run_id: str, **changes: object) -> Run:
 async def test_what_a_user_may_still_need_is_never_pruned(store: Store, run: Run) -> None:
     """An undelivered result was paid for, and what is not over costs and counts."""
     await store.accept(run)
-    assert await store.prune(before=LIMIT) == 0
+    assert (await store.prune(before=LIMIT)).runs == 0
     assert await store.get_run(run.id, account_id=None, owner=OWNER) == run
 
 
@@ -42,7 +42,7 @@ async def test_pruning_spares_the_files_that_were_saved(store: Store, tmp_path: 
     file = tmp_path / "1.png"
     file.touch()
     await store.accept(replace(build_old_run("run_1"), outputs=(replace(OUTPUT, saved_path=str(file)),)))
-    assert await store.prune(before=LIMIT) == 1
+    assert (await store.prune(before=LIMIT)).runs == 1
     assert file.exists()
 
 
@@ -68,7 +68,7 @@ async def test_what_ended_was_delivered_and_is_old_is_pruned(store: Store) -> No
     """The record stays as small as the user asked for; names stay with their apps."""
     await store.assign_tool_names("s", {"app1": "a"})
     await store.accept(build_old_run("run_1"))
-    assert await store.prune(before=LIMIT) == 1
+    assert (await store.prune(before=LIMIT)).runs == 1
     with pytest.raises(RunNotFound):
         await store.get_run("run_1", account_id=None, owner=OWNER)
     assert await store.assign_tool_names("s", {"app1": "b"}) == {"app1": "a"}

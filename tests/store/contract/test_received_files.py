@@ -8,6 +8,7 @@ import pytest
 
 from flowport.domain.errors import RunNotFound
 from flowport.domain.models import Output, OutputKind, RunState
+from flowport.domain.run_events import Delivered, Finished, OutputSaved, StartAcknowledged, StartRequested
 from flowport.store.interface import Store
 from flowport.store.received_files import Kept, QuotaExceeded, ReceivedFile, ReceiveOutcome, TicketUsed
 from tests.runs.samples import NOW, RUN
@@ -120,3 +121,22 @@ async def test_a_run_is_read_without_its_owner_where_other_proof_is_held(store: 
     assert (await store.get_run_of_any_owner(RUN.id)).owner == "ann"
     with pytest.raises(RunNotFound):
         await store.get_run_of_any_owner("run_nothing")
+
+
+async def test_the_bytes_of_results_follow_every_change(store: Store) -> None:
+    """A result that is saved later, saved again with another size, pruned or erased; of each owner alone."""
+    output = Output(1, OutputKind.IMAGE, "https://cdn.example/1.png")
+    for run_id, owner in (("run_a", "ann"), ("run_b", "ann"), ("run_c", "bob")):
+        await store.accept(replace(RUN, id=run_id, owner=owner))
+        await store.record(run_id, StartRequested(NOW))
+        await store.record(run_id, StartAcknowledged("p" + run_id, RunState.RUNNING, NOW))
+        await store.record(run_id, Finished(RunState.SUCCEEDED, NOW, outputs=(output,)))
+        await store.record(run_id, OutputSaved(replace(output, saved_path=f"/out/{run_id}", size_bytes=10)))
+    assert await store.get_file_use(owner="ann") == 20
+    await store.record("run_a", OutputSaved(replace(output, saved_path="/out/again", size_bytes=15)))
+    assert await store.get_file_use(owner="ann") == 25
+    await store.erase_run("run_a", owner="ann")
+    assert await store.get_file_use(owner="ann") == 10
+    await store.record("run_b", Delivered(NOW))
+    assert (await store.prune(before=NOW + 10)).runs == 1
+    assert (await store.get_file_use(owner="ann"), await store.get_file_use(owner="bob")) == (0, 10)

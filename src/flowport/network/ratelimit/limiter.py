@@ -7,7 +7,7 @@ processes of a home share.
 
 import itertools
 from bisect import insort
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -169,6 +169,8 @@ class RateLimiter:
         self._under_way = 0
         self._delay = self._delay_sent_at = -inf
         """The longest response of the last minute that was recorded, and when."""
+        self.answers: Counter[tuple[Operation, str]] = Counter()
+        """How many requests had which answer, by the class of its status, for metrics."""
         self._waiting: list[_Queued] = []
         self._numbers = itertools.count()
         self._is_asking = False
@@ -244,6 +246,10 @@ class RateLimiter:
                 await self._clock.sleep(pause)
         self._forget_old()
         self._sent.append(self._clock.monotonic())
+
+    def count_queued(self) -> int:
+        """Return how many requests wait to be granted."""
+        return len(self._waiting)
 
     def get_wait(self, place: int) -> float:
         """Return about how many seconds a request at a place of the queue still waits, from 1 on."""

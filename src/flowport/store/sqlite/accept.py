@@ -198,20 +198,27 @@ def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) 
         "account_id = :account_id AND owner = :owner AND app_id = :app_id "
         "AND (delivered_at IS NULL OR is_delivery_cancelled = 1 OR state = 'unknown')"
     )
-    connected = (
-        "newest.process_id = :process_id AND newest.id IN (SELECT value FROM json_each(:connected)) "
-        "OR newest.process_id <> :process_id AND newest.process_id NOT IN (SELECT value FROM json_each(:dead))"
+    is_connected = (
+        "(newest.process_id = :process_id AND newest.id IN (SELECT value FROM json_each(:connected)) "
+        "OR newest.process_id <> :process_id AND newest.process_id NOT IN (SELECT value FROM json_each(:dead)))"
+    )
+    # Found from the calls: to find the newest call of each run takes three times as long.
+    left_out = (
+        "SELECT beside.run_id FROM json_each(:beside) AS given "  # noqa: S608 - our own words
+        "JOIN waiting_calls AS beside ON beside.id = given.value "
+        "WHERE NOT EXISTS (SELECT 1 FROM waiting_calls AS newest "
+        f"WHERE newest.run_id = beside.run_id AND newest.rowid > beside.rowid AND {is_connected})"
     )
     rows = connection.execute(
         # A row was asked for with its batch: no call joins it, but an equal call is refused while its fate is unknown.
         f"SELECT {RUN_LIST}, calls.process_id AS caller FROM runs LEFT JOIN waiting_calls AS calls ON calls.rowid = "  # noqa: S608 - our own words
-        f"(SELECT max(newest.rowid) FROM waiting_calls AS newest WHERE newest.run_id = runs.id AND ({connected})) "
+        f"(SELECT max(newest.rowid) FROM waiting_calls AS newest WHERE newest.run_id = runs.id AND {is_connected}) "
         f"WHERE runs.rowid IN (SELECT rowid FROM runs WHERE {whose} AND raw_digest = :raw_digest "
         f"UNION SELECT rowid FROM runs WHERE {whose} AND canonical_digest = :canonical_digest) "
+        f"AND (runs.id NOT IN ({left_out}) OR state = 'unknown') "
         "AND state NOT IN ('failed', 'cancelled') AND (batch_id = '' OR state = 'unknown') "
         # A cancelled batch answers no call, although rows of it may go on.
         "AND NOT EXISTS (SELECT 1 FROM batches WHERE batches.id = runs.id AND batches.stop_reason = :cancelled) "
-        "AND (state = 'unknown' OR calls.id IS NULL OR calls.id NOT IN (SELECT value FROM json_each(:beside))) "
         "ORDER BY accepted_at, runs.id",
         {
             "account_id": run.account_id,

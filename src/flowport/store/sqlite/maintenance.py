@@ -132,14 +132,14 @@ class RecordMaintenance:
             self.worker.damage = damage
             raise damage
 
-    async def prune(self, *, before: float, boot_before: BootTime | None = None) -> int:
+    async def prune(self, *, before: float, boot_before: BootTime | None = None) -> Erasure:
         """Delete the runs that ended and were delivered before an instant."""
         values: dict[str, Value] = {
             "before": before,
             "boot_id": boot_before.boot_id if boot_before else None,
             "boot_before": boot_before.seconds if boot_before else None,
         }
-        return (await self._delete(_IS_PRUNABLE, values)).runs
+        return await self._delete(_IS_PRUNABLE, values)
 
     async def erase_run(self, run_id: str, *, owner: str) -> Erasure:
         """Remove one run that is over; a batch with all of its rows."""

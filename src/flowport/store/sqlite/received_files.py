@@ -50,7 +50,7 @@ class ReceivedFileOperations:
         received_at = file.requested_at if file.received_at is None else file.received_at
         if ticket is None or ticket.received_at is not None or ticket.expires_at < received_at:
             return TicketUsed()
-        used_bytes = _sum_bytes(connection, ticket.owner)
+        used_bytes = sum_file_bytes(connection, ticket.owner)
         if used_bytes + file.size_bytes > max_bytes:
             return QuotaExceeded(used_bytes)
         kept = replace(
@@ -65,7 +65,7 @@ class ReceivedFileOperations:
 
     @reads
     def get_file_use(self, connection: sqlite3.Connection, *, owner: str) -> int:
-        return _sum_bytes(connection, owner)
+        return sum_file_bytes(connection, owner)
 
     @reads
     def get_expired_files(self, connection: sqlite3.Connection, *, now: float) -> tuple[ReceivedFile, ...]:
@@ -95,13 +95,9 @@ def _build_values(file: ReceivedFile) -> dict[str, str | int | float | None]:
     return {column: build_value(getattr(file, column)) for column in _COLUMNS}
 
 
-def _sum_bytes(connection: sqlite3.Connection, owner: str) -> int:
-    received = connection.execute(
-        "SELECT coalesce(sum(size_bytes), 0) FROM received_files WHERE owner = ?", (owner,)
-    ).fetchone()[0]
-    saved = connection.execute(
-        "SELECT coalesce(sum(size_bytes), 0) FROM runs JOIN outputs ON outputs.run_id = runs.id "
-        "WHERE runs.owner = ? AND outputs.saved_path <> ''",
-        (owner,),
-    ).fetchone()[0]
-    return int(received) + int(saved)
+def sum_file_bytes(connection: sqlite3.Connection, owner: str) -> int:
+    """Return the bytes of an owner's received files and saved results."""
+    return sum(
+        connection.execute(f"SELECT ifnull(sum(size_bytes), 0) FROM {table} WHERE owner = ?", (owner,)).fetchone()[0]  # noqa: S608 - our own words
+        for table in ("received_files", "file_use")
+    )

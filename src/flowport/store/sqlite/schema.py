@@ -56,7 +56,11 @@ TABLES: Final = (
         adoption_tried_by TEXT NOT NULL,
         notes TEXT NOT NULL,
         batch_id TEXT NOT NULL,
-        row_count INTEGER NOT NULL
+        row_count INTEGER NOT NULL,
+        start_request TEXT NOT NULL,
+        unknown_at REAL,
+        witness TEXT NOT NULL,
+        witnessed_at REAL
     )
     """,
     """
@@ -179,6 +183,32 @@ TABLES: Final = (
     )
     """,
     "CREATE INDEX received_files_by_owner ON received_files (owner)",
+    # What the saved results of each owner occupy, kept up by the next three: a sum over them is too slow for each call.
+    "CREATE TABLE file_use (owner TEXT PRIMARY KEY, size_bytes INTEGER NOT NULL)",
+    """
+    CREATE TRIGGER outputs_added AFTER INSERT ON outputs WHEN NEW.saved_path <> ''
+    BEGIN
+        INSERT INTO file_use SELECT owner, ifnull(NEW.size_bytes, 0) FROM runs WHERE id = NEW.run_id
+            ON CONFLICT (owner) DO UPDATE SET size_bytes = size_bytes + excluded.size_bytes;
+    END
+    """,
+    """
+    CREATE TRIGGER outputs_saved AFTER UPDATE OF saved_path, size_bytes ON outputs
+        WHEN NEW.saved_path IS NOT OLD.saved_path OR NEW.size_bytes IS NOT OLD.size_bytes
+    BEGIN
+        INSERT INTO file_use SELECT owner, iif(NEW.saved_path <> '', ifnull(NEW.size_bytes, 0), 0)
+                - iif(OLD.saved_path <> '', ifnull(OLD.size_bytes, 0), 0) FROM runs WHERE id = NEW.run_id
+            ON CONFLICT (owner) DO UPDATE SET size_bytes = size_bytes + excluded.size_bytes;
+    END
+    """,
+    """
+    CREATE TRIGGER runs_erased BEFORE DELETE ON runs
+    BEGIN
+        UPDATE file_use SET size_bytes = size_bytes
+            - (SELECT ifnull(sum(size_bytes), 0) FROM outputs WHERE run_id = OLD.id AND saved_path <> '')
+            WHERE owner = OLD.owner;
+    END
+    """,
     # The lists of an owner's runs, newest first, in which a batch is one.
     "CREATE INDEX runs_by_owner ON runs (owner, accepted_at, id) WHERE batch_id = ''",
     "CREATE INDEX runs_by_owner_and_state ON runs (owner, state, accepted_at, id)",
@@ -192,6 +222,9 @@ TABLES: Final = (
     # What an app's latest runs were like, and which apps were used lately.
     "CREATE INDEX runs_by_app ON runs (account_id, app_id, finished_at)",
     "CREATE INDEX runs_by_use ON runs (account_id, accepted_at, app_id)",
+    # The starts to be settled, and the run that a provider's id belongs to.
+    "CREATE INDEX runs_unknown ON runs (account_id, unknown_at) WHERE state = 'unknown'",
+    "CREATE INDEX runs_by_provider_run ON runs (account_id, provider_run_id) WHERE provider_run_id <> ''",
     # What ended lately on any account, by either clock.
     "CREATE INDEX runs_ended ON runs (owner, finished_at) WHERE finished_at IS NOT NULL",
     "CREATE INDEX runs_ended_in_boot ON runs (owner, boot_id, accepted_boot_seconds) WHERE finished_at IS NOT NULL",

@@ -3,9 +3,11 @@
 import sqlite3
 from typing import Final
 
+from flowport.domain.call_errors import FilesFull
 from flowport.domain.models import SANDBOX_HOST, BootTime, Run, RunState
 from flowport.domain.spending import DAY_SECONDS, LimitExceeded, Spending, SpendingCheck, find_obstacle, get_caps
 from flowport.store.sqlite.operations import IS_LIVE, Value
+from flowport.store.sqlite.received_files import sum_file_bytes
 
 _UNSENT: Final = f"'{RunState.ACCEPTED}', '{RunState.STARTING}'"
 
@@ -60,6 +62,10 @@ _QUERIES: Final = {
 
 def check_terms(connection: sqlite3.Connection, run: Run, terms: SpendingCheck) -> LimitExceeded | None:
     """Return why a run may not be paid on these terms; None when it may. It holds until the transaction ends."""
+    if terms.max_file_bytes is not None:
+        used_bytes = sum_file_bytes(connection, run.owner)
+        if used_bytes >= terms.max_file_bytes:
+            return LimitExceeded(FilesFull(used_bytes, terms.max_file_bytes))
     spending = {}
     for cap in get_caps(terms.rules):
         owner = None if cap.is_account else run.owner

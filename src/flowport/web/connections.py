@@ -1,0 +1,118 @@
+"""Limit the connections of the web server: how many there are, and how long a client may take to send what it owes.
+
+The web server itself waits without a limit for the head of a request, and for its body, so that a few slow clients could hold every
+connection. Here a request has to begin and its head to arrive within a time, and a body has to advance.
+"""
+
+import asyncio
+import logging
+from typing import Any, Final
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+logger = logging.getLogger(__name__)
+
+SPARE_CONNECTIONS: Final = 64
+"""Above the limit so many more are answered that the server is full; further ones are closed at once."""
+
+HEAD_SECONDS: Final = 20.0
+"""How long a client may take until the head of its request is there."""
+
+BODY_SECONDS: Final = 20.0
+"""How long a client may take for a piece of a body."""
+
+PIECE_BYTES: Final = 16_384
+"""What has to arrive of a body in that time, or the rest of it."""
+
+REFUSAL_SECONDS: Final = 5.0
+"""How long a refused client may take to send the request that is refused."""
+
+KEEP_ALIVE_SECONDS: Final = 75
+"""How long an idle connection is kept; reverse proxies keep theirs for a minute, and must be the ones to close it."""
+
+_FULL: Final = b"Flowport has as many connections as it takes. Nothing was started; try again in a moment."
+_REFUSAL: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nRetry-After: 5\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(_FULL), _FULL)
+)
+_TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+class LimitedProtocol(H11Protocol):
+    """One connection of a web server whose connections are limited."""
+
+    max_connections = 0
+    """0 for no limit; `build_protocol` sets it."""
+
+    _deadline: asyncio.TimerHandle | None = None
+    _piece_bytes = 0
+    _is_refused = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection, or refuse it because there are too many."""
+        super().connection_made(transport)
+        count = len(self.connections)
+        if self.max_connections and count > self.max_connections + SPARE_CONNECTIONS:
+            transport.abort()
+            return
+        self._is_refused = bool(self.max_connections) and count > self.max_connections
+        self._await_within(REFUSAL_SECONDS if self._is_refused else HEAD_SECONDS)
+
+    def data_received(self, data: bytes) -> None:
+        """Take a part of a request."""
+        if self._is_refused:
+            self.transport.write(_REFUSAL)
+            self.transport.close()
+            return
+        was_in_body = self._is_in_body()
+        super().data_received(data)
+        if self.transport.is_closing() or not self._is_owing():
+            self._stop_waiting()
+            return
+        self._piece_bytes += len(data)
+        # The head has its time from its first byte on, however it trickles; a body has it for each piece.
+        if self._deadline is None or (self._is_in_body() and (self._piece_bytes >= PIECE_BYTES or not was_in_body)):
+            self._await_within(BODY_SECONDS if self._is_in_body() else HEAD_SECONDS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget a connection."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _is_owing(self) -> bool:
+        """Return whether the client still owes a part of a request."""
+        return self._is_in_body() or self.conn.their_state is h11.IDLE
+
+    def _is_in_body(self) -> bool:
+        return self.conn.their_state is h11.SEND_BODY
+
+    def _await_within(self, seconds: float) -> None:
+        self._stop_waiting()
+        self._deadline = self.loop.call_later(seconds, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        self._piece_bytes = 0
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self) -> None:
+        self._deadline = None
+        if self.transport.is_closing():
+            return
+        if self.flow.read_paused:
+            # It is us who do not read.
+            self._await_within(BODY_SECONDS)
+            return
+        # The library declares it as never None, which it is before the first request.
+        cycle: RequestResponseCycle | None = self.cycle
+        is_answered = cycle is not None and cycle.response_started and not cycle.response_complete
+        if not self._is_refused and not is_answered:
+            self.transport.write(_TOO_SLOW)
+        self.transport.close()
+
+
+def build_protocol(max_connections: int) -> type[Any]:
+    """Return the protocol of a web server with a limit."""
+    return type("LimitedProtocol", (LimitedProtocol,), {"max_connections": max_connections})
