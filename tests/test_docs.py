@@ -135,7 +135,10 @@ def test_the_recording_needs_nothing_from_elsewhere() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_command_that_a_document_names_exists(document: Path) -> None:
     """Commands are copied from the documents: each exists, with the flags that stand behind it."""
-    helps = {section.partition("`")[0]: section for section in read_page("commands.md").split("\n## `flowport ")[1:]}
+    helps: dict[str, str] = {}
+    for section in read_page("commands.md").split("\n## `flowport ")[1:]:
+        name = section.partition("`")[0].partition(" ")[0]
+        helps[name] = helps.get(name, "") + section
     text = document.read_text(encoding="utf-8")
     blocks = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     lines = [line.partition(" #")[0] for block in blocks for line in block.splitlines()]

@@ -35,6 +35,7 @@ from flowport.runs.downloads import DownloadRetrier, LinkRefresher, OutputSaver
 from flowport.runs.file_links import FileLinks
 from flowport.runs.inputs import InputPreparer
 from flowport.runs.live import LiveRuns, PendingWrites
+from flowport.runs.lost_starts import LostStarts
 from flowport.runs.output_file import SavingRules
 from flowport.runs.poll import DurationBook, RunPoller
 from flowport.runs.prepare import CallPreparer
@@ -141,17 +142,8 @@ async def open_assembly(
             stack.push_async_callback(opened.aclose)
         stack.callback(home.process.release)
         supervisor = await stack.enter_async_context(Supervisor())
-        base = _Base(
-            settings,
-            clock,
-            home,
-            file_threads,
-            fetcher,
-            supervisor,
-            Changes(clock),
-            first_list or FirstList(),
-            build_webhook_url,
-        )
+        shared = (file_threads, fetcher, supervisor, Changes(clock), first_list or FirstList())
+        base = _Base(settings, clock, home, *shared, build_webhook_url)
         catalogs = [OpenCatalog(one, _build_catalog(base, one, stack, is_alone=len(accounts) == 1)) for one in accounts]
         for one in catalogs:
             is_cached = await one.catalog.load()
@@ -248,7 +240,7 @@ def _build_engine(
         find_free_arguments=rebuilder.find_free_arguments,
     )
     writer = PendingWrites(store, live_runs, clock)
-    witness = StartWitness(accounts, store, clock, base.build_webhook_url)
+    witness = StartWitness(accounts, store, clock, base.build_webhook_url, process.process_id)
     poller = RunPoller(
         store,
         live_runs,
@@ -304,7 +296,9 @@ def _build_engine(
         clock=clock,
         supervisor=base.supervisor,
     )
+    lost_starts = LostStarts(witness, rebuilder, recovery)
     base.supervisor.spawn("orphans", recovery.keep_watch)
+    base.supervisor.spawn("lost starts", lost_starts.keep_looking)
     if can_adopt:
         base.supervisor.spawn("adoption", recovery.keep_adopting)
     base.supervisor.spawn("sweeping", _sweep, base)
@@ -332,6 +326,7 @@ def _build_engine(
         batch_submitter=Submitter(batches, deliveries, clock, settings.wait_seconds, MAX_BATCHES_SUBMITTED),
         waiter=waiter,
         recovery=recovery,
+        lost_starts=lost_starts,
         announcements=Announcements(
             witness=witness,
             poller=poller,

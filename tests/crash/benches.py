@@ -53,6 +53,10 @@ class Bench:
         """Set a switch of the sandbox."""
         _ask(self.url, name, body)
 
+    def switch_magica(self, **body: Any) -> None:
+        """Change the form of Magica's API; after a reset it is the usual one."""
+        _ask(f"{self.url}{MAGICA_PREFIX}", "magica", body)
+
     def count_starts(self) -> int:
         """Return the number of started runs."""
         return int(_ask(self.url, "counts")["runs_accepted"])

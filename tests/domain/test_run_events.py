@@ -22,11 +22,13 @@ from flowport.domain.run_events import (
     PollingStopped,
     Reported,
     RunEvent,
+    Settled,
     StartAcknowledged,
     StartConfirmed,
     StartNotTaken,
     StartRequested,
     StartUnknown,
+    Witness,
     apply,
     is_covered,
 )
@@ -55,6 +57,8 @@ EDGES: dict[str, tuple[RunEvent, set[RunState], RunState]] = {
     "failed": (Finished(S.FAILED, 9.0), LIVE, S.FAILED),
     "cancelled": (Finished(S.CANCELLED, 9.0), {S.ACCEPTED, *AT_PROVIDER}, S.CANCELLED),
     "unknown": (StartUnknown("No answer.", 9.0, "<html>"), {S.STARTING}, S.UNKNOWN),
+    "settled as lost": (Settled(S.FAILED, 9.0, 0.0, failure="Lost."), {S.UNKNOWN}, S.FAILED),
+    "settled with outputs": (Settled(S.SUCCEEDED, 9.0, 5.0, OUTPUTS), {S.UNKNOWN}, S.SUCCEEDED),
 }
 
 INSTANTS = st.integers(1, 4).map(float)
@@ -66,7 +70,8 @@ EVENTS: "st.SearchStrategy[RunEvent]" = st.one_of(
     st.builds(StartRequested, INSTANTS),
     st.builds(StartNotTaken),
     st.builds(StartAcknowledged, RUN_IDS, STARTED, INSTANTS),
-    st.builds(StartConfirmed, RUN_IDS, STARTED, INSTANTS),
+    st.builds(StartConfirmed, RUN_IDS, STARTED, INSTANTS, st.sampled_from(Witness), st.sampled_from(["", "p2"])),
+    st.builds(Settled, st.sampled_from([S.SUCCEEDED, S.FAILED]), INSTANTS, st.sampled_from([0.0, 5.0])),
     st.builds(StartUnknown, st.just("why"), INSTANTS),
     st.builds(Polled, STARTED, INSTANTS),
     st.builds(PollingStopped),
@@ -104,9 +109,9 @@ def test_applying_an_event_twice_is_applying_it_once(run: Run, event: RunEvent) 
 
 @given(RUNS, EVENTS)
 def test_a_final_state_stays(run: Run, event: RunEvent) -> None:
-    """Nothing brings an ended run back, except evidence that a run of unknown fate was started."""
+    """Nothing brings an ended run back, except evidence, or a person's decision, about a run of unknown fate."""
     after = apply(run, event)
-    if run.state.is_final and not (run.state is S.UNKNOWN and isinstance(event, StartAcknowledged)):
+    if run.state.is_final and not (run.state is S.UNKNOWN and isinstance(event, StartAcknowledged | Settled)):
         assert (after.state, after.failure, after.finished_at) == (run.state, run.failure, run.finished_at)
         assert (after.spent_credits, after.reserved_credits) == (run.spent_credits, run.reserved_credits)
 
@@ -141,7 +146,7 @@ def test_a_delivery_is_never_taken_back(events: list[RunEvent]) -> None:
         before, run = run, apply(run, event)
         if isinstance(event, Delivered):
             deliveries.append(event.at)
-        is_reopened = before.state.is_final and not run.state.is_final
+        is_reopened = before.state is S.UNKNOWN and run.state is not S.UNKNOWN
         if is_reopened or (isinstance(event, Finished) and run.state.is_final and not before.state.is_final):
             deliveries.clear()
     assert run.delivered_at == (deliveries[-1] if deliveries else None)
@@ -181,8 +186,16 @@ def test_only_a_start_that_was_not_taken_goes_back_before_its_start() -> None:
 @pytest.mark.parametrize(
     ("run", "event", "changes"),
     [
-        (build_run("a"), StartRequested(7.0), {"state": S.STARTING, "starting_at": 7.0}),
-        (build_run("a", S.STARTING, starting_at=7.0), StartNotTaken(), {"state": S.ACCEPTED, "starting_at": None}),
+        (
+            build_run("a"),
+            StartRequested(7.0, "POST /v1/run"),
+            {"state": S.STARTING, "starting_at": 7.0, "start_request": "POST /v1/run"},
+        ),
+        (
+            build_run("a", S.STARTING, starting_at=7.0, start_request="POST /v1/run"),
+            StartNotTaken(),
+            {"state": S.ACCEPTED, "starting_at": None, "start_request": ""},
+        ),
         (
             build_run("a", S.STARTING),
             StartAcknowledged("r1", S.QUEUED, 8.0),
@@ -190,17 +203,43 @@ def test_only_a_start_that_was_not_taken_goes_back_before_its_start() -> None:
         ),
         (
             build_run("a", S.UNKNOWN, failure="why", start_response="<html>", reserved_credits=0.0, spent_credits=5.0),
-            StartConfirmed("r1", S.RUNNING, 8.0),
+            StartConfirmed("r1", S.RUNNING, 8.0, Witness.RUN_LIST, "p2"),
             {
                 "state": S.RUNNING,
                 "provider_run_id": "r1",
                 "started_at": 8.0,
                 "running_at": 8.0,
                 "failure": "",
-                "start_response": "",
                 "finished_at": None,
                 "reserved_credits": 5.0,
                 "spent_credits": 0.0,
+                "witness": "run list",
+                "witnessed_at": 8.0,
+                "process_id": "p2",
+                "lease": 4,
+            },
+        ),
+        (
+            build_run("a", S.STARTING),
+            StartConfirmed("r1", S.QUEUED, 8.0, process_id="p2"),
+            {
+                "state": S.QUEUED,
+                "provider_run_id": "r1",
+                "started_at": 8.0,
+                "witness": "webhook",
+                "witnessed_at": 8.0,
+            },
+        ),
+        (
+            build_run("a", S.UNKNOWN, failure="why", start_response="<html>", spent_credits=5.0, reserved_credits=0.0),
+            Settled(S.FAILED, 8.0, 0.0, failure="Lost."),
+            {
+                "state": S.FAILED,
+                "failure": "Lost.",
+                "finished_at": 8.0,
+                "spent_credits": 0.0,
+                "witness": "person",
+                "witnessed_at": 8.0,
             },
         ),
         (
@@ -210,6 +249,7 @@ def test_only_a_start_that_was_not_taken_goes_back_before_its_start() -> None:
                 "state": S.UNKNOWN,
                 "failure": "No answer.",
                 "start_response": "<html>",
+                "unknown_at": 9.0,
                 "finished_at": 9.0,
                 "reserved_credits": 0.0,
                 "spent_credits": 5.0,

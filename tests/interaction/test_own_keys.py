@@ -123,8 +123,10 @@ async def test_the_key_of_the_agency_is_its_account_also_when_a_person_sends_it(
         ("${MAGNIFIC_API_KEY}", "placeholder"),
         ("", "empty"),
         ("a b c d", "no key"),
+        ("k1", "length of a key"),
+        ("k" * 300 + "1" * 300, "length of a key"),
     ],
-    ids=["another provider's", "placeholder", "empty", "with spaces"],
+    ids=["another provider's", "placeholder", "empty", "with spaces", "short", "long"],
 )
 async def test_what_cannot_be_a_key_is_refused_in_a_sentence(people: Tenancy, key: str, words: str) -> None:
     """A key of the wrong provider would be sent to a service that it must not reach."""

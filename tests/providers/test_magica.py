@@ -256,7 +256,7 @@ def test_what_magica_does_not_offer_is_absent() -> None:
     """It takes no files inside a run and no ids of files, and has one path family."""
     provider: Provider = MAGICA
     offered = provider.capabilities
-    assert (offered.inline, offered.is_output_id, offered.find_lost_run) == (None, None, None)
+    assert (offered.inline, offered.is_output_id, offered.list_recent_outputs) == (None, None, None)
     assert provider.alternatives == ()
 
 

@@ -37,6 +37,7 @@ async def test_a_run_goes_from_the_call_to_its_end(store: FaultyStore, tmp_path:
         finished_at=NOW + 6.5,
         spent_credits=5.0,
         reserved_credits=0.0,
+        start_request="POST /v1/ai/flows/aB3/run",
         **booted,
     )
 

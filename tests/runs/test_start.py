@@ -118,12 +118,18 @@ async def test_an_accepted_run_is_running_with_its_id(
     """The plain case, as the store has it afterwards."""
     account = ScriptedAccount(in_turn(TAKEN), clock)
     returned = await start(store, live_runs, account, clock)
+    path = "/v1/ai/flows/aB3/run"
     expected = replace(
-        RUN, state=RunState.RUNNING, provider_run_id="remote-1", starting_at=NOW, started_at=NOW, running_at=NOW
+        RUN,
+        state=RunState.RUNNING,
+        provider_run_id="remote-1",
+        starting_at=NOW,
+        started_at=NOW,
+        running_at=NOW,
+        start_request=f"POST {path}",
     )
 
     assert (returned, await read(store)) == (expected, expected)
-    path = "/v1/ai/flows/aB3/run"
     assert account.asked == [ApiRequest(Operation.START_RUN, "POST", path, {"inputs": {"prompt": "a lake"}})]
     assert account.priorities == [Priority.START]
 

@@ -69,6 +69,10 @@ RUN = Run(
     reminder_count=2,
     adoption_tried_by="magnific:api.example:f0",
     batch_id="batch_1",
+    start_request="POST /v1/ai/flows/app1/run",
+    unknown_at=101.5,
+    witness="webhook",
+    witnessed_at=102.0,
     outputs=(OUTPUT, Output(n=2, kind=OutputKind.TEXT, url=None, text="hello")),
 )
 """A run with every field set."""
@@ -98,6 +102,10 @@ def build_run(run_id: str, state: RunState = RunState.ACCEPTED, **changes: Any) 
         reminder_count=0,
         adoption_tried_by="",
         batch_id="",
+        start_request="",
+        unknown_at=None,
+        witness="",
+        witnessed_at=None,
         outputs=(),
     )
     return replace(fresh, id=run_id, state=state, **changes)

@@ -61,6 +61,7 @@ READS: dict[str, tuple[Read, int]] = {
     "under way": (lambda store: store.get_runs_under_way(owner=OWNER, limit=6), 2),
     "unseen": (lambda store: store.count_undelivered(owner=OWNER), 2),
     "live": (lambda store: store.get_live_runs(account_id=ACCOUNT), 2),
+    "unknown": (lambda store: store.get_unknown_runs(account_id=ACCOUNT, since=0.0, limit=9), 2),
     "spending": (lambda store: store.get_spending(account_id=ACCOUNT, owner=OWNER, since=0.0), 2),
     "spending of an account": (lambda store: store.get_spending(account_id=ACCOUNT, owner=None, since=0.0), 2),
     "durations": (lambda store: store.get_durations(account_id=ACCOUNT, app_id="app1"), 1),
@@ -100,6 +101,7 @@ INDEXES: dict[str, tuple[Read, str]] = {
     "unseen": (READS["unseen"][0], "runs_undelivered_by_owner (owner=?)"),
     "unseen and live": (READS["unseen"][0], "runs_live_by_owner (owner=?)"),
     "live": (READS["live"][0], "runs_live (account_id=?)"),
+    "unknown": (READS["unknown"][0], "runs_unknown (account_id=? AND unknown_at>?)"),
     "reserved": (READS["spending"][0], "runs_live_by_owner (owner=?)"),
     "spent": (READS["spending"][0], "runs_ended (owner=? AND finished_at>?)"),
     "spent in this boot": (

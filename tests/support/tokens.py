@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from flowport.domain.access_tokens import AccessToken, create_token, hash_token
+from flowport.domain.principal import Principal
 from flowport.store.sqlite.connection import STORE_NAME
 from flowport.store.sqlite.reconnect import open_store
+from flowport.web.auth import UNKNOWN_TOKEN, Refusal
 from tests.runs.samples import NOW
 
 
@@ -40,3 +42,17 @@ async def revoke_token(home: Path, record: AccessToken) -> None:
         assert await store.revoke_token(record.id, at=NOW)
     finally:
         await store.close()
+
+
+class SilentIssuer:
+    """An issuer whose tokens no test sends."""
+
+    scopes: tuple[str, ...] = ()
+
+    async def verify(self, token: str, /) -> Principal | Refusal:
+        """Accept no token."""
+        return UNKNOWN_TOKEN
+
+    async def find_issuer(self) -> str:
+        """Return its name."""
+        return "https://issuer.example"

@@ -14,27 +14,13 @@ from flowport.settings.settings import Settings
 from flowport.store.interface import Store
 from flowport.store.sqlite.connection import STORE_NAME
 from flowport.store.sqlite.reconnect import open_refusing_store, open_store
-from flowport.web.auth import UNKNOWN_TOKEN, Authenticator, Refusal, Verifier, open_authenticator, parse_bearer
+from flowport.web.auth import UNKNOWN_TOKEN, Authenticator, Refusal, open_authenticator, parse_bearer
 from flowport.web.listen_address import Address
 from flowport.web.local_token import NAME, load_local_token
 from tests.runs.samples import NOW
-from tests.support.tokens import build_token
+from tests.support.tokens import SilentIssuer, build_token
 
 HERE = Address("127.0.0.1", 1)
-
-
-class NoTokens(Verifier):
-    """Verifies nothing: the issuer is not asked in these tests."""
-
-    scopes = ()
-
-    async def verify(self, token: str, /) -> Principal | Refusal:
-        """Refuse the token."""
-        return Refusal(401, "This is not a token.")
-
-    async def find_issuer(self) -> str:
-        """Return the issuer."""
-        return "https://issuer.example"
 
 
 @pytest.fixture
@@ -101,7 +87,7 @@ async def test_a_person_who_signed_in_has_the_rights_of_now(store: Store) -> Non
     """A session names its token, and says nothing about what became of it."""
     _, record = build_token("anna")
     await store.add_token(record)
-    authenticator = Authenticator(store, lambda: NOW, verifier=NoTokens())
+    authenticator = Authenticator(store, lambda: NOW, verifier=SilentIssuer())
     assert await authenticator.identify_again("anna", record.id) == Principal("anna", token_id=record.id)
     assert await authenticator.identify_again("boris", record.id) is UNKNOWN_TOKEN
     assert await authenticator.identify_again("anna", "tok_none") is UNKNOWN_TOKEN

@@ -5,16 +5,19 @@ import json
 import os
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flowport.domain.models import LOCAL_OWNER
+from flowport.domain.models import LOCAL_OWNER, RunState
 from flowport.web.elsewhere import HIDDEN, ElsewhereWords
+from tests.store.samples import build_run
 from tests.support.harness import MODES, Mode, build_settings
 from tests.support.people import Team, open_team
 from tests.support.uploading import PICTURE, request_link
+from tests.web.test_gallery_sessions import open_server
 
 SNAPSHOTS = Path(__file__).parent.parent / "snapshots" / "elsewhere"
 ERRORS = Path(__file__).parent.parent.parent / "docs" / "errors.md"
@@ -174,6 +177,20 @@ async def test_a_folder_that_cannot_take_results_is_not_named(tmp_path: Path) ->
     assert HIDDEN in answer["notes"]
     for text in (json.dumps(answer), json.dumps(listed), resource.model_dump_json()):
         assert "/proc/flowport" not in text
+
+
+async def test_the_gallery_names_no_folder_of_the_server_either(tmp_path: Path) -> None:
+    """Notes and reasons are sentences with folders in them; what a person gave stays as it is."""
+    async with open_server(tmp_path / "home") as server:
+        await server.keep_runs()
+        notes = f"Warning: the folder for results, {server.harness.outputs} (FLOWPORT_OUTPUT_DIR), cannot take it."
+        run = build_run("run_noted", RunState.FAILED, notes=notes, failure=f"No room in {tmp_path}/home/home.")
+        await server.harness.assembly.workspace.store.accept(replace(run, owner="anna"))
+        async with server.sign_in("anna") as browser:
+            texts = [(await browser.get(f"/gallery/api/runs{path}")).text for path in ("", "/run_noted")]
+
+    assert all(HIDDEN in text for text in texts)
+    assert not any(str(tmp_path) in text for text in texts)
 
 
 def list_sentences() -> list[str]:

@@ -17,7 +17,7 @@ from flowport.domain.principal import Principal
 from flowport.runtime.http_server import HttpServer
 from flowport.server.shutdown import End
 from flowport.store.interface import Store
-from flowport.web.auth import UNKNOWN_TOKEN, Authenticator, Refusal
+from flowport.web.auth import Authenticator
 from flowport.web.gallery_sessions import COOKIE, LINK_SECONDS, SESSION_SECONDS, GallerySessions
 from flowport.web.listen_address import Address, HostCheck, listen
 from flowport.web.signing import Purpose, Signer
@@ -26,26 +26,12 @@ from tests.fakes.client import open_sandbox
 from tests.store.samples import OUTPUT, build_run
 from tests.support.harness import Harness, open_harness
 from tests.support.people import open_team
+from tests.support.tokens import SilentIssuer
 
 ANNA = Principal("anna", token_id="t-anna")
 CARA = Principal("oauth|cara")
 BEGUN_AT = 1_000_000.0
 SIGNER = Signer([b"k" * 32])
-
-
-@dataclass
-class Issuer:
-    """An issuer, whose tokens no test sends."""
-
-    scopes: tuple[str, ...] = ()
-
-    async def verify(self, token: str, /) -> Principal | Refusal:
-        """Accept no token."""
-        return UNKNOWN_TOKEN
-
-    async def find_issuer(self) -> str:
-        """Return its name."""
-        return "https://issuer.example"
 
 
 TOKENS = {name: f"fp_{name:a>43}" for name in ("anna", "boris", "<img src=x onerror=1>")}
@@ -108,7 +94,7 @@ async def open_server(folder: Path, *, has_auth: bool = True, public_url: str = 
         address = Address(*listener.getsockname()[:2])
         workspace = harness.assembly.workspace
         await add_tokens(workspace.store)
-        people = Authenticator(workspace.store, lambda: now[0], is_on=has_auth, verifier=Issuer())
+        people = Authenticator(workspace.store, lambda: now[0], is_on=has_auth, verifier=SilentIssuer())
         url = public_url or address.origin
         site = Site(workspace.settings, url, harness.assembly.tenants, SIGNER, lambda: now[0], End(), people)
         sessions = GallerySessions(site)

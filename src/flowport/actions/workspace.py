@@ -23,6 +23,7 @@ from flowport.runs.batch.prepare import PreparedBatch
 from flowport.runs.batch.service import Batches
 from flowport.runs.delivery import Caller, Deliveries
 from flowport.runs.file_links import FileLinks
+from flowport.runs.lost_starts import LostStarts
 from flowport.runs.prepare import CallPreparer, PreparedCall
 from flowport.runs.received_files import ReceivedFiles
 from flowport.runs.recovery import Recovery
@@ -115,6 +116,7 @@ class Workspace:
     batch_submitter: Submitter[PreparedBatch]
     waiter: Waiter
     recovery: Recovery
+    lost_starts: LostStarts
     announcements: Announcements
     fetcher: Fetcher
     changes: Changes

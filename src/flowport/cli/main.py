@@ -36,6 +36,9 @@ COMMANDS: Final = {
     "runs": Entry("flowport.cli.run_commands", "list the newest runs", "runs"),
     "open": Entry("flowport.cli.run_commands", "open the files of a run", "open_files"),
     "cancel": Entry("flowport.cli.run_commands", "cancel a run or a batch", "cancel"),
+    "settle": Entry(
+        "flowport.cli.run_commands", "decide about a run of which it is not known whether it was started", "settle"
+    ),
     "balance": Entry("flowport.cli.run_commands", "show what is left, and what was spent", "balance"),
     "auth": Entry("flowport.cli.auth", "store the API key of a provider, or show where each key is set"),
     "doctor": Entry("flowport.cli.doctor.command", "check the installation, and print what corrects each fault"),

@@ -82,7 +82,7 @@ def say_summary(facts: Facts) -> None:
         "" if cost is None else f" {count_credits(cost)}." if isinstance(cost, int | float) else " Its cost is unknown."
     )
     say(f"{facts['summary']}{spent} {facts['run_id']}", style=style)
-    for name in ("failure", "problem", "notes", "csv_problem", "next_step"):
+    for name in ("failure", "problem", "notes", "csv_problem", "next_step", "decision"):
         if facts.get(name):
             say(str(facts[name]))
     say_failed_rows(facts)
@@ -118,11 +118,20 @@ def print_run(facts: Facts) -> None:
         else {"took" if RunState(str(facts["state"])).is_final else "since": format_duration(seconds)}
     )
     rest = {name.replace("_", " "): value for name, value in facts.items() if name not in hidden}
-    arguments = rest.pop("arguments", None)
+    arguments, receipt = rest.pop("arguments", None), rest.pop("receipt", None)
     print_facts({**head, **took, **rest})
     if isinstance(arguments, dict):
         print_facts({f"  {name}": value for name, value in arguments.items()})
+    if isinstance(receipt, dict):
+        print_receipt(receipt)
     say_failed_rows(facts)
+
+
+def print_receipt(receipt: Facts) -> None:
+    """Print what was sent and answered, and the states of a run with their instants."""
+    states = {f"  {one['state']}": one["at"] for one in receipt["states"]}
+    rest = {f"  {name.replace('_', ' ')}": value for name, value in receipt.items() if name != "states"}
+    print_facts({"receipt": " ", **rest, **states})
 
 
 def get_files(outputs: Sequence[Output]) -> list[str]:

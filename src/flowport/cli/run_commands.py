@@ -182,6 +182,40 @@ def cancel(**given: Any) -> int:
 
 
 @define_command(
+    "settle",
+    inputs={"RUN": "A run whose state is `unknown`, by its id, also one of another person."},
+    examples=(
+        "flowport settle run_7f3kq2m9xa",
+        "flowport settle run_7f3kq2m9xa --take LSFgqqrswO",
+        "flowport settle run_7f3kq2m9xa --lost --not-charged",
+    ),
+    variables=KEY_VARIABLES,
+)
+@click.argument("name", metavar="RUN", shell_complete=complete_run)
+@click.option("--take", "taken", metavar="ID", multiple=True, help="This file is a result of the run; may be repeated.")
+@click.option("--provider-run", metavar="ID", default="", help="The run has this id at its provider: follow it.")
+@click.option(
+    "--lost", "is_lost", is_flag=True, help="Give it up. It counts as charged, unless --not-charged is given."
+)
+@click.option(
+    "--not-charged", "is_free", is_flag=True, help="With --lost: it was never started, so its price is free again."
+)
+@add_common_flags
+@click.pass_context
+def settle(ctx: click.Context, /, **given: Any) -> int:
+    """Decide about a run whose start may or may not have arrived. Without a flag, show what it may have made.
+
+    Nothing is ever started or charged by this. Files made with the same key since the start are offered, and never taken by
+    themselves.
+    """
+    if bool(given["taken"]) + bool(given["provider_run"]) + given["is_lost"] > 1:
+        ctx.fail("--take, --provider-run and --lost exclude each other")
+    if given["is_free"] and not given["is_lost"]:
+        ctx.fail("--not-charged needs --lost")
+    return call("flowport.cli.settle", "settle", given)
+
+
+@define_command(
     "balance",
     examples=("flowport balance", f"flowport balance --provider {get_plugins()[-1].name}", "flowport balance --json"),
     variables={**KEY_VARIABLES, **MONEY_VARIABLES},

@@ -7,6 +7,7 @@ from typing import Any, Final
 from flowport.actions.cancel_run import cancel_run
 from flowport.actions.get_balance import get_balance
 from flowport.actions.get_run import get_run
+from flowport.actions.views.run import build_receipt
 from flowport.actions.views.view import View
 from flowport.cli.console import ExitCode, print_facts, say
 from flowport.cli.results import open_outputs, print_run, show_result, word_facts
@@ -58,7 +59,9 @@ async def _get(session: Session, name: str, *, is_waited: bool) -> View:
 async def _show_run(session: Session, *, given: dict[str, Any]) -> ExitCode:
     view = await _get(session, given["name"], is_waited=given["is_waited"])
     assert session.run is not None  # noqa: S101 - it was found
-    extra = {"arguments": json.loads(session.run.arguments_json)}
+    extra: dict[str, Any] = {"arguments": json.loads(session.run.arguments_json)}
+    if not session.run.is_batch:
+        extra["receipt"] = build_receipt(session.run)
     code, _ = await show_result(session, view, print_run, extra=extra)
     return code
 

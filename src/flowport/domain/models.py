@@ -286,7 +286,7 @@ class Run:
     failure: str = ""
     """Why the run failed or is unknown, or which parts failed, as a sentence safe to show; empty on success."""
     start_response: str = ""
-    """The answer to a start request whose outcome is unknown, capped; for diagnosis."""
+    """The answer to a start request whose outcome was unknown, capped; for diagnosis."""
     reported_at: float | None = None
     """When an answer named this run to its caller; None when no answer did."""
     delivered_at: float | None = None
@@ -316,6 +316,13 @@ class Run:
     """The batch of which this run is a row; empty for a run of its own."""
     row_count: int = 0
     """How many runs a batch requests. A batch is stored as a run of its own, which is never sent to the provider; 0 for a run."""
+    start_request: str = ""
+    """Method and path of the start request; empty while it was not sent."""
+    unknown_at: float | None = None
+    """When its outcome became unknown; it stays after a witness has settled it."""
+    witness: str = ""
+    """What settled an unknown start: "webhook", "run list" or "person"; empty for the reply itself."""
+    witnessed_at: float | None = None
     outputs: tuple[Output, ...] = field(default=())
 
     @property

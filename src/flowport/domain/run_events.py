@@ -5,6 +5,7 @@ applied already, leaves the run as it is. So a writer that does not know whether
 """
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Final, TypeAlias, assert_never
 
 from flowport.domain.models import FINAL_STATES, Output, Run, RunState
@@ -16,11 +17,22 @@ KNOWN_ENDS: Final = FINAL_STATES - {RunState.UNKNOWN}
 """The final states whose outcome is known."""
 
 
+class Witness(StrEnum):
+    """What settled an unknown start."""
+
+    WEBHOOK = "webhook"
+    RUN_LIST = "run list"
+    """The provider's list of runs."""
+    PERSON = "person"
+
+
 @dataclass(frozen=True, slots=True)
 class StartRequested:
     """The start request is about to be sent."""
 
     at: float
+    request: str = ""
+    """Its method and path, for the receipt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +57,12 @@ class StartAcknowledged:
 class StartConfirmed(StartAcknowledged):
     """Another witness than the reply named the provider's run, such as a webhook or the provider's list of runs.
 
-    It ends the state `unknown`.
+    It ends the state `unknown`. An id that a search has found, and that another run of the account has, confirms nothing.
     """
+
+    witness: Witness = Witness.WEBHOOK
+    process_id: str = ""
+    """The process that follows an unknown run from now on; empty for the one that did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +114,21 @@ class Finished:
 
     def __post_init__(self) -> None:
         _require(self.state, KNOWN_ENDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A person has decided about an unknown run that has no id at its provider."""
+
+    state: RunState
+    """Failed, for a run that was lost; succeeded, for outputs that the person has recognized."""
+    at: float
+    spent_credits: float
+    outputs: tuple[Output, ...] = ()
+    failure: str = ""
+
+    def __post_init__(self) -> None:
+        _require(self.state, frozenset({RunState.FAILED, RunState.SUCCEEDED}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +205,7 @@ RunEvent: TypeAlias = (
     | PollingStopped
     | Cancelled
     | Finished
+    | Settled
     | OutputSaved
     | LinksRefreshed
     | Reported
@@ -196,10 +228,14 @@ def is_covered(run: Run, event: RunEvent, lease: int | None) -> bool:
 def apply(run: Run, event: RunEvent) -> Run:  # noqa: C901, PLR0911, PLR0912 - one case for each event
     """Return the run after an event. Applying the same event twice changes nothing."""
     match event:
-        case StartRequested(at):
-            return replace(run, state=RunState.STARTING, starting_at=at) if run.state is RunState.ACCEPTED else run
+        case StartRequested(at, request):
+            if run.state is not RunState.ACCEPTED:
+                return run
+            return replace(run, state=RunState.STARTING, starting_at=at, start_request=request)
         case StartNotTaken():
-            return replace(run, state=RunState.ACCEPTED, starting_at=None) if run.state is RunState.STARTING else run
+            if run.state is not RunState.STARTING:
+                return run
+            return replace(run, state=RunState.ACCEPTED, starting_at=None, start_request="")
         case StartAcknowledged():
             return _apply_started(run, event)
         case StartUnknown(failure, at, answer):
@@ -211,6 +247,7 @@ def apply(run: Run, event: RunEvent) -> Run:  # noqa: C901, PLR0911, PLR0912 - o
                 state=RunState.UNKNOWN,
                 failure=failure,
                 start_response=answer,
+                unknown_at=at,
                 finished_at=at,
                 spent_credits=run.reserved_credits,
                 reserved_credits=0.0,
@@ -227,6 +264,8 @@ def apply(run: Run, event: RunEvent) -> Run:  # noqa: C901, PLR0911, PLR0912 - o
             return replace(run, state=RunState.CANCELLED, failure=failure, finished_at=at, reserved_credits=0.0)
         case Finished():
             return _apply_finished(run, event)
+        case Settled():
+            return _apply_settled(run, event)
         case OutputSaved(output):
             return _replace_outputs(run, (output,))
         case LinksRefreshed(outputs):
@@ -259,16 +298,16 @@ def _apply_started(run: Run, event: StartAcknowledged) -> Run:
     """Accept evidence that the provider has the run, also after the run became unknown."""
     if run.provider_run_id or run.state in KNOWN_ENDS:
         return run
-    if run.state is RunState.UNKNOWN:
+    is_unknown = run.state is RunState.UNKNOWN
+    if is_unknown:
         reserved, spent = run.spent_credits, 0.0
         run = replace(
-            _forget_delivery(run),
-            failure="",
-            start_response="",
-            finished_at=None,
-            reserved_credits=reserved,
-            spent_credits=spent,
+            _forget_delivery(run), failure="", finished_at=None, reserved_credits=reserved, spent_credits=spent
         )
+    if isinstance(event, StartConfirmed):
+        run = replace(run, witness=event.witness.value, witnessed_at=event.at)
+        if is_unknown and event.process_id not in {"", run.process_id}:
+            run = replace(run, process_id=event.process_id, lease=run.lease + 1, is_followed=True)
     return replace(
         run,
         provider_run_id=event.provider_run_id,
@@ -300,6 +339,21 @@ def _apply_finished(run: Run, event: Finished) -> Run:
         spent_credits=event.spent_credits,
         is_cost_reported=event.is_cost_reported,
         reserved_credits=0.0,
+    )
+
+
+def _apply_settled(run: Run, event: Settled) -> Run:
+    if run.state is not RunState.UNKNOWN:
+        return run
+    return replace(
+        _forget_delivery(run),
+        state=event.state,
+        outputs=event.outputs,
+        failure=event.failure,
+        finished_at=event.at,
+        spent_credits=event.spent_credits,
+        witness=Witness.PERSON.value,
+        witnessed_at=event.at,
     )
 
 

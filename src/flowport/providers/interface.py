@@ -13,6 +13,7 @@ from flowport.domain.errors import (
     ProviderError,
 )
 from flowport.domain.models import App, JsonValue, Output, RunState
+from flowport.providers.lost_runs import ListedRun, RecentOutput
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,9 +216,14 @@ ReadBalance: TypeAlias = Callable[[], Conversation[Balance]]
 EstimatePrice: TypeAlias = Callable[[App], Conversation[float | None]]
 """Capability: estimates what a run would cost now, in credits; None when it is unknown."""
 
-FindLostRun: TypeAlias = Callable[[App, Mapping[str, JsonValue], float], Conversation[str | None]]
-"""Capability: finds the run of a start whose reply was lost, by app, inputs and the time of the start; None when there is
-no such run."""
+FindLostRun: TypeAlias = Callable[[App, Mapping[str, JsonValue], float], Conversation[tuple[ListedRun, ...]]]
+"""Capability: lists the runs of an app that began since a time, oldest first, with regard to these inputs. It may show the
+run of a start whose reply was lost."""
+
+
+ListRecentOutputs: TypeAlias = Callable[[float, float], Conversation[tuple[RecentOutput, ...]]]
+"""Capability: lists the files that were made since a time, newest first; the second time is now, for links that do not say
+how long they live. They name no run, so only a person can recognize what belongs to one."""
 
 
 class BulkStatus(Protocol):
@@ -301,6 +307,7 @@ class Capabilities:
     """None where the lists name the price."""
     bulk_status: BulkStatus | None = None
     find_lost_run: FindLostRun | None = None
+    list_recent_outputs: ListRecentOutputs | None = None
     webhooks: Webhooks | None = None
 
 

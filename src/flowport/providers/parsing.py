@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, TypeAlias, TypeGuard
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -248,3 +249,24 @@ def is_instant(value: Any) -> bool:
     if isinstance(value, str):
         return any(map(str.isdigit, value)) and _ZERO_INSTANT.match(value.strip()) is None
     return isinstance(value, int | float) and bool(value)
+
+
+_MILLISECONDS_FROM: Final = 10_000_000_000
+"""A number of seconds is below it until the year 2286, and a number of milliseconds above it since 1970."""
+
+
+def parse_instant(value: Any) -> float | None:
+    """Return an instant in seconds since 1970, from ISO 8601 or a number of seconds or milliseconds; None for anything else."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = value / 1000 if value >= _MILLISECONDS_FROM else value
+        return float(seconds) if 0 < seconds < _MILLISECONDS_FROM else None
+    if not isinstance(value, str) or not is_instant(value):
+        return None
+    try:
+        found = datetime.fromisoformat(value.strip())
+    except ValueError:
+        return None
+    try:
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (OverflowError, OSError):
+        return None

@@ -181,9 +181,19 @@ class Recovery:
             if self._can_be_read(run) and not run.state.is_final:
                 self._runner.follow(replace(run, is_followed=True))
 
+    async def save_settled(self, run: Run) -> None:
+        """Save the outputs of a run that a person has just settled, in the background.
+
+        Raises:
+            StoreError: It could not be claimed.
+        """
+        outcome = await self._store.claim(run.id, self._process.process_id, lease=run.lease)
+        if isinstance(outcome, Claimed):
+            self._runner.follow(outcome.run)
+
     def is_followed_elsewhere(self, run: Run) -> bool:
         """Return whether another living process follows the run."""
-        return run.is_followed and not run.state.is_final and self._is_held_elsewhere(run)
+        return run.is_followed and not run.state.is_final and self.is_held_elsewhere(run)
 
     async def refresh_link(self, run: Run, n: int) -> Run | None:
         """Return a run that was read again for a fresh link of one output; None without the key to read it with.
@@ -196,7 +206,8 @@ class Recovery:
             return None
         return (await self._link_refresher.refresh_links(run, account, {n})).run
 
-    def _is_held_elsewhere(self, run: Run) -> bool:
+    def is_held_elsewhere(self, run: Run) -> bool:
+        """Return whether another living process holds the run."""
         return run.process_id != self._process.process_id and self._process.is_alive(run.process_id)
 
     def _can_be_read(self, run: Run) -> bool:
@@ -218,9 +229,7 @@ class Recovery:
         ):
             # Its key may come with a later request.
             return
-        if run.state.is_final and (
-            not isinstance(self._runner.get_step(run), Download) or self._is_held_elsewhere(run)
-        ):
+        if run.state.is_final and (not isinstance(self._runner.get_step(run), Download) or self.is_held_elsewhere(run)):
             if not run.is_batch:
                 await self._link_refresher.refresh_expired(run, self._accounts[run.account_id])
             return

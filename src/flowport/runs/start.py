@@ -224,7 +224,8 @@ class RunStarter:
                 if self._is_over(run):
                     # Before it takes a request of the budget.
                     return await self._get_kept(run)
-                requested = await self._store.record(run.id, run_events.StartRequested(self._clock.now()), run.lease)
+                sent = run_events.StartRequested(self._clock.now(), f"{request.method} {request.path}")
+                requested = await self._store.record(run.id, sent, run.lease)
                 if isinstance(requested, Stale):
                     return requested.run or run
                 starting = requested.run

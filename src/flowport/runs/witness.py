@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from flowport.domain.errors import ProviderError, StoreError
 from flowport.domain.models import Run, RunState
-from flowport.domain.run_events import StartConfirmed
+from flowport.domain.run_events import StartConfirmed, Witness
 from flowport.network.account import OpenAccount
 from flowport.providers.interface import WebhookTarget
 from flowport.runs.poll import fetch_status
@@ -28,16 +28,26 @@ RUN_KEY: Final = "flowport_run_id"
 
 
 async def confirm_start(
-    run: Run, provider_run_id: str, *, account: OpenAccount, store: Store, clock: Clock
+    run: Run,
+    provider_run_id: str,
+    witness: Witness = Witness.WEBHOOK,
+    *,
+    account: OpenAccount,
+    store: Store,
+    clock: Clock,
+    process_id: str = "",
 ) -> Run | None:
     """Record that the provider has a run whose outcome is unknown, and return it; None when that is not certain.
+
+    Args:
+        process_id: The process that is to follow it, if it was unknown.
 
     Raises:
         StoreError: It could not be recorded.
     """
     owner = await store.find_run_at_provider(provider_run_id, account_id=run.account_id)
     if owner is not None and owner.id != run.id:
-        logger.warning("the event of run %s names the run of %s at the provider, and is ignored", run.id, owner.id)
+        logger.warning("the %s names the run of %s at the provider for run %s: ignored", witness, owner.id, run.id)
         return None
     try:
         status = await fetch_status(replace(run, provider_run_id=provider_run_id), account, clock)
@@ -46,8 +56,9 @@ async def confirm_start(
         return None
     # An end is recorded by the poll that follows, with its outputs.
     state = status.state if status.state.is_at_provider else RunState.RUNNING
-    outcome = await store.record(run.id, StartConfirmed(provider_run_id, state, clock.now()))
-    return outcome.run
+    event = StartConfirmed(provider_run_id, state, clock.now(), witness, process_id)
+    after = (await store.record(run.id, event)).run
+    return after if after is not None and after.provider_run_id == provider_run_id else None
 
 
 class StartWitness:
@@ -59,12 +70,14 @@ class StartWitness:
         store: Store,
         clock: Clock,
         build_webhook_url: BuildWebhookUrl | None = None,
+        process_id: str = "",
     ) -> None:
-        """Keep the parts; without `build_webhook_url` no webhook is asked for."""
-        self._accounts = accounts
-        self._store = store
-        self._clock = clock
+        """Keep the parts; without `build_webhook_url` no webhook is asked for. The process follows what it settles."""
+        self.accounts = accounts
+        self.store = store
+        self.clock = clock
         self._build_webhook_url = build_webhook_url
+        self._process_id = process_id
         self._early: dict[str, str] = {}
         """The provider's id by our run, while an event of a start without an outcome waits."""
 
@@ -89,18 +102,26 @@ class StartWitness:
 
     async def settle(self, run: Run) -> Run:
         """Return an unknown run as it stands after what was remembered of it; unchanged when nothing was."""
-        provider_run_id, account = self._early.get(run.id), self._accounts.get(run.account_id)
+        provider_run_id, account = self._early.get(run.id), self.accounts.get(run.account_id)
         if provider_run_id is None or account is None:
             return run
         return await self.confirm(run, provider_run_id) or run
 
-    async def confirm(self, run: Run, provider_run_id: str) -> Run | None:
+    async def confirm(self, run: Run, provider_run_id: str, witness: Witness = Witness.WEBHOOK) -> Run | None:
         """Return an unknown run once it is certain that its start arrived; None while it is not."""
-        account = self._accounts.get(run.account_id)
+        account = self.accounts.get(run.account_id)
         if account is None:
             return None
         try:
-            return await confirm_start(run, provider_run_id, account=account, store=self._store, clock=self._clock)
+            return await confirm_start(
+                run,
+                provider_run_id,
+                witness,
+                account=account,
+                store=self.store,
+                clock=self.clock,
+                process_id=self._process_id,
+            )
         except StoreError as exc:
             logger.warning("that run %s was started could not be recorded: %s", run.id, exc)
             return None

@@ -181,7 +181,7 @@ class Handlers:
     async def call_tool(self, context: Context, params: t.CallToolRequestParams) -> Result:
         """Answer a call, once however often its request comes, for as long as its client is connected."""
         caller = McpCaller(context, self._shared.clock.monotonic(), params, self._used_confirmations)
-        accounts = caller.principal.account_ids
+        accounts = tuple(sorted(caller.principal.account_ids or ()))
         content = (params.name, params.arguments, params.request_state, params.input_responses, accounts)
         with anyio.CancelScope() as scope:
             # The library lets a call of an older client over HTTP go on when the client is disconnected.

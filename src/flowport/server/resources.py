@@ -19,7 +19,7 @@ import mcp.types as t
 
 from flowport.actions.views.app import build_options
 from flowport.actions.views.batch import build_batch_facts, build_batch_page
-from flowport.actions.views.run import build_output_facts, build_record, build_run_facts
+from flowport.actions.views.run import build_output_facts, build_receipt, build_record, build_run_facts
 from flowport.actions.views.view import UNKNOWN_COST, Facts, format_instant, plain
 from flowport.actions.workspace import Workspace
 from flowport.domain.call_errors import ResourceNotFound
@@ -167,7 +167,7 @@ class Resources:
         view = await self._workspace.waiter.get_run_view(run)
         if start > max(1, len(view.run.outputs)):
             raise ResourceNotFound(uri)
-        facts = build_record(view.run, build_run_facts(view))
+        facts = build_record(view.run, build_run_facts(view)) | {"receipt": build_receipt(view.run)}
         there = await self._workspace.previewer.drop_gone(view.run)
         facts |= _build_page(self._workspace.file_links.show_run(there, reader.principal), start)
         return Content("application/json", json.dumps(facts, ensure_ascii=False, indent=1))

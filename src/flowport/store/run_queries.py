@@ -66,6 +66,12 @@ class RunQueries(Protocol):
     async def get_live_runs(self, *, account_id: str) -> tuple[Run, ...]:
         """Return every run of an account, of all owners, that is not over; oldest first."""
 
+    async def get_unknown_runs(self, *, account_id: str, since: float, limit: int) -> tuple[Run, ...]:
+        """Return the runs of an account, of all owners, that became unknown since an instant; oldest first."""
+
+    async def get_known_urls(self, urls: Sequence[str]) -> frozenset[str]:
+        """Return which of these addresses belong to outputs on record, of any owner; their queries may differ."""
+
     async def get_unsaved_runs(self, *, account_id: str, now: float, since: float) -> tuple[Run, ...]:
         """Return every run of an account that is over and has outputs that should still be fetched; oldest first.
 

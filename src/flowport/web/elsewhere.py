@@ -90,6 +90,11 @@ class ElsewhereWords:
         """The last form of each tool and what it became, by name."""
         self._upload = build_wire_tool(REQUEST_UPLOAD)
 
+    def word_facts(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """Return facts with every text worded."""
+        worded: dict[str, Any] = _map_texts(facts, self.word)
+        return worded
+
     async def __call__(self, ctx: Context, call_next: CallNext) -> HandlerResult:
         """Answer a request."""
         if get_principal(ctx).is_local:

@@ -22,16 +22,13 @@ from flowport.domain.errors import RunNotFound, StoreError
 from flowport.domain.models import Output, OutputKind, Run
 from flowport.runs.file_links import WebLink
 from flowport.store.received_files import ReceivedFile
+from flowport.web.gallery import FILE_POLICY
 from flowport.web.signing import Purpose, Signer
 from flowport.web.site import SAFE_HEADERS, Site
 
 HOUR_SECONDS: Final = 3600.0
 TABLE: Final = "table"
 """Stands for the number of an output in the link of a batch's table."""
-
-CLOSED_POLICY: Final = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox allow-same-origin; frame-ancestors 'none'"
-"""For files: a picture or video that is opened by itself is shown, and nothing runs. In an origin of its own Chromium's page
-around a video could not load the video; without scripts that origin is of no use to a page."""
 
 OUTPUTS_PATH: Final = "/outputs/"
 """Below it are the links to results. Pages of any origin may read them, as chats do: the signature is the proof."""
@@ -124,7 +121,7 @@ def guard_answer(answer: Answer) -> Answer:
             response = await answer(request)
         except StoreError:
             response = refuse(HTTPStatus.SERVICE_UNAVAILABLE, _BROKEN, retry_seconds=_AGAIN_SECONDS)
-        for name, value in {**SAFE_HEADERS, "Content-Security-Policy": CLOSED_POLICY}.items():
+        for name, value in {**SAFE_HEADERS, "Content-Security-Policy": FILE_POLICY}.items():
             response.headers.setdefault(name, value)
         return response
 

@@ -45,6 +45,8 @@ class Visit:
     principal: Principal
     banner: str = ""
     """What the page shows above the runs, as HTML without scripts and styles."""
+    word: Callable[[Facts], Facts] = dict
+    """Words facts for the person who looks."""
 
 
 FindVisit: TypeAlias = Callable[[Request], Awaitable[Visit | Response]]
@@ -65,6 +67,12 @@ _HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+FILE_POLICY: Final = (
+    "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox allow-same-origin; "
+    "frame-ancestors 'none'"
+)
+"""For files: a picture or video that is opened by itself is shown, and nothing runs. In an origin of its own Chromium's page
+around a video could not load the video; without scripts that origin is of no use to a page."""
 _NOTHING_POLICY: Final = "default-src 'none'; sandbox; frame-ancestors 'none'"
 _INLINE: Final = re.compile(r"<(script|style)\b[^>]*>(.*?)</\1>", re.DOTALL)
 
@@ -152,13 +160,15 @@ def _guard(find_visit: FindVisit, answer: Answer) -> Callable[[Request], Awaitab
     """Return the handler of a route: errors that a person can act on are JSON."""
 
     async def handle(request: Request) -> Response:
+        word: Callable[[Facts], Facts] = dict
         try:
             visit = await find_visit(request)
+            word = word if isinstance(visit, Response) else visit.word
             response = visit if isinstance(visit, Response) else await answer(visit, request)
         except RunNotFound:
             response = refuse("RunNotFound", "There is no such run or file on record.", 404)
         except FlowportError as exc:
-            response = refuse(type(exc).__name__, str(exc), 409)
+            response = _answer(word(_build_refusal(type(exc).__name__, str(exc))), 409)
         for name, value in {**_HEADERS, "Content-Security-Policy": _NOTHING_POLICY}.items():
             response.headers.setdefault(name, value)
         return response
@@ -168,7 +178,11 @@ def _guard(find_visit: FindVisit, answer: Answer) -> Callable[[Request], Awaitab
 
 def refuse(kind: str, message: str, status: int) -> Response:
     """Return a refusal that the page shows."""
-    return _answer({"error": {"kind": kind, "message": message}}, status)
+    return _answer(_build_refusal(kind, message), status)
+
+
+def _build_refusal(kind: str, message: str) -> Facts:
+    return {"error": {"kind": kind, "message": message}}
 
 
 def _answer(facts: Facts, status: int = 200) -> Response:
@@ -204,9 +218,8 @@ async def _answer_list(visit: Visit, request: Request) -> Response:
     wanted = RunState(state) if state in set(RunState) else None
     limit = int(min(max(_parse_number(query, "limit") or MAX_LISTED, 1), MAX_LISTED))
     before = query.get("before") or None
-    return _answer(
-        await list_history(visit.workspace, visit.principal, search, state=wanted, before=before, limit=limit)
-    )
+    facts = await list_history(visit.workspace, visit.principal, search, state=wanted, before=before, limit=limit)
+    return _answer(visit.word(facts))
 
 
 def _parse_number(query: QueryParams, name: str) -> float | None:
@@ -220,9 +233,8 @@ def _parse_number(query: QueryParams, name: str) -> float | None:
 
 async def _answer_record(visit: Visit, request: Request) -> Response:
     start = int(max(_parse_number(request.query_params, "from") or 1, 1))
-    return _answer(
-        await get_history_record(visit.workspace, visit.principal, request.path_params["run_id"], start=start)
-    )
+    facts = await get_history_record(visit.workspace, visit.principal, request.path_params["run_id"], start=start)
+    return _answer(visit.word(facts))
 
 
 async def _answer_cancel(visit: Visit, request: Request, *, is_from_page: Callable[[Request], bool]) -> Response:
@@ -252,7 +264,7 @@ async def _answer_file(visit: Visit, request: Request) -> Response:
         media_type=output.mime_type if is_shown else "application/octet-stream",
         filename=path.name,
         content_disposition_type="inline" if is_shown else "attachment",
-        headers={"Cache-Control": "private, max-age=3600"},
+        headers={"Cache-Control": "private, max-age=3600", "Content-Security-Policy": FILE_POLICY},
     )
 
 

@@ -20,6 +20,7 @@ from starlette.routing import Route
 from flowport.domain.principal import Principal
 from flowport.runs.file_links import WebLink
 from flowport.web.auth import Refusal
+from flowport.web.elsewhere import ElsewhereWords
 from flowport.web.gallery import Visit, build_gallery_routes, refuse
 from flowport.web.signing import Purpose
 from flowport.web.site import SAFE_HEADERS, Site
@@ -99,6 +100,7 @@ class GallerySessions:
     def __init__(self, site: Site) -> None:
         """Serve a site; without authentication every visitor is the person at this computer."""
         self._site = site
+        self._words = ElsewhereWords(site.settings)
         self._authenticator = site.authenticator
         self._begun_at = site.get_now()
         self._used_links = _Once()
@@ -132,7 +134,8 @@ class GallerySessions:
                 return RedirectResponse("sign-in", 303)
             return refuse("SignInNeeded", "You are signed out. Load this page again to sign in.", 401)
         banner = _BANNER % html.escape(found.owner) if session is not None else ""
-        return Visit(self._site.tenants.get_workspace(found), found, banner)
+        word = dict if found.is_local else self._words.word_facts
+        return Visit(self._site.tenants.get_workspace(found), found, banner, word)
 
     async def _find_principal(self, request: Request, session: Pass | None) -> Principal | Refusal:
         """Return who sends a request: by a token in its header, as every other request, or by the session."""

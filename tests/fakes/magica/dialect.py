@@ -106,6 +106,17 @@ class ErrorBody(StrEnum):
     EMPTY = "empty"
 
 
+class RunListForm(StrEnum):
+    """What `list_runs` shows; its items are not documented."""
+
+    NONE = "none"
+    """The tool does not exist."""
+    VALUES = "values"
+    """Each run with the values that it was given."""
+    BARE = "bare"
+    """Each run without its values."""
+
+
 @dataclass(frozen=True, slots=True)
 class MagicaDialect:
     """One form of the API."""
@@ -142,6 +153,7 @@ class MagicaDialect:
     """Whether `start_run` says of itself that without `values` it starts nothing. Without the sentence it does start."""
     missing_tools: tuple[str, ...] = ()
     """Tools that the MCP endpoint does not have."""
+    run_list: RunListForm = RunListForm.NONE
 
 
 FIRST: Final = MagicaDialect()

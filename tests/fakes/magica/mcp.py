@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from flowport.sandbox.web import Refused, get_message
 from tests.fakes.magica.answering import Call, perform, read_call
-from tests.fakes.magica.mcp_tools import OPERATIONS, call_tool, list_tools
+from tests.fakes.magica.mcp_tools import OPERATIONS, call_tool, has_tool, list_tools
 from tests.fakes.magica.refusals import Denied
 from tests.fakes.magica.workflows import find_workflow
 from tests.fakes.magnific.state import SandboxState
@@ -102,7 +102,7 @@ def _introduce(message: dict[str, Any]) -> dict[str, Any]:
 
 async def _call(state: SandboxState, call: Call, message: dict[str, Any]) -> Response:
     name, arguments = _read_tool_call(message)
-    if name not in OPERATIONS or name in state.magica.dialect.missing_tools:
+    if not has_tool(name, state.magica.dialect):
         return _build_error(message["id"], _INVALID_PARAMS, f"Unknown tool: {ascii(name)[:80]}")
     try:
         reported, is_error = await call_tool(state, call.key, name, arguments), False

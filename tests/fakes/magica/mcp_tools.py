@@ -8,12 +8,13 @@ import anyio
 from flowport.sandbox.web import get_message
 from tests.fakes.magica.api import cancel_run, list_workflows, require_workflow
 from tests.fakes.magica.credits import build_balance
-from tests.fakes.magica.dialect import GraphShape, ListShape, MagicaDialect
+from tests.fakes.magica.dialect import GraphShape, ListShape, MagicaDialect, RunListForm
 from tests.fakes.magica.graphs import build_field, build_graph, get_field_name
 from tests.fakes.magica.pages import build_page
 from tests.fakes.magica.refusals import Denied, deny_values
 from tests.fakes.magica.run_bodies import format_status, get_links
 from tests.fakes.magica.starting import start_workflow
+from tests.fakes.magica.timestamps import format_instant
 from tests.fakes.magica.uploading import keep_upload
 from tests.fakes.magica.workflows import Workflow, build_name
 from tests.fakes.magnific.state import SandboxState
@@ -26,6 +27,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "start_run": Operation.RUN,
     "cancel_run": Operation.CANCEL,
     "get_run_status": Operation.STATUS,
+    "list_runs": Operation.STATUS_BATCH,
     "upload_file": Operation.UPLOAD,
     "list_workflows": Operation.LIST_OWN,
     "list_system_workflows": Operation.LIST,
@@ -44,6 +46,7 @@ _DESCRIPTIONS: Final[Mapping[str, str]] = {
     "start_run": "Start a run of a workflow, named by its id or by its name; your own workflows come first.",
     "cancel_run": "Cancel a run of a workflow. The unused part of its estimate is refunded.",
     "get_run_status": "Wait for a run and return its status and its assets.",
+    "list_runs": "List your runs, newest first; filter them by workflow and status.",
     "upload_file": "Upload a file from a url, a data_uri or base64, and return its permanent public URL.",
     "list_workflows": "List your workflows.",
     "list_system_workflows": "List the workflows that Magica provides.",
@@ -60,6 +63,7 @@ _PROPERTIES: Final[Mapping[str, Mapping[str, Any]]] = {
     },
     "cancel_run": {"runId": _TEXT},
     "get_run_status": {"runId": _TEXT, "runType": {"type": "string", "enum": ["workflow", "node"]}},
+    "list_runs": {"workflow": _TEXT, "status": _TEXT, **_PAGE},
     "upload_file": {"url": _TEXT, "data_uri": _TEXT, "base64": _TEXT},
     "list_workflows": _PAGE,
     "list_system_workflows": _PAGE,
@@ -89,8 +93,14 @@ def list_tools(dialect: MagicaDialect) -> list[dict[str, Any]]:
             },
         }
         for name in OPERATIONS
-        if name not in dialect.missing_tools
+        if has_tool(name, dialect)
     ]
+
+
+def has_tool(name: str, dialect: MagicaDialect) -> bool:
+    """Return whether a tool exists at present."""
+    is_listed = name != "list_runs" or dialect.run_list is not RunListForm.NONE
+    return name in OPERATIONS and name not in dialect.missing_tools and is_listed
 
 
 async def call_tool(state: SandboxState, key: str, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -125,6 +135,24 @@ async def _get_run_status(state: SandboxState, key: str, arguments: dict[str, An
     return {"runId": run_id, "status": status, "assets": assets, "error": run.error_message}
 
 
+async def _list_runs(state: SandboxState, key: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    wanted, dialect = arguments.get("workflow"), state.magica.dialect
+    items = [
+        {
+            "runId": run.id,
+            "workflowId": record.workflow.id,
+            "status": format_status(run.status, dialect),
+            "createdAt": format_instant(record.created_at),
+            **({"values": record.values} if dialect.run_list is RunListForm.VALUES else {}),
+        }
+        for record, run in state.magica.records.get_all(key)
+        if record.workflow is not None and wanted in {None, record.workflow.id}
+    ]
+    query = {name: str(arguments[name]) for name in _PAGE if arguments.get(name) is not None}
+    page: dict[str, Any] = build_page(items, query, ListShape.PAGED)
+    return page
+
+
 async def _upload_file(state: SandboxState, _key: str, arguments: dict[str, Any]) -> dict[str, Any]:
     return {"url": await keep_upload(state, arguments)}
 
@@ -152,6 +180,7 @@ _TOOLS: Final[Mapping[str, _Tool]] = {
     "start_run": _start_run,
     "cancel_run": _cancel_run,
     "get_run_status": _get_run_status,
+    "list_runs": _list_runs,
     "upload_file": _upload_file,
     "list_workflows": _list_own,
     "list_system_workflows": _list_system,

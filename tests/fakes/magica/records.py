@@ -2,8 +2,8 @@
 
 import secrets
 import string
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from flowport.sandbox.apps import SandboxApp
 from tests.fakes.magica.workflows import Workflow
@@ -29,6 +29,8 @@ class RunRecord:
     text: str
     """What a node that writes has written."""
     created_at: float
+    values: Any = field(default=None, repr=False)
+    """What a workflow was given, as it came."""
     refund_microcredits: int = 0
     """Given back when the run was cancelled."""
 
@@ -59,6 +61,11 @@ class RunRecords:
         """Return a run that this key may see, or None."""
         record, run = self._records.get(run_id), self._runs.get(run_id)
         return (record, run) if record is not None and run is not None and record.key == key else None
+
+    def get_all(self, key: str) -> list[tuple[RunRecord, Run]]:
+        """Return the runs that this key may see, newest first."""
+        found = [self.find(run_id, key) for run_id in reversed(self._records)]
+        return [one for one in found if one is not None]
 
     def get_app_id(self, run_id: str) -> str | None:
         """Return which app a run is of, or None."""

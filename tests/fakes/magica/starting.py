@@ -20,7 +20,7 @@ async def start_workflow(state: SandboxState, key: str, workflow: Workflow, valu
     parsed = await anyio.to_thread.run_sync(
         parse_values, workflow, values, state.creations, state.magica.dialect, limiter=state.limiter
     )
-    return accept(state, key, workflow.app, parsed, workflow=workflow, webhook=webhook)
+    return accept(state, key, workflow.app, parsed, workflow=workflow, webhook=webhook, given=values)
 
 
 def accept(
@@ -32,6 +32,7 @@ def accept(
     workflow: Workflow | None = None,
     node_type: str = "",
     webhook: Any = None,
+    given: Any = None,
 ) -> str:
     """Take the price of a run and start it; raises `Denied` for a balance that is too small."""
     receiver = parse_webhook(webhook)
@@ -41,7 +42,7 @@ def accept(
     state.traffic.count_accepted(app.id)
     run = state.runs.accept(app, values, plan, build_run_id())
     text = _write_text(app, values)
-    record = RunRecord(run.id, key, app, workflow, node_type, price, text, state.magica.clock())
+    record = RunRecord(run.id, key, app, workflow, node_type, price, text, state.magica.clock(), given)
     state.magica.records.add(record)
     if receiver is not None:
         watch(state, record, receiver)

@@ -18,6 +18,7 @@ from tests.fakes.magica.dialect import (
     MagicaDialect,
     NodeError,
     OutputKey,
+    RunListForm,
     RunShape,
     TypeKey,
 )
@@ -54,6 +55,7 @@ class _MagicaSwitch(Switch):
     has_mcp: bool | None = None
     has_dry_run: bool | None = None
     missing_tools: tuple[str, ...] | None = None
+    run_list: RunListForm | None = None
 
     balance: int | None = Field(None, ge=0)
     """In microcredits, for every key, whatever it has spent before."""

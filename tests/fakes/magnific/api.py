@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from flowport.sandbox.apps import SandboxApp, parse_inputs
 from flowport.sandbox.files import CONTENT_TYPES, MAX_FILES
-from flowport.sandbox.web import Refused, check_key, get_message, read_object
+from flowport.sandbox.web import Refused, check_key, format_instant, get_message, read_object
 from tests.fakes.magnific.answering import perform
 from tests.fakes.magnific.describing import build_definition, build_own_summary, build_summary
 from tests.fakes.magnific.dialect import Family
@@ -30,6 +30,7 @@ def build_api_routes(state: SandboxState) -> list[Route]:
     uploads = [
         Route(f"{_ROOT}/uploads/request-url", partial(_request_uploads, state), methods=["POST"]),
         Route(f"{_ROOT}/uploads", partial(_list_uploads, state)),
+        Route("/v1/creations/recent", partial(_list_recent, state)),
     ]
     return [*uploads, *(route for family in Family for route in _build_family_routes(state, family))]
 
@@ -153,3 +154,24 @@ async def _list_uploads(state: SandboxState, request: Request) -> Response:
         return JSONResponse({"files": state.uploads.list_uploads()})
 
     return await perform(state, Operation.LIST_UPLOADS, None, work)
+
+
+async def _list_recent(state: SandboxState, request: Request) -> Response:
+    """List the newest files of the key's user, whatever made them."""
+    check_key(request, state.options.key)
+
+    async def work() -> Response:
+        size = int(request.query_params.get("per_page", "20"))
+        newest = sorted(state.files.get_all(), key=lambda file: file.created_at, reverse=True)
+        items = [
+            {
+                "creation": {"identifier": file.id, "created_at": format_instant(file.created_at)},
+                "url": state.files.get_url(file.id),
+                "status": "completed",
+            }
+            for file in newest[:size]
+        ]
+        pages = {"current_page": 1, "per_page": size, "last_page": 1, "total": len(newest)}
+        return JSONResponse({"data": items, "meta": {"pagination": pages}})
+
+    return await perform(state, Operation.LIST_RECENT, None, work)

@@ -48,8 +48,8 @@ def test_counts_start_at_zero_again_after_a_reset() -> None:
     traffic.count_answer(429)
     assert (traffic.build_counts()["files"], traffic.build_counts()["runs_accepted"]) == (1, 1)
     traffic.reset()
-    operations = ("list", "list_own", "get", "run", "status", "files", "request_upload", "list_uploads", "upload")
-    of_magica = ("status_batch", "cancel", "balance", "estimate", "models", "mcp")
+    operations = ("list", "list_own", "get", "run", "status", "files", "request_upload", "list_uploads", "list_recent")
+    of_magica = ("upload", "status_batch", "cancel", "balance", "estimate", "models", "mcp")
     empty = dict.fromkeys((*operations, *of_magica, "runs_accepted", "refused_429"), 0)
     assert traffic.build_counts() == {**empty, "families": {}, "runs_accepted_by_app": {}}
 

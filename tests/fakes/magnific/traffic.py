@@ -21,6 +21,7 @@ class Operation(StrEnum):
     FILE = "file"
     REQUEST_UPLOAD = "request_upload"
     LIST_UPLOADS = "list_uploads"
+    LIST_RECENT = "list_recent"
     UPLOAD = "upload"
     """Putting a file to the address that was requested."""
     STATUS_BATCH = "status_batch"

@@ -291,6 +291,9 @@ def build_page_probes() -> Iterator[Probe]:
         yield Probe(f"output of {name}, forged link", partial(_fetch, "GET", forged))
         event = partial(_fill, "/webhooks/magnific/{}/" + "0" * 32, get)
         yield Probe(f"webhook of {name}, forged address", partial(_fetch, "POST", event))
+    for place in ("/metrics", "/healthz", "/readyz"):
+        path = partial(_fill, place, partial(getattr_of, "run_id"))
+        yield Probe(place, partial(_fetch, "GET", path), asks_by_name=False)
     upload = partial(_fill, "/uploads/{}." + "0" * 32, partial(getattr_of, "upload_id"))
     for method in ("GET", "PUT", "POST"):
         yield Probe(f"upload, forged link, {method}", partial(_fetch, method, upload))

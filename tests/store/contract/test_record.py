@@ -1,5 +1,7 @@
 """What the store makes of events: what it writes, what it returns, and to whom a run belongs."""
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -20,11 +22,13 @@ from flowport.domain.run_events import (
     PollingStopped,
     Reported,
     RunEvent,
+    Settled,
     StartAcknowledged,
     StartConfirmed,
     StartNotTaken,
     StartRequested,
     StartUnknown,
+    Witness,
     apply,
 )
 from flowport.store.interface import Store
@@ -36,10 +40,12 @@ SAVED = replace(OUTPUT, saved_path="/kept.png")
 
 # Each event from a state that it changes.
 CHANGES: list[tuple[Run, RunEvent]] = [
-    (build_run("run_1"), StartRequested(7.0)),
+    (build_run("run_1"), StartRequested(7.0, "POST /v1/run")),
     (build_run("run_1", S.STARTING, starting_at=7.0), StartNotTaken()),
     (build_run("run_1", S.STARTING), StartAcknowledged("r1", S.QUEUED, 8.0)),
     (build_run("run_1", S.UNKNOWN, reserved_credits=0.0, spent_credits=5.0), StartConfirmed("r1", S.RUNNING, 8.0)),
+    (build_run("run_1", S.UNKNOWN), StartConfirmed("r2", S.QUEUED, 8.0, Witness.WEBHOOK, "p9")),
+    (build_run("run_1", S.UNKNOWN), Settled(S.SUCCEEDED, 8.0, 5.0, RUN.outputs)),
     (build_run("run_1", S.STARTING), StartUnknown("No answer.", 9.0, "<html>")),
     (build_run("run_1", S.QUEUED), Polled(S.RUNNING, 9.0)),
     (build_run("run_1", S.RUNNING), PollingStopped()),
@@ -191,3 +197,21 @@ async def test_claims_of_one_process_exclude_each_other_as_well(store: Store) ->
 async def test_a_run_that_is_missing_cannot_be_claimed(store: Store) -> None:
     """There is nothing to act for."""
     assert await store.claim("run_none", "p2", lease=1) == Taken()
+
+
+async def test_a_run_of_the_provider_settles_one_run_of_ours(open_store: Callable[[], Store]) -> None:
+    """Two runs of one provider's run would deliver one result twice and lose the other."""
+    store, other = open_store(), open_store()
+    for n in range(3):
+        await store.accept(build_run(f"run_{n}", S.UNKNOWN, spent_credits=5.0, reserved_credits=0.0, unknown_at=9.0))
+    await store.accept(build_run("elsewhere", S.UNKNOWN, account_id="magnific:api.example:f2", unknown_at=9.0))
+    confirmed = StartConfirmed("r1", S.RUNNING, 8.0, Witness.RUN_LIST)
+    outcomes = await asyncio.gather(
+        store.record("run_0", confirmed), other.record("run_1", confirmed), store.record("elsewhere", confirmed)
+    )
+    assert sorted(type(one).__name__ for one in outcomes[:2]) == ["Recorded", "Stale"]
+    assert isinstance(outcomes[2], Recorded)
+    left = await store.get_unknown_runs(account_id=ACCOUNT, since=9.0, limit=9)
+    assert len(left) == 2
+    assert await store.get_unknown_runs(account_id=ACCOUNT, since=9.5, limit=9) == ()
+    assert await store.get_unknown_runs(account_id=ACCOUNT, since=0.0, limit=1) == left[:1]

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-from flowport.actions.views.run import format_joined, tell_cost
+from flowport.actions.views.run import format_joined, get_shown_cost
 from flowport.actions.views.view import (
     MAX_RUN_BYTES,
     UNKNOWN_COST,
@@ -171,7 +171,7 @@ def _build_whole(row: RowStatus, batch_progress: BatchProgress) -> Facts:
     run = row.run
     if run is not None:
         facts |= {
-            "credits": tell_cost(run),
+            "credits": get_shown_cost(run),
             "problem": clean_text(run.failure, limit=_MAX_PROBLEM),
             "outputs": [build_brief_output(run, output) for output in run.outputs[:_MAX_OUTPUTS]],
         }

@@ -17,7 +17,7 @@ from flowport.actions.views.view import (
     make_sendable,
     plain,
 )
-from flowport.domain.models import SANDBOX_HOST, Output, Run, RunState
+from flowport.domain.models import FINAL_STATES, SANDBOX_HOST, Output, Run, RunState
 from flowport.domain.text import choose_forms, clean_text, format_duration, format_quoted
 from flowport.domain.uris import format_output_uri, format_run_uri
 from flowport.media.previews import Preview
@@ -72,18 +72,47 @@ def build_run_facts(view: RunView, *, text_limit: int = _TEXT_LIMITS[0]) -> Fact
         "tool": run.tool_name,
         "state": run.state.value,
         "progress": view.progress,
-        "credits": tell_cost(run),
+        "credits": get_shown_cost(run),
         "price_credits": plain(run.price_credits),
         "seconds": plain(round(view.elapsed_seconds, 1)),
         "failure": clean_text(run.failure, limit=text_limit),
-        "provider_answer": clean_text(run.start_response, limit=text_limit),
+        "provider_answer": "" if run.witness else clean_text(run.start_response, limit=text_limit),
         "problem": clean_text(view.problem, limit=text_limit),
         "notes": clean_text(run.notes, limit=text_limit),
         "joined": format_joined(run) if view.is_joined else "",
         "resource": format_run_uri(run.id),
         "next_step": _format_next_step(view),
+        "decision": _format_decision(run),
     }
     return drop_empty(facts)
+
+
+def build_receipt(run: Run) -> Facts:
+    """Return what was sent when, what was answered, what was promised and charged, and which witness settled an unknown start."""
+    instants = {
+        RunState.ACCEPTED: run.accepted_at,
+        RunState.STARTING: run.starting_at,
+        RunState.UNKNOWN: run.unknown_at,
+        RunState.QUEUED: run.started_at,
+        RunState.RUNNING: run.running_at,
+    }
+    if run.state in FINAL_STATES - {RunState.UNKNOWN}:
+        instants[run.state] = run.finished_at
+    states = [{"state": state.value, "at": format_instant(at)} for state, at in instants.items() if at is not None]
+    facts: Facts = {
+        "request": run.start_request,
+        "sent_at": format_instant(run.starting_at),
+        "answered_at": "" if run.witness else format_instant(run.started_at),
+        "provider_run_id": run.provider_run_id,
+        "provider_answer": clean_text(run.start_response, limit=_TEXT_LIMITS[0]),
+        "promised_credits": plain(run.price_credits),
+        "charged_credits": get_shown_cost(run),
+        "is_charge_reported": run.is_cost_reported or None,
+        "witness": run.witness,
+        "witnessed_at": format_instant(run.witnessed_at),
+        "states": states,
+    }
+    return {name: value for name, value in facts.items() if value not in ("", None)}
 
 
 def build_record(run: Run, facts: Facts) -> Facts:
@@ -98,7 +127,7 @@ def build_record(run: Run, facts: Facts) -> Facts:
     )
 
 
-def tell_cost(run: Run) -> float | int | str | None:
+def get_shown_cost(run: Run) -> float | int | str | None:
     """Return what a run has cost: a number, "unknown", or None while it goes on."""
     if not run.state.is_final:
         return None
@@ -199,6 +228,12 @@ def _format_next_step(view: RunView) -> str:
     if run.state is RunState.ACCEPTED:
         return f"{wait} Do not start it again: it has its place in the queue."
     return f"{wait} Do not start it again: it is paid for once."
+
+
+def _format_decision(run: Run) -> str:
+    """Return how a person settles an unknown run; empty for any other."""
+    is_unknown = run.state is RunState.UNKNOWN
+    return f"A person settles it in a terminal: flowport settle {run.id}" if is_unknown else ""
 
 
 def format_joined(run: Run, *, again: str = "run_app") -> str:

@@ -36,6 +36,7 @@ from flowport.providers.interface import (
     WebhookTarget,
     WholeUploads,
 )
+from flowport.providers.lost_runs import ListedRun
 from flowport.providers.magica.answers import READER, find_items, find_next_query
 from flowport.providers.magica.declared import DeclaredWorkflow
 from flowport.providers.magica.inputs import (
@@ -45,6 +46,12 @@ from flowport.providers.magica.inputs import (
     find_graph_fields,
     find_tool_fields,
     split_input_id,
+)
+from flowport.providers.magica.lost_runs import (
+    MAX_READ,
+    build_list_arguments,
+    has_same_values,
+    parse_listed_runs,
 )
 from flowport.providers.magica.mcp_tools import (
     build_cancel_arguments,
@@ -111,8 +118,7 @@ class Magica:
         self._cancel_path = cancel_path
         self._declared = {one.workflow_id: one for one in declared}
         self.declared_ids = frozenset(self._declared)
-        # Runs take public addresses alone. To find a lost run the MCP server's `list_runs` may do; nothing documents how
-        # its runs show their inputs.
+        # Runs take public addresses alone.
         self.capabilities = Capabilities(
             # No size is published; a file goes as text through a tool call.
             upload=WholeUploads(UPLOAD_TYPES, 20 * 1024 * 1024, self.upload_whole),
@@ -120,6 +126,7 @@ class Magica:
             balance=self.read_balance,
             price=self.estimate_price,
             bulk_status=MagicaBulkStatus(),
+            find_lost_run=self.find_lost_run,
             webhooks=SignedWebhooks("svix-", parse_event, BEGINNINGS),
         )
 
@@ -188,13 +195,7 @@ class Magica:
         self, app: App, inputs: Mapping[str, JsonValue], webhook: WebhookTarget | None = None
     ) -> ApiRequest:
         """Return the request for a run. Magica offers no idempotency key: sending it twice may cost twice."""
-        ids = {item.run_key: split_input_id(item.id) for item in app.inputs or ()}
-        values: dict[str, JsonValue] = {}
-        for key, value in inputs.items():
-            node_id, field_id = ids[key]
-            fields = values.setdefault(node_id, {})
-            if isinstance(fields, dict):
-                fields[field_id] = value
+        values: dict[str, JsonValue] = {node_id: dict(own) for node_id, own in self._build_values(app, inputs).items()}
         body: dict[str, JsonValue] = {"workflowId": app.id, "values": values}
         if webhook is not None:
             body["webhook"] = {
@@ -238,6 +239,25 @@ class Magica:
         end = ", so nothing was cancelled: the run goes on there and is charged"
         yield from self._use(request, "runs are cancelled", end)
 
+    def find_lost_run(
+        self, app: App, inputs: Mapping[str, JsonValue], since: float
+    ) -> Conversation[tuple[ListedRun, ...]]:
+        """Return the runs of a workflow that began since a time, from the MCP server; few are read alone for their values."""
+        values = self._build_values(app, inputs)
+        request = ToolRequest(Operation.READ_RUNS, "list_runs", partial(build_list_arguments, app.id))
+        body = yield from self._use(request, "runs are listed")
+        runs = parse_listed_runs(body, app.id, values, since)
+        if runs is None:
+            raise ProviderBroken(self.title, Operation.READ_RUNS, 200, "its answer is not a list of runs")
+        found = []
+        for n, run in enumerate(runs):
+            if run.has_same_inputs is None and values and n < MAX_READ:
+                answer = yield self.build_status_request(run.provider_run_id)
+                is_same = has_same_values(READER.parse_body(answer, Operation.READ_RUN), values)
+                run = replace(run, has_same_inputs=is_same)  # noqa: PLW2901
+            found.append(run)
+        return tuple(found)
+
     def read_balance(self) -> Conversation[Balance]:
         """Return the account's credits."""
         answer = yield ApiRequest(Operation.READ_BALANCE, "GET", "/v1/credits/balance")
@@ -255,6 +275,15 @@ class Magica:
         if not address:
             raise ProviderBroken(self.title, Operation.REQUEST_UPLOAD, 200, "its answer gave no address of the file")
         return UploadedFile(asset_url=address, asset_seconds=UPLOAD_SECONDS)
+
+    def _build_values(self, app: App, inputs: Mapping[str, JsonValue]) -> dict[str, dict[str, JsonValue]]:
+        """Return the inputs by node and field."""
+        ids = {item.run_key: split_input_id(item.id) for item in app.inputs or ()}
+        values: dict[str, dict[str, JsonValue]] = {}
+        for key, value in inputs.items():
+            node_id, field_id = ids[key]
+            values.setdefault(node_id, {})[field_id] = value
+        return values
 
     def _read_graph(self, app: App) -> Conversation[Any]:
         """Return a workflow as read from its own address. The path of a system workflow was inferred."""

@@ -62,7 +62,7 @@ _DENIES: Final = re.compile(r"\b(?:not|never|no longer|neither|nor)\b|n't\b")
 
 def build_field_arguments(workflow_id: str, offer: ToolOffer) -> Mapping[str, JsonValue] | None:
     """Ask `start_run` which fields a workflow has, and only where it says itself that this starts nothing: no values."""
-    key = _pick(offer, _WORKFLOW_KEYS)
+    key = pick_argument(offer, _WORKFLOW_KEYS)
     return {key: workflow_id} if key and starts_nothing_without_values(offer.description) else None
 
 
@@ -84,17 +84,17 @@ def _returns_instead(sentence: str) -> bool:
 
 def build_cancel_arguments(run_id: str, offer: ToolOffer) -> Mapping[str, JsonValue] | None:
     """Name the run for `cancel_run`."""
-    key = _pick(offer, _RUN_KEYS)
+    key = pick_argument(offer, _RUN_KEYS)
     return {key: run_id} if key else None
 
 
 def build_upload_arguments(mime_type: str, data: bytes, offer: ToolOffer) -> Mapping[str, JsonValue] | None:
     """Give `upload_file` a file in the form that it takes."""
     text = base64.b64encode(data).decode("ascii")
-    key = _pick(offer, _DATA_URI_KEYS)
+    key = pick_argument(offer, _DATA_URI_KEYS)
     if key:
         return {key: f"data:{mime_type};base64,{text}"}
-    key, type_key = _pick(offer, _BASE64_KEYS), _pick(offer, _TYPE_KEYS)
+    key, type_key = pick_argument(offer, _BASE64_KEYS), pick_argument(offer, _TYPE_KEYS)
     about: dict[str, JsonValue] = {type_key: mime_type} if type_key else {}
     return {key: text, **about} if key else None
 
@@ -124,7 +124,8 @@ def has_started(body: Any) -> bool:
     return any(key in _STARTED_KEYS and text for key, text in _iterate_texts(body))
 
 
-def _pick(offer: ToolOffer, keys: Sequence[str]) -> str:
+def pick_argument(offer: ToolOffer, keys: Sequence[str]) -> str:
+    """Return the first of these arguments that a tool takes; empty when it takes none of them."""
     return next((key for key in keys if key in offer.arguments), "")
 
 

@@ -30,6 +30,7 @@ from flowport.providers.interface import (
     UploadPlace,
     WebhookTarget,
 )
+from flowport.providers.lost_runs import RecentOutput
 from flowport.providers.magnific import STYLES
 from flowport.providers.magnific.files import (
     BEGINNINGS,
@@ -39,6 +40,7 @@ from flowport.providers.magnific.files import (
     parse_event,
     parse_outputs,
     parse_place,
+    parse_recent_outputs,
 )
 from flowport.providers.magnific.inputs import MAX_ID_LENGTH, parse_inputs
 from flowport.providers.options import MAX_TEXT_LENGTH
@@ -60,6 +62,9 @@ from flowport.providers.webhooks import SignedWebhooks
 
 INLINE: Final = FileLimits(frozenset({"image/png", "image/jpeg"}), 10 * 1024 * 1024)
 """The formats that every page names; no size is documented for flows, single endpoints name about 10 MB per picture."""
+
+_RECENT: Final = 50
+"""Files of one list."""
 
 _OLD_DOMAIN: Final = "api.freepik.com"
 
@@ -123,6 +128,7 @@ class Magnific:
             inline=INLINE,
             upload=PlacedUploads(UPLOAD_TYPES, MAX_UPLOAD_BYTES, self.request_place),
             is_output_id=is_creation_id,  # run-flow: "an existing creation's identifier"
+            list_recent_outputs=self.list_recent_outputs,
             webhooks=SignedWebhooks("webhook-", parse_event, BEGINNINGS),
         )
 
@@ -174,6 +180,14 @@ class Magnific:
         """Return where to put a file."""
         answer = yield self.build_upload_request(mime_type)
         return self.parse_upload(answer)
+
+    def list_recent_outputs(self, since: float, now: float) -> Conversation[tuple[RecentOutput, ...]]:
+        """Return the newest files of the key's user. That outputs of flows are among them was inferred."""
+        answer = yield ApiRequest(Operation.READ_RUNS, "GET", f"/v1/creations/recent?page=1&per_page={_RECENT}")
+        items = self._parse_data(answer, Operation.READ_RUNS)
+        if not isinstance(items, list):
+            raise self._reader.build_broken(answer, Operation.READ_RUNS, "its answer is not a list of files")
+        return parse_recent_outputs(items, since=since, now=now)
 
     def build_app_request(self, app_id: str) -> ApiRequest:
         """Return the `get-flow` request."""

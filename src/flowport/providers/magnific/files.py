@@ -11,11 +11,20 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-from flowport.domain.models import Output
+from flowport.domain.models import Output, OutputKind, RunState
 from flowport.domain.text import clean_line
 from flowport.providers.interface import UploadPlace
-from flowport.providers.parsing import is_usable_url
-from flowport.providers.result_items import MAX_OUTPUTS, UnreadItem, build_output, iterate_items, read_file
+from flowport.providers.lost_runs import RecentOutput
+from flowport.providers.parsing import is_usable_url, parse_instant, parse_state
+from flowport.providers.result_items import (
+    MAX_OUTPUTS,
+    FoundItem,
+    UnreadItem,
+    build_output,
+    guess_kind,
+    iterate_items,
+    read_file,
+)
 
 LINK_SECONDS: Final = 12 * 3600.0
 """How long a result's link lives (get-run: "temporary, 12 hours")."""
@@ -59,6 +68,44 @@ def _parse_expiry(url: str, *, now: float) -> float:
 
 BEGINNINGS: Final = frozenset({"initialized", "queued", "pending", "started", "running", "processing", "in_progress"})
 """The names of events of runs that are not over: `initialized` is documented, the others are inferred."""
+
+
+def parse_recent_outputs(items: Any, *, since: float, now: float) -> tuple[RecentOutput, ...]:
+    """Return the finished files of `creations/recent` that were made since a time, in their order.
+
+    The page documents `creation.identifier`, `url` and `status`. When a file was made is not documented: where an item says
+    it, an older one is left out.
+    """
+    found: list[RecentOutput] = []
+    for item in items if isinstance(items, list) else ():
+        output = _read_recent(item, len(found) + 1, now)
+        if output is None:
+            continue
+        holders = [one for one in (item, item.get("creation")) if isinstance(one, Mapping)]
+        made_at = next((at for one in holders for key in _MADE_KEYS if (at := parse_instant(one.get(key)))), None)
+        if made_at is None or made_at >= since:
+            found.append(RecentOutput(output, made_at))
+    return tuple(found)
+
+
+_MADE_KEYS: Final = ("created_at", "createdAt", "completed_at", "completedAt")
+
+
+def _read_recent(item: Any, n: int, now: float) -> Output | None:
+    """Return a file of the list; None for one that is not finished, or has no usable address."""
+    if not isinstance(item, Mapping):
+        return None
+    inner = item.get("creation")
+    creation: Mapping[str, Any] = inner if isinstance(inner, Mapping) else {}
+    holders = (item, creation)
+    status = next((one["status"] for one in holders if isinstance(one.get("status"), str)), "completed")
+    url = next((one["url"] for one in holders if isinstance(one.get("url"), str)), "")
+    identifier = next((one["identifier"] for one in (creation, item) if isinstance(one.get("identifier"), str)), "")
+    if parse_state(status) is not RunState.SUCCEEDED or not is_usable_url(url):
+        return None
+    about = {**item, **creation, "id": identifier}
+    kind = guess_kind(url, OutputKind.FILE)
+    return build_output(n, FoundItem(kind, url, about=about), expires_at=_parse_expiry(url, now=now))
 
 
 def parse_event(event: Mapping[str, Any]) -> tuple[Any, Any, Any]:

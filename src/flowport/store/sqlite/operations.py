@@ -15,7 +15,15 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypeAlias, TypeVar
 
 from flowport.domain.errors import StoreError
 from flowport.domain.models import FINAL_STATES, Output, OutputKind, Run, RunState
-from flowport.domain.run_events import Delivered, DeliveryCancelled, RunEvent, apply, is_covered
+from flowport.domain.run_events import (
+    Delivered,
+    DeliveryCancelled,
+    RunEvent,
+    StartConfirmed,
+    Witness,
+    apply,
+    is_covered,
+)
 from flowport.store.records import Recorded, RecordOutcome, Stale
 
 P = ParamSpec("P")
@@ -183,7 +191,8 @@ def record_event(
     before = find_run(connection, run_id)
     if before is None or (unless_waited_for and is_waited_for(connection, run_id)):
         return Stale(before)
-    after = apply(before, event) if is_covered(before, event, lease) else before
+    is_possible = is_covered(before, event, lease) and not _is_claimed(connection, before, event)
+    after = apply(before, event) if is_possible else before
     if after == before:
         return Stale(before)
     if changed := build_changed_values(before, after):
@@ -194,6 +203,20 @@ def record_event(
     changed_outputs = [output for output in after.outputs if output not in before.outputs]
     connection.executemany(_WRITE_OUTPUT, [build_output_values(run_id, output) for output in changed_outputs])
     return Recorded(after)
+
+
+def _is_claimed(connection: sqlite3.Connection, run: Run, event: RunEvent) -> bool:
+    """Return whether what was found by a search is a run of the provider that is another run of ours.
+
+    An event that came to the address of the run is about this run.
+    """
+    if not isinstance(event, StartConfirmed) or event.witness is Witness.WEBHOOK:
+        return False
+    found = connection.execute(
+        "SELECT 1 FROM runs WHERE account_id = ? AND provider_run_id = ? AND provider_run_id <> '' AND id <> ?",
+        (run.account_id, event.provider_run_id, run.id),
+    )
+    return found.fetchone() is not None
 
 
 def remove_waiting(connection: sqlite3.Connection, *call_ids: str) -> None:

@@ -112,6 +112,21 @@ class RunQueries:
         return select_runs(connection, f"runs WHERE {condition}", (account_id,))
 
     @reads
+    def get_unknown_runs(
+        self, connection: sqlite3.Connection, *, account_id: str, since: float, limit: int
+    ) -> tuple[Run, ...]:
+        condition = "account_id = ? AND state = 'unknown' AND unknown_at >= ? ORDER BY unknown_at, id LIMIT ?"
+        return select_runs(connection, f"runs WHERE {condition}", (account_id, since, limit))
+
+    @reads
+    def get_known_urls(self, connection: sqlite3.Connection, urls: Sequence[str]) -> frozenset[str]:
+        query = "SELECT 1 FROM outputs WHERE url = ? OR (url >= ? AND url < ?) LIMIT 1"
+        # As in `get_run_by_output_url`.
+        places = ((url, get_url_place(url)) for url in urls)
+        known = ((url, connection.execute(query, (url, f"{place}?", f"{place}@")).fetchone()) for url, place in places)
+        return frozenset(url for url, found in known if found is not None)
+
+    @reads
     def get_unsaved_runs(
         self, connection: sqlite3.Connection, *, account_id: str, now: float, since: float
     ) -> tuple[Run, ...]:

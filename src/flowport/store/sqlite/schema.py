@@ -56,7 +56,11 @@ TABLES: Final = (
         adoption_tried_by TEXT NOT NULL,
         notes TEXT NOT NULL,
         batch_id TEXT NOT NULL,
-        row_count INTEGER NOT NULL
+        row_count INTEGER NOT NULL,
+        start_request TEXT NOT NULL,
+        unknown_at REAL,
+        witness TEXT NOT NULL,
+        witnessed_at REAL
     )
     """,
     """
@@ -218,6 +222,9 @@ TABLES: Final = (
     # What an app's latest runs were like, and which apps were used lately.
     "CREATE INDEX runs_by_app ON runs (account_id, app_id, finished_at)",
     "CREATE INDEX runs_by_use ON runs (account_id, accepted_at, app_id)",
+    # The starts to be settled, and the run that a provider's id belongs to.
+    "CREATE INDEX runs_unknown ON runs (account_id, unknown_at) WHERE state = 'unknown'",
+    "CREATE INDEX runs_by_provider_run ON runs (account_id, provider_run_id) WHERE provider_run_id <> ''",
     # What ended lately on any account, by either clock.
     "CREATE INDEX runs_ended ON runs (owner, finished_at) WHERE finished_at IS NOT NULL",
     "CREATE INDEX runs_ended_in_boot ON runs (owner, boot_id, accepted_boot_seconds) WHERE finished_at IS NOT NULL",
