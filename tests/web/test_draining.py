@@ -1,16 +1,19 @@
 """The end of a server whose clients wait: each gets an answer, and nothing new begins."""
 
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import httpx2
 import pytest
 
 from tests.support.callers import ERAS, HttpCaller
 from tests.support.children import Child
-from tests.web.test_http import open_http_child
+from tests.web.test_http import ACCEPTED, build_legacy, build_listen, open_http_child
 
 TOOL = "sandbox_slow_cinema_still"
 
@@ -46,3 +49,50 @@ def list_runs(client: HttpCaller) -> list[dict[str, Any]]:
     """Return the runs on record."""
     rows: list[dict[str, Any]] = client.call("list_runs", {"limit": 9}).read()[1]["result"]["structuredContent"]["runs"]
     return rows
+
+
+@pytest.fixture
+def ending(tmp_path: Path) -> Iterator[tuple[Child, str]]:
+    """Run a server that has a signal, and still waits for the rest of a request."""
+    with open_http_child(tmp_path / "f") as (child, url), ExitStack() as stack:
+        parts = urlsplit(url)
+        slow = stack.enter_context(socket.create_connection((parts.hostname or "", parts.port or 0)))
+        slow.sendall(b"POST /mcp HTTP/1.1\r\nHost: %b\r\nContent-Length: 9\r\n\r\n" % parts.netloc.encode())
+        while 'flowport_http_requests_open{method="POST"} 1.0' not in get(url, "/metrics").text:
+            pass
+        child.process.send_signal(signal.SIGTERM)
+        while get(url, "/readyz").status_code != 503:
+            pass
+        yield child, url
+
+
+def get(url: str, path: str) -> httpx2.Response:
+    """Ask a server beside its MCP endpoint."""
+    return httpx2.get(url.removesuffix("/mcp") + path, trust_env=False, timeout=60)
+
+
+def test_an_ending_server_says_so_and_takes_nothing_new(ending: tuple[Child, str]) -> None:
+    """A load balancer sends requests elsewhere, and a client tries again."""
+    child, url = ending
+    refused = httpx2.post(url, json={"jsonrpc": "2.0", "id": 1, "method": "ping"}, trust_env=False)
+    ready, health = get(url, "/readyz"), get(url, "/healthz")
+    child.process.send_signal(signal.SIGTERM)
+
+    assert child.wait() == 0
+    assert (refused.status_code, refused.headers["retry-after"], refused.headers["connection"]) == (503, "5", "close")
+    assert "Nothing was started" in refused.text
+    assert ready.json()["problems"][0] == "Flowport is shutting down."
+    assert health.status_code == 200
+
+
+@pytest.mark.parametrize("what", ["get", "listen"])
+async def test_streams_end_in_order(tmp_path: Path, what: str) -> None:
+    """A client must not take it for a broken connection."""
+    with open_http_child(tmp_path / "f") as (child, url):
+        async with httpx2.AsyncClient(trust_env=False, timeout=60, headers=ACCEPTED) as http:
+            request = build_listen(http, url) if what == "listen" else await build_legacy(http, url, what)
+            answer = await http.send(request, stream=True)
+            child.process.send_signal(signal.SIGTERM)
+            # An end without the last chunk raises.
+            await answer.aread()
+        assert (answer.status_code, child.wait()) == (200, 0)

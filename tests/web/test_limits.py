@@ -4,14 +4,19 @@ import http.client
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import anyio
 import httpx2
 import pytest
 
+from flowport.settings.http_settings import HttpSettings
 from flowport.web.limits import MAX_BUCKETS, RateLimit, build_address_key
 from tests.support.callers import ERAS, HttpCaller
+from tests.support.people import open_team
+from tests.support.scripted import wait_until
 from tests.web.test_http import open_http_child
 
 
@@ -101,3 +106,21 @@ def test_a_session_above_the_limit_is_refused_and_ends_no_other(small: str) -> N
         refused = httpx2.post(small, json=hello, headers=headers, trust_env=False)
         assert refused.status_code == 503
         assert "result" in first.call("list_runs", {}).read()[1]
+
+
+async def test_a_person_has_a_number_of_waiting_calls_and_leaves_the_others_theirs(tmp_path: Path) -> None:
+    """One assistant that calls in a loop must not take the server from the rest of the team."""
+    async with open_team(tmp_path, http=HttpSettings(max_waiting_calls=1)) as team:
+        for owner in ("ann", "bob"):
+            await team.connect(owner)
+        await team.harness.sandbox.switch("next_run", hold=True, pending_seconds=0)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(team.ask, "ann", "text_to_picture", prompt="a lake"))
+            await wait_until(lambda: bool(team.harness.assembly.workspace.waiter.live_runs.count_states()))
+            refused = await team.ask("ann", "text_to_picture", prompt="a hill")
+            other = await team.ask("bob", "list_runs")
+            tasks.cancel_scope.cancel()
+
+    assert refused["error"] == "TooManyCalls"
+    assert refused["message"].startswith("Nothing was started: 1 of your calls are waiting already")
+    assert other["runs"] == []

@@ -7,10 +7,10 @@ import logging
 import re
 import secrets
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
 
 import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -140,6 +140,7 @@ class RequestLog:
                 "token_id": facts.token_id,
             }
             line = f"{details['method']} {facts.route} {answer.status} in {details['duration_ms']} ms"
+            enter_log_context(facts.log)
             logger.info("%s, request %s", line, facts.log.request_id, extra={DETAILS: details})
 
 
@@ -185,6 +186,16 @@ def note_route(scope: Scope, route: str) -> None:
     facts = scope.get(FACTS_KEY)
     if isinstance(facts, RequestFacts):
         facts.route = route
+
+
+def note_trace(scope: Scope, params: Mapping[str, Any] | None) -> None:
+    """Join a request to the trace that its message names, where its headers name none; name it in records from now on."""
+    facts, meta = scope.get(FACTS_KEY), (params or {}).get("_meta")
+    if not isinstance(facts, RequestFacts) or facts.log.trace_id or not isinstance(meta, Mapping):
+        return
+    if trace_id := parse_trace_id(str(meta.get("traceparent", ""))):
+        facts.log = replace(facts.log, trace_id=trace_id)
+        enter_log_context(facts.log)
 
 
 def note_principal(scope: Scope, principal: Principal) -> None:

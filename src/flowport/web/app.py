@@ -1,4 +1,10 @@
-"""Build the web application of a server from its parts: the MCP endpoint, and one line for each other part."""
+"""Build the web application of a server from its parts: the MCP endpoint, and one line for each other part.
+
+Around all routes stand, from the outside in: the log, trusted proxies, the public path, the gate of the shutdown, and Host and
+Origin; around guarded ones the limit of addresses without a token, authentication, and the limit of a person. Middleware that has
+nothing to do afterwards returns what the application returns instead of awaiting it: thousands of calls wait, and each
+coroutine counts (`python scripts/bench waiting_calls`).
+"""
 
 import logging
 import secrets

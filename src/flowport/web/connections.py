@@ -44,6 +44,8 @@ class LimitedProtocol(H11Protocol):
 
     max_connections = 0
     """0 for no limit; `build_protocol` sets it."""
+    head_seconds = HEAD_SECONDS
+    body_seconds = BODY_SECONDS
 
     _deadline: asyncio.TimerHandle | None = None
     _piece_bytes = 0
@@ -57,7 +59,7 @@ class LimitedProtocol(H11Protocol):
             transport.abort()
             return
         self._is_refused = bool(self.max_connections) and count > self.max_connections
-        self._await_within(REFUSAL_SECONDS if self._is_refused else HEAD_SECONDS)
+        self._await_within(REFUSAL_SECONDS if self._is_refused else self.head_seconds)
 
     def data_received(self, data: bytes) -> None:
         """Take a part of a request."""
@@ -73,7 +75,7 @@ class LimitedProtocol(H11Protocol):
         self._piece_bytes += len(data)
         # The head has its time from its first byte on, however it trickles; a body has it for each piece.
         if self._deadline is None or (self._is_in_body() and (self._piece_bytes >= PIECE_BYTES or not was_in_body)):
-            self._await_within(BODY_SECONDS if self._is_in_body() else HEAD_SECONDS)
+            self._await_within(self.body_seconds if self._is_in_body() else self.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget a connection."""
@@ -103,7 +105,7 @@ class LimitedProtocol(H11Protocol):
             return
         if self.flow.read_paused:
             # It is us who do not read.
-            self._await_within(BODY_SECONDS)
+            self._await_within(self.body_seconds)
             return
         # The library declares it as never None, which it is before the first request.
         cycle: RequestResponseCycle | None = self.cycle
@@ -113,6 +115,9 @@ class LimitedProtocol(H11Protocol):
         self.transport.close()
 
 
-def build_protocol(max_connections: int) -> type[Any]:
-    """Return the protocol of a web server with a limit."""
-    return type("LimitedProtocol", (LimitedProtocol,), {"max_connections": max_connections})
+def build_protocol(
+    max_connections: int, *, head_seconds: float = HEAD_SECONDS, body_seconds: float = BODY_SECONDS
+) -> type[Any]:
+    """Return the protocol of a web server with these limits."""
+    limits = {"max_connections": max_connections, "head_seconds": head_seconds, "body_seconds": body_seconds}
+    return type("LimitedProtocol", (LimitedProtocol,), limits)

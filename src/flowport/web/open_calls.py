@@ -9,6 +9,7 @@ from flowport.domain.call_errors import ServerEnding, TooManyCalls
 from flowport.runtime.exchange import Exchange
 from flowport.server.clients import Context, find_exchange, get_principal
 from flowport.server.results import build_error_result
+from flowport.web.access_log import note_trace
 
 _TOOL_CALL: Final = "tools/call"
 
@@ -32,6 +33,8 @@ class OpenCalls:
 
     async def track(self, ctx: Context, call_next: CallNext) -> HandlerResult:
         """Answer a call, unless the person has too many or the process ends: a middleware."""
+        if ctx.request is not None:
+            note_trace(ctx.request.scope, ctx.params)
         if ctx.method != _TOOL_CALL:
             return await call_next(ctx)
         principal = get_principal(ctx)
