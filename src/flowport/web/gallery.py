@@ -76,7 +76,7 @@ around a video could not load the video; without scripts that origin is of no us
 _NOTHING_POLICY: Final = "default-src 'none'; sandbox; frame-ancestors 'none'"
 _INLINE: Final = re.compile(r"<(script|style)\b[^>]*>(.*?)</\1>", re.DOTALL)
 
-_BODY: Final = "<body>"
+_MAIN: Final = "<main>"
 
 _STOP_FOLLOWING: Final = re.compile(r"; cancel_run with stop_following .*")
 """What the page cannot do."""
@@ -201,7 +201,7 @@ async def _answer_page(visit: Visit, _: Request) -> Response:
     )
     # The browser reads the list while it still reads the page.
     first = f"<api/runs?limit={MAX_LISTED}>; rel=preload; as=fetch; crossorigin=anonymous"
-    shown = page.replace(_BODY, f"{_BODY}{visit.banner}", 1)
+    shown = page.replace(_MAIN, f"{_MAIN}{visit.banner}", 1)
     return Response(shown, media_type="text/html", headers={"Content-Security-Policy": policy, "Link": first})
 
 
