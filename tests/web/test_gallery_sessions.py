@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 
 from flowport.domain.access_tokens import AccessToken, hash_token
 from flowport.domain.models import RunState
-from flowport.domain.principal import Principal
+from flowport.domain.principal import LOCAL, Principal
 from flowport.runtime.http_server import HttpServer
 from flowport.server.shutdown import End
 from flowport.store.interface import Store
@@ -364,7 +364,19 @@ async def test_names_are_shown_as_text(tmp_path: Path) -> None:
     assert not any("<img" in text for text in texts)
 
 
-@pytest.mark.parametrize("path", ["", "sign-in", "sign-in?link=x", "sign-out", "api/runs", "api/runs/run_anna"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "sign-in",
+        "sign-in?link=x",
+        "sign-out",
+        "api/runs",
+        "api/runs/run_anna",
+        "files/run_anna/1",
+        "files/run_anna/1/preview",
+    ],
+)
 async def test_nothing_of_the_gallery_is_cached_or_framed(server: Server, path: str) -> None:
     """Signed in and signed out."""
     async with server.sign_in("anna") as signed_in, server.open_browser() as signed_out:
@@ -390,9 +402,9 @@ async def test_list_runs_hands_the_person_a_link_to_the_gallery(tmp_path: Path) 
     async with open_team(tmp_path) as team:
         links = [(await team.ask("anna", "list_runs"))["gallery"]["url"] for _ in range(2)]
         page = await team.http.get(links[0])
-        local = await team.harness.ask("list_runs")
+        local = team.harness.assembly.workspace.file_links.find_gallery(LOCAL)
 
     assert links[0] != links[1]
     assert all(link.startswith(f"{team.origin}/gallery/sign-in?link=") for link in links)
     assert (page.status_code, "anna" in page.text) == (200, True)
-    assert "gallery" not in local
+    assert local is None

@@ -33,7 +33,7 @@ class OpenCalls:
 
     async def track(self, ctx: Context, call_next: CallNext) -> HandlerResult:
         """Answer a call, unless the person has too many or the process ends: a middleware."""
-        if ctx.request is not None:
+        if ctx.request is not None and not isinstance(ctx.request, Exchange):
             note_trace(ctx.request.scope, ctx.params)
         if ctx.method != _TOOL_CALL:
             return await call_next(ctx)
