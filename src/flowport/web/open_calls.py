@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Final
 
 from mcp.server.context import CallNext, HandlerResult
+from starlette.requests import HTTPConnection
 
 from flowport.domain.call_errors import ServerEnding, TooManyCalls
 from flowport.runtime.exchange import Exchange
@@ -33,7 +34,7 @@ class OpenCalls:
 
     async def track(self, ctx: Context, call_next: CallNext) -> HandlerResult:
         """Answer a call, unless the person has too many or the process ends: a middleware."""
-        if ctx.request is not None:
+        if isinstance(ctx.request, HTTPConnection):
             note_trace(ctx.request.scope, ctx.params)
         if ctx.method != _TOOL_CALL:
             return await call_next(ctx)
