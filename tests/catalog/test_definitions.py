@@ -14,7 +14,7 @@ from flowport.actions.workspace import DefinitionReader, Workspace
 from flowport.catalog.listing import Listing
 from flowport.domain.call_errors import DefinitionNotRead
 from flowport.domain.errors import StoreError
-from flowport.runs.waiting import report_while
+from flowport.runs.waiting import Patience, report_while
 from flowport.runtime.background import Supervisor
 from tests.catalog.samples import build_listing
 from tests.fakes.client import Client as SandboxClient
@@ -83,7 +83,7 @@ RATE = 100.0
 async def workspace() -> AsyncIterator[Any]:
     """Give a test what a reader needs of a workspace, with a clock that runs fast and a patience of forty seconds."""
     async with Supervisor() as supervisor:
-        waiter = SimpleNamespace(get_deadline=lambda caller: caller.arrived_at_seconds + 40.0)
+        waiter = SimpleNamespace(get_deadline=lambda caller: caller.arrived_at_seconds + 40.0, patience=Patience())
         definitions = DefinitionReader(supervisor)
         yield SimpleNamespace(clock=ShiftedClock(rate=RATE), waiter=waiter, definitions=definitions)
 

@@ -23,6 +23,8 @@ from flowport.domain.call_errors import (
     ResourceNotFound,
     RunCapReached,
     RunNotOver,
+    ServerEnding,
+    TooManyCalls,
     UncertainStart,
 )
 from flowport.domain.errors import (
@@ -52,11 +54,15 @@ START, READ, LIST, DESCRIBE = Operation.START_RUN, Operation.READ_RUN, Operation
 SENTENCES: Final = [
     (
         UncertainStart("Magnific", "run_x", 1_800_000_000.0, "It is not known whether it started."),
-        (
-            "Nothing new was started: run_x, sent to Magnific at 2027-01-15 08:00 UTC, asked for the same. It is not "
-            "known whether it started. If it is not there, run_app with new_run true starts another one, which is charged by "
-            "itself."
-        ),
+        "Nothing new was started: run_x, sent to Magnific at 2027-01-15 08:00 UTC, asked for the same. It is not known whether it started. If it is not there, run_app with new_run true starts another one, which is charged by itself.",
+    ),
+    (
+        TooManyCalls(200),
+        "Nothing was started: 200 of your calls are waiting already, which is the limit of this server. Wait for one of them, or use run_batch for many runs of one app.",
+    ),
+    (
+        ServerEnding(),
+        "Flowport is shutting down, and this call was not finished. Call again in a moment with the same arguments: a run that was started meanwhile is joined and not started again.",
     ),
     (
         RunCapReached("Sketch", 30.5, 20.0),
@@ -159,11 +165,7 @@ SENTENCES: Final = [
     ),
     (
         FilesFull(2_000_400_000, 2_000_000_000),
-        (
-            "Your uploads and saved results fill 2,000 MB of the 2,000 MB that they may occupy on this server, so nothing was "
-            "started and nothing is charged. Results that you have are kept. Uploads leave after a week; ask the operator of the "
-            "server to erase old runs with their files, or to raise FLOWPORT_PERSON_MAX_MEGABYTES."
-        ),
+        "Your uploads and saved results fill 2,000 MB of the 2,000 MB that they may occupy on this server, so nothing was started and nothing is charged. Results that you have are kept. Uploads leave after a week; ask the operator of the server to erase old runs with their files, or to raise FLOWPORT_PERSON_MAX_MEGABYTES.",
     ),
     (
         NotConfirmed("Start another one?"),
@@ -171,24 +173,15 @@ SENTENCES: Final = [
     ),
     (
         NotConfirmed(PriceUnconfirmed("Text to Picture", 2.0, 1.0).question),
-        (
-            "Nothing was started and nothing is charged: the person did not agree when asked "
-            "\"Run 'Text to Picture' for 2 credits?\"."
-        ),
+        "Nothing was started and nothing is charged: the person did not agree when asked \"Run 'Text to Picture' for 2 credits?\".",
     ),
     (
         NotConfirmed(PriceUnconfirmed("Sketch", 6.0, 1.0, runs=3).question),
-        (
-            "Nothing was started and nothing is charged: the person did not agree when asked "
-            "\"Start 3 runs of 'Sketch' for 6 credits together?\"."
-        ),
+        "Nothing was started and nothing is charged: the person did not agree when asked \"Start 3 runs of 'Sketch' for 6 credits together?\".",
     ),
     (
         NotConfirmed(PriceUnconfirmed("Sketch", None, None).question),
-        (
-            "Nothing was started and nothing is charged: the person did not agree when asked "
-            "\"Run 'Sketch' without knowing the price?\"."
-        ),
+        "Nothing was started and nothing is charged: the person did not agree when asked \"Run 'Sketch' without knowing the price?\".",
     ),
     (
         ConfigurationError("FLOWPORT_MAX_TOOLS", "is 'many'", "It takes a whole number from 0 to 1000."),

@@ -126,6 +126,10 @@ INDEXES: dict[str, tuple[Read, str]] = {
         "runs_undelivered (account_id>? AND account_id<?)",
     ),
     "needed": (lambda store: store.get_needed_provider_ids(account_id=ACCOUNT), "runs_undelivered (account_id=?)"),
+    "at the provider": (
+        lambda store: store.find_run_at_provider("r1", account_id=ACCOUNT),
+        "runs_by_provider_run (account_id=? AND provider_run_id=?)",
+    ),
     "last delivered": (lambda store: store.get_last_delivered(owner=OWNER), "runs_by_delivery (owner=?"),
     "reminder": (lambda store: store.take_reminder(owner=OWNER), "runs_undelivered_by_owner (owner=?)"),
 }
@@ -158,4 +162,8 @@ async def test_a_call_is_priced_by_way_of_the_indexes(store: SqliteStore) -> Non
     plans = await trace(store, lambda: store.accept(build_run("run_1"), None, terms), writes=True)
     steps = [step for plan in plans.values() for step in plan]
     assert len([query for query in plans if "spent_credits" in query and "total" in query]) == 8
-    assert [step for step in steps if step.startswith("SCAN") and "json_each" not in step] == []
+    assert [
+        step for step in steps if step.startswith("SCAN") and "json_each" not in step and step != "SCAN CONSTANT ROW"
+    ] == []
+    covering = "SEARCH runs USING COVERING INDEX runs_ended_of_account"
+    assert len([step for step in steps if step.startswith(covering)]) == 4

@@ -26,7 +26,7 @@
     ├─ PriceUnconfirmed           user: has to agree to the price, and the client cannot ask
     ├─ ConfirmationNeeded         user: is asked before the call is repeated (`call_errors`)
     ├─ NotConfirmed               model: the user declined; FilesFull: files fill the quota (both in `call_errors`)
-    ├─ RunNotOver                 user: a run that goes on cannot be erased (`call_errors`)
+    ├─ RunNotOver                 user: cannot erase a run that goes on; TooManyCalls, ServerEnding: wait (`call_errors`)
     └─ ResourceNotFound           model: no such resource (`call_errors`)
 
 Errors carry fields and format their sentence once, in `__str__`. A provider's text appears only in the field `detail`,

@@ -176,10 +176,13 @@ class LostStarts:
             return Candidates(problem="The key of its account is not configured, so its provider cannot be asked.")
         runs: tuple[ListedRun, ...] = ()
         outputs: tuple[RecentOutput, ...] = ()
-        problem = ""
+        problem = f"{account.provider.title} has not answered in time."
         try:
-            listed = await self._list_runs(run, account)
-            runs = tuple([one for one in listed if not await self._is_known(one, account)][:MAX_CANDIDATES])
+            # Where the app's definition cannot be read, it is tried again for minutes.
+            with anyio.move_on_after(SEARCH_SECONDS):
+                listed = await self._list_runs(run, account)
+                runs = tuple([one for one in listed if not await self._is_known(one, account)][:MAX_CANDIDATES])
+                problem = ""
         except ProviderError as exc:
             problem = str(exc)
         try:

@@ -4,7 +4,6 @@ from collections import Counter
 from typing import Final
 
 from mcp.server.context import CallNext, HandlerResult
-from starlette.requests import HTTPConnection
 
 from flowport.domain.call_errors import ServerEnding, TooManyCalls
 from flowport.runtime.exchange import Exchange
@@ -34,7 +33,7 @@ class OpenCalls:
 
     async def track(self, ctx: Context, call_next: CallNext) -> HandlerResult:
         """Answer a call, unless the person has too many or the process ends: a middleware."""
-        if isinstance(ctx.request, HTTPConnection):
+        if ctx.request is not None and not isinstance(ctx.request, Exchange):
             note_trace(ctx.request.scope, ctx.params)
         if ctx.method != _TOOL_CALL:
             return await call_next(ctx)

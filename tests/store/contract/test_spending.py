@@ -112,6 +112,10 @@ async def test_a_clock_that_was_set_opens_no_way_past_the_cap(
     """Within one boot a clock decides that cannot be set."""
     await store.accept(build_ended("run_1", **changes))
     assert (await read(store)).spent_credits == (7.0 if counts else 0.0)
+    for cap in ("max_credits_per_day", "max_account_credits_per_day"):
+        limits: dict[str, Any] = {cap: 7.0}
+        found = await store.accept(build_run(f"under {cap}", reserved_credits=0.0), None, build_terms(**limits))
+        assert isinstance(found, LimitExceeded) is counts
 
 
 @pytest.mark.parametrize("is_set_forward", [True, False])
@@ -149,6 +153,9 @@ async def test_a_month_is_thirty_days_by_both_clocks(
     since, boot_since = NOW - MONTH, BootTime("b1", BOOT_NOW - MONTH)
     found = await store.get_spending(account_id=ACCOUNT, owner=owner, since=since, boot_since=boot_since)
     assert found.spent_credits == (7.0 if counts else 0.0)
+    limits: dict[str, Any] = {"max_credits_per_month" if owner else "max_account_credits_per_month": 7.0}
+    outcome = await store.accept(build_run("run_2"), None, build_terms(**limits))
+    assert isinstance(outcome, LimitExceeded) is counts
 
 
 async def test_an_account_counts_all_owners_and_no_other_account(store: Store) -> None:

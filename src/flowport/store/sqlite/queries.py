@@ -44,8 +44,7 @@ class RunQueries:
     def find_run_at_provider(
         self, connection: sqlite3.Connection, provider_run_id: str, *, account_id: str
     ) -> Run | None:
-        # Rare, so that it needs no index of its own: a witness of a start whose reply was lost.
-        source = "runs WHERE account_id = ? AND provider_run_id = ? LIMIT 1"
+        source = "runs WHERE account_id = ? AND provider_run_id = ? AND provider_run_id <> '' LIMIT 1"
         return next(iter(select_runs(connection, source, (account_id, provider_run_id))), None)
 
     @reads

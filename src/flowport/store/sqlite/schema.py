@@ -228,9 +228,14 @@ TABLES: Final = (
     # What ended lately on any account, by either clock.
     "CREATE INDEX runs_ended ON runs (owner, finished_at) WHERE finished_at IS NOT NULL",
     "CREATE INDEX runs_ended_in_boot ON runs (owner, boot_id, accepted_boot_seconds) WHERE finished_at IS NOT NULL",
-    "CREATE INDEX runs_ended_of_account ON runs (account_id, finished_at) WHERE finished_at IS NOT NULL",
+    # Of an account that many people use it is 100,000 in a month: the indexes hold all that is summed up.
     """
-    CREATE INDEX runs_ended_of_account_in_boot ON runs (account_id, boot_id, accepted_boot_seconds)
+    CREATE INDEX runs_ended_of_account ON runs (account_id, finished_at, boot_id, accepted_boot_seconds, spent_credits)
+        WHERE finished_at IS NOT NULL
+    """,
+    """
+    CREATE INDEX runs_ended_of_account_in_boot
+        ON runs (account_id, boot_id, accepted_boot_seconds, finished_at, accepted_at, spent_credits)
         WHERE finished_at IS NOT NULL
     """,
     # The runs that an equal call may join or must know of.

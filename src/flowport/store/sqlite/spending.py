@@ -1,6 +1,7 @@
 """What runs cost, for the limits of a person and of an account. Part of the transaction that accepts a call."""
 
 import sqlite3
+from functools import partial
 from typing import Final
 
 from flowport.domain.call_errors import FilesFull
@@ -60,6 +61,21 @@ _QUERIES: Final = {
 """By whether the runs of all owners of an account are meant."""
 
 
+_SPENT_OF_ACCOUNT: Final = """
+SELECT (
+    SELECT total(spent_credits) FROM runs INDEXED BY runs_ended_of_account_in_boot
+    WHERE account_id = :account_id AND boot_id = :boot_id AND accepted_boot_seconds >= :boot_since - :day
+        AND finished_at IS NOT NULL
+        AND accepted_boot_seconds + min(max(finished_at - accepted_at, 0), :day) >= :boot_since
+) + (
+    SELECT total(spent_credits) FROM runs INDEXED BY runs_ended_of_account
+    WHERE account_id = :account_id AND finished_at >= :since
+        AND (boot_id IS NOT :boot_id OR accepted_boot_seconds IS NULL)
+)
+"""
+"""The sum alone, of what the full query counts: a cap is checked with all other calls waiting."""
+
+
 def check_terms(connection: sqlite3.Connection, run: Run, terms: SpendingCheck) -> LimitExceeded | None:
     """Return why a run may not be paid on these terms; None when it may. It holds until the transaction ends."""
     if terms.max_file_bytes is not None:
@@ -68,8 +84,9 @@ def check_terms(connection: sqlite3.Connection, run: Run, terms: SpendingCheck) 
             return LimitExceeded(FilesFull(used_bytes, terms.max_file_bytes))
     spending = {}
     for cap in get_caps(terms.rules):
-        owner = None if cap.is_account else run.owner
-        spending[cap] = sum_spending(connection, run.account_id, owner, *terms.get_since(cap.period))
+        sum_up = _sum_account if cap.is_account else partial(sum_spending, owner=run.owner)
+        since, boot_since = terms.get_since(cap.period)
+        spending[cap] = sum_up(connection, run.account_id, since=since, boot_since=boot_since)
     obstacle = find_obstacle(terms, run, spending)
     return None if obstacle is None else LimitExceeded(obstacle)
 
@@ -81,10 +98,34 @@ def sum_spending(
 
     Credits are counted over all accounts of an owner at a provider, because a new key spends the same person's money; those
     of the sandbox are counted separately. Without an owner, those of all owners of the account are counted. A cost counts
-    until a period after the run's end. Where the run was accepted in
-    the present boot of the machine, the boot clock decides when that is: setting the wall clock forward forgets nothing.
+    until a period after the run's end. Where the run was accepted in the present boot of the machine, the boot clock decides
+    when that is: setting the wall clock forward forgets nothing.
     """
-    values: dict[str, Value] = {
+    values = _build_values(account_id, owner, since, boot_since)
+    query_spent, query_reserved = _QUERIES[owner is None]
+    spent, unknown, ended, unpriced = connection.execute(query_spent, values).fetchone()
+    reserved, live, unpriced_live = connection.execute(query_reserved, values).fetchone()
+    return Spending(
+        spent_credits=spent,
+        reserved_credits=reserved,
+        unknown_credits=unknown,
+        runs=ended + live,
+        unpriced_runs=unpriced + unpriced_live,
+    )
+
+
+def _sum_account(
+    connection: sqlite3.Connection, account_id: str, since: float, boot_since: BootTime | None
+) -> Spending:
+    """Return the sums of `sum_spending` for all owners of an account, without its counts."""
+    values = _build_values(account_id, None, since, boot_since)
+    spent = connection.execute(_SPENT_OF_ACCOUNT, values).fetchone()[0]
+    reserved = connection.execute(_QUERIES[True][1], values).fetchone()[0]
+    return Spending(spent_credits=spent, reserved_credits=reserved, unknown_credits=0.0, runs=0)
+
+
+def _build_values(account_id: str, owner: str | None, since: float, boot_since: BootTime | None) -> dict[str, Value]:
+    return {
         "owner": owner,
         "account_id": account_id,
         "provider": account_id.partition(":")[0],
@@ -96,13 +137,3 @@ def sum_spending(
         "boot_since": boot_since.seconds if boot_since else None,
         "day": DAY_SECONDS,
     }
-    query_spent, query_reserved = _QUERIES[owner is None]
-    spent, unknown, ended, unpriced = connection.execute(query_spent, values).fetchone()
-    reserved, live, unpriced_live = connection.execute(query_reserved, values).fetchone()
-    return Spending(
-        spent_credits=spent,
-        reserved_credits=reserved,
-        unknown_credits=unknown,
-        runs=ended + live,
-        unpriced_runs=unpriced + unpriced_live,
-    )
