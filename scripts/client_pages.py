@@ -97,7 +97,7 @@ def _build_page(client: Client) -> Iterator[str]:
         yield from ("", "## Notes", "", *(f"- {note}" for note in client.notes))
     known = f" Sources: {', '.join(client.sources)}." if client.sources else ""
     seen = f"Version {client.seen} was run with Flowport." if client.seen else "It was not run with Flowport."
-    yield from ("", seen + known, "", "[All clients](../clients.md)")
+    yield from ("", seen + known, "", "[All clients](../clients.md) · [A server for a team](../team-server.md#clients)")
 
 
 def _build_files(client: Client) -> Iterator[str]:

@@ -42,8 +42,10 @@ async def test_a_store_of_the_former_name_is_found_renamed_and_reported(tmp_path
         connection.execute("PRAGMA user_version = 9")
     store = find_store(tmp_path)
     assert store is not None
+    others = await store.take_reminder(owner="oauth|anna")
     reminder = await store.take_reminder(owner="local")
     await store.close()
+    assert others is None
     assert reminder is not None
     assert "ledger.sqlite3.older-1" in reminder.notice
     assert {path.name for path in tmp_path.iterdir()} == {"store.sqlite3", "ledger.sqlite3.older-1"}

@@ -133,6 +133,7 @@ def test_caddy_reads_a_message_before_it_passes_it_on() -> None:
         "proxy_http_version 1.1;",
         "proxy_read_timeout 1h;",
         "proxy_next_upstream off;",
+        "access_log off;",
         "proxy_ignore_client_abort off;",
         "proxy_set_header X-Forwarded-For $remote_addr;",
         "proxy_set_header X-Forwarded-Proto $scheme;",

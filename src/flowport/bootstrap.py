@@ -153,7 +153,8 @@ async def open_assembly(
         supervisor.spawn("sandbox", keep_tidy, accounts, home.store, clock)
         # The runs of a key that comes and goes wait for it; another key of the provider must not take them over.
         are_scopes_single = len({one.account.scope for one in accounts}) == len(accounts)
-        can_adopt = are_scopes_single and not accepts_own_keys
+        # Also beside a server that takes such keys, whose settings are those of its home.
+        can_adopt = are_scopes_single and not accepts_own_keys and not settings.http.should_accept_own_keys
         engine = _build_engine(base, catalogs, pace or Pace(), opener, can_adopt=can_adopt)
         own = OwnAccounts(engine, supervisor) if accepts_own_keys else None
         if own is not None:

@@ -127,7 +127,11 @@ class HttpCall:
         self.id = message.get("id")
         self.connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS)
         accepted = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
-        self.connection.request("POST", parts.path, json.dumps(message), {**accepted, **headers})
+        try:
+            self.connection.request("POST", parts.path, json.dumps(message), {**accepted, **headers})
+        except OSError:
+            self.connection.close()
+            raise
 
     def read(self) -> tuple[http.client.HTTPResponse, JsonObject]:
         """Return the answer: the whole body, or the event that contains it."""

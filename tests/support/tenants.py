@@ -113,10 +113,10 @@ class Tenancy:
         """Where clients reach it."""
         return f"{self.origin}{PATH}"
 
-    async def get_headers(self, owner: str, key: str = "") -> dict[str, str]:
-        """Return what a person's program sends with every request."""
+    async def get_headers(self, owner: str, key: str = "", account_ids: frozenset[str] | None = None) -> dict[str, str]:
+        """Return what a person's program sends with every request; the first call decides on what the token opens."""
         if owner not in self._tokens:
-            token, record = build_token(owner)
+            token, record = build_token(owner, account_ids=account_ids)
             assert await self.assembly.workspace.store.add_token(record)
             self._tokens[owner] = token
         return {**show_token(self._tokens[owner]), **({KEY_HEADER: key} if key else {})}

@@ -320,6 +320,26 @@ def test_no_forged_webhook_has_an_effect(world: World) -> None:
     assert states == {"succeeded"}
 
 
+def test_no_other_run_settles_an_unknown_start(world: World) -> None:
+    """Neither an id that the provider does not know nor the id of another of our runs is taken for the lost one."""
+    client = world.server.connect()
+    other = client.call(TOOL, {"prompt": "another run"}).read()[1]["result"]["structuredContent"]
+    assert other["state"] == "succeeded"
+    named = [one["run_id"] for one in world.provider.ask("webhooks")["deliveries"]][-1]
+    world.provider.ask("faults", {"operation": "run", "fault": "reset"})
+    facts = client.call(TOOL, {"prompt": "lost on the way"}).read()[1]["result"]["structuredContent"]
+    assert facts["state"] == "unknown"
+    signature = load_signer(world.server.home).sign(Purpose.WEBHOOK, f"magnific\n{facts['run_id']}")
+    path = f"/webhooks/magnific/{facts['run_id']}/{signature}"
+    for number, run_id in enumerate(("unknownRun", named)):
+        body = json.dumps({"event": "finished", "run_id": run_id}).encode()
+        headers = to_lines(world.sign(body, message_id=f"msg_{number}_{facts['run_id']}"))
+        # It should be delivered again: an id may not be readable at once.
+        assert world.send(Attack(run_id, path, headers=headers, body=body)) == 503
+    shown = client.call("get_run", {"run_id": facts["run_id"]}).read()[1]["result"]["structuredContent"]
+    assert (shown["state"], "outputs" in shown) == ("unknown", False)
+
+
 def test_many_deliveries_of_one_run_are_refused(world: World) -> None:
     """A sender that repeats itself takes no part of the server from others."""
     world.provider.ask("webhooks", {"signed": world.is_signed})

@@ -1,7 +1,7 @@
 """The gallery of a server for several people over real HTTP: sign-in, sessions, links, and whose runs are shown."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 
 from flowport.domain.access_tokens import AccessToken, hash_token
 from flowport.domain.models import RunState
-from flowport.domain.principal import Principal
+from flowport.domain.principal import LOCAL, Principal
 from flowport.runtime.http_server import HttpServer
 from flowport.server.shutdown import End
 from flowport.store.interface import Store
@@ -80,9 +80,6 @@ class Server:
             run = build_run(f"run_{name.rpartition('|')[2]}", RunState.SUCCEEDED, outputs=(output,))
             await store.accept(replace(run, owner=name))
         await store.accept(replace(build_run("run_live", RunState.ACCEPTED), owner="boris"))
-
-
-OpenServer = Callable[..., Awaitable[Server]]
 
 
 @asynccontextmanager
@@ -364,7 +361,10 @@ async def test_names_are_shown_as_text(tmp_path: Path) -> None:
     assert not any("<img" in text for text in texts)
 
 
-@pytest.mark.parametrize("path", ["", "sign-in", "sign-in?link=x", "sign-out", "api/runs", "api/runs/run_anna"])
+FILE = "files/run_anna/1"
+
+
+@pytest.mark.parametrize("path", ["", "sign-in", "sign-in?link=x", "sign-out", "api/runs", FILE, f"{FILE}/preview"])
 async def test_nothing_of_the_gallery_is_cached_or_framed(server: Server, path: str) -> None:
     """Signed in and signed out."""
     async with server.sign_in("anna") as signed_in, server.open_browser() as signed_out:
@@ -390,9 +390,9 @@ async def test_list_runs_hands_the_person_a_link_to_the_gallery(tmp_path: Path) 
     async with open_team(tmp_path) as team:
         links = [(await team.ask("anna", "list_runs"))["gallery"]["url"] for _ in range(2)]
         page = await team.http.get(links[0])
-        local = await team.harness.ask("list_runs")
+        local = team.harness.assembly.workspace.file_links.find_gallery(LOCAL)
 
     assert links[0] != links[1]
     assert all(link.startswith(f"{team.origin}/gallery/sign-in?link=") for link in links)
     assert (page.status_code, "anna" in page.text) == (200, True)
-    assert "gallery" not in local
+    assert local is None

@@ -231,3 +231,24 @@ async def test_a_repeated_call_joins_its_run_although_the_quota_is_full(tmp_path
     assert [one.is_joined for one in submissions] == [False, True]
     assert view.run.state.is_final
     assert used > 1000
+
+
+async def test_links_work_below_a_public_path(tmp_path: Path) -> None:
+    """A reverse proxy may serve Flowport below a path of a site, with encryption that Flowport does not see."""
+    public = "https://studio.example/flowport"
+    async with open_team(tmp_path, http=HttpSettings(public_url=public)) as team:
+        asked = await team.ask("ann", "request_upload")
+        place = asked["link"].removeprefix("https://studio.example")
+        proxied = {"host": "studio.example", "origin": "https://studio.example"}
+        page = await team.http.get(place, headers=proxied)
+        sent = await team.http.post(place, files={"file": ("a.png", PICTURE)}, headers=proxied)
+        made = await team.ask("ann", "photo_to_pencil_sketch", photo=asked["use_as"])
+        again = await team.ask("ann", "photo_to_pencil_sketch", photo=asked["link"], new_run=True)
+        link = made["outputs"][0]["url"]
+        result = await team.http.get(link.removeprefix("https://studio.example"), headers={"host": "studio.example"})
+        named = await team.ask("ann", "photo_to_pencil_sketch", photo=link)
+
+    assert asked["link"].startswith(f"{public}/uploads/")
+    assert link.startswith(f"{public}/outputs/")
+    assert (page.status_code, sent.status_code, result.status_code) == (200, 201, 200)
+    assert [one["state"] for one in (made, again, named)] == ["succeeded"] * 3

@@ -23,8 +23,8 @@ MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 
 _KEPT_BYTES: Final = 4096
 _WORDS: Final = (
-    f"The message is longer than {MAX_MESSAGE_BYTES // 1024**2} MB, so nothing was done. Give a large file by its path or "
-    "its address."
+    f"The message is longer than {MAX_MESSAGE_BYTES // 1024**2} MB, so nothing was done. Give a large file by its address, "
+    "or by its path or as an upload where that is possible."
 )
 
 _ID: Final = rb'"id"\s*:\s*("(?:[^"\\]|\\.){0,200}"|-?[0-9]{1,20})(?=\s*[,}])'

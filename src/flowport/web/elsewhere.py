@@ -75,6 +75,7 @@ _WORDS: Final = (
 
 _TEXT_TYPES: Final = frozenset({"application/json"})
 """Of resources whose text is ours."""
+_SEPARATORS: Final = ("/", "\\")
 _MIN_PARTS: Final = 2
 """The root of a file system is in every path; only deeper folders are hidden."""
 
@@ -151,7 +152,13 @@ def _build_replacer(settings: Settings) -> Callable[[str], str]:
     paths = rf"(?<![\w/.:~-])(?:{folders})(?![\w-])(?:/[^\s\"'<>,;)\]]*)?" if folders else r"(?!)"
     pattern = re.compile(rf"(?P<words>{spelled})|(?P<path>{paths})")
 
+    marks = ("path", "Give", "saved", *_SEPARATORS)
+    unmarked = [one for one in words if not any(mark in one for mark in marks)]
+
     def replace(text: str) -> str:
+        # Most texts hold none of these words, and looking for all of them at every letter takes long.
+        if not any(mark in text for mark in marks) and not any(one in text for one in unmarked):
+            return text
         return pattern.sub(lambda found: words.get(found[0], HIDDEN), text)
 
     return replace

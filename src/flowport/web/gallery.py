@@ -79,7 +79,7 @@ around a video could not load the video; without scripts that origin is of no us
 _NOTHING_POLICY: Final = "default-src 'none'; sandbox; frame-ancestors 'none'"
 _INLINE: Final = re.compile(r"<(script|style)\b[^>]*>(.*?)</\1>", re.DOTALL)
 
-_BODY: Final = "<body>"
+_MAIN: Final = "<main>"
 
 _STOP_FOLLOWING: Final = re.compile(r"; cancel_run with stop_following .*")
 """What the page cannot do."""
@@ -204,7 +204,7 @@ async def _answer_page(visit: Visit, _: Request) -> Response:
     )
     # The browser reads the list while it still reads the page.
     first = f"<api/runs?limit={MAX_LISTED}>; rel=preload; as=fetch; crossorigin=anonymous"
-    shown = page.replace(_BODY, f"{_BODY}{visit.banner}", 1)
+    shown = page.replace(_MAIN, f"{_MAIN}{visit.banner}", 1)
     return Response(shown, media_type="text/html", headers={"Content-Security-Policy": policy, "Link": first})
 
 
@@ -277,7 +277,7 @@ async def _answer_file(visit: Visit, request: Request) -> Response:
         media_type=output.mime_type if is_shown else "application/octet-stream",
         filename=path.name,
         content_disposition_type="inline" if is_shown else "attachment",
-        headers={"Cache-Control": "private, max-age=3600", "Content-Security-Policy": FILE_POLICY},
+        headers={**_build_cache_headers(visit), "Content-Security-Policy": FILE_POLICY},
     )
 
 
@@ -286,4 +286,9 @@ async def _answer_preview(visit: Visit, request: Request) -> Response:
     preview = await visit.workspace.previewer.build_thumbnail(output)
     if isinstance(preview, NoPreview):
         return Response(status_code=204)
-    return Response(preview.data, media_type=preview.mime_type, headers={"Cache-Control": "private, max-age=3600"})
+    return Response(preview.data, media_type=preview.mime_type, headers=_build_cache_headers(visit))
+
+
+def _build_cache_headers(visit: Visit) -> dict[str, str]:
+    """Let the browser of this computer keep a file; people who sign in may share a browser."""
+    return {"Cache-Control": "private, max-age=3600"} if visit.principal.is_local else {}

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from flowport.domain.call_errors import PriceUnconfirmed
-from flowport.domain.models import ENDED_UNSENT, ENDED_WHILE_STARTING, Run, RunState
+from flowport.domain.models import ENDED_UNSENT, ENDED_WHILE_STARTING, LOCAL_OWNER, Run, RunState
 from flowport.domain.run_events import Cancelled, StartUnknown
 from flowport.domain.spending import SpendingCheck
 from flowport.store.records import (
@@ -146,14 +146,17 @@ def find_reminder(
     values: dict[str, Value] = {"owner": owner, "most": MAX_REMINDERS, "excluded": json.dumps(list(excluded))}
     newest = f"runs WHERE {_IS_TO_MENTION} ORDER BY runs.accepted_at DESC, runs.id DESC LIMIT {_MAX_NAMED}"
     runs = select_runs(connection, newest, values)
-    notices = [row["text"] for row in connection.execute("SELECT text FROM notices")]
+    # They name folders of this computer, which are the business of the person at it.
+    is_here = owner == LOCAL_OWNER
+    notices = [row["text"] for row in connection.execute("SELECT text FROM notices")] if is_here else []
     if not runs and not notices:
         return None
     count = connection.execute(f"SELECT count(*) FROM runs WHERE {_IS_TO_MENTION}", values).fetchone()[0]  # noqa: S608 - our own words
     if is_counted:
         update = f"UPDATE runs SET reminder_count = reminder_count + 1 WHERE {_IS_TO_MENTION}"  # noqa: S608 - our own words
         connection.execute(update, values)
-        connection.execute("DELETE FROM notices")
+        if is_here:
+            connection.execute("DELETE FROM notices")
     return Reminder(count, runs, " ".join(notices))
 
 

@@ -1,0 +1,42 @@
+"""The script that runs the team server on one computer without containers."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.verify.clones import ROOT
+
+sys.path.insert(0, str(ROOT / "scripts"))
+from loopback import build_context, find_proxy
+
+
+@pytest.mark.parametrize("kind", ["nginx", "caddy"])
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT], ids=str)
+def test_it_serves_over_tls_and_ends_what_it_started(kind: str, end: signal.Signals, tmp_path: Path) -> None:
+    """What it prints is true, and after its end no process of it is left and its ports are closed."""
+    if find_proxy(kind) is None:
+        pytest.skip(f"{kind} is not installed: `apt-get install {kind}` provides it")
+    script_path = str(ROOT / "scripts/loopback.py")
+    command = [sys.executable, script_path, "--proxy", kind, "--port", "0", "--folder", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as script:
+        assert script.stdout is not None
+        lines = [script.stdout.readline() for _ in range(6)]
+        printed = {line[:16].strip(): line[16:].strip() for line in lines[1:]}
+        url = printed["MCP endpoint"].removesuffix("/mcp")
+        with httpx2.Client(verify=build_context(Path(printed["certificate"])), trust_env=False, timeout=60) as http:
+            health = http.get(f"{url}/healthz")
+            runs = http.get(f"{url}/gallery/api/runs", headers={"Authorization": f"Bearer {printed['token']}"})
+            unknown = http.get(f"{url}/gallery/api/runs")
+        script.send_signal(end)
+        assert script.wait(timeout=60) == 0
+
+    assert [health.status_code, runs.status_code, unknown.status_code] == [200, 200, 401]
+    with pytest.raises(httpx2.ConnectError):
+        httpx2.get(url, trust_env=False)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(script.pid, 0)
