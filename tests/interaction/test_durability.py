@@ -35,7 +35,7 @@ def parse_events(log: str) -> list[str]:
         process, _, call = line.partition(" ")
         if "pwrite64" in call and "store.sqlite3-wal" in call and "starting" in call:
             events.append("starting written")
-        elif "POST /v1/ai/flows/" in call:
+        elif "POST /v1/ai/flows/" in call and "store.sqlite3" not in call:  # the record names the request too
             events.append("request sent")
         elif re.search(r"f(data)?sync\(.*store\.sqlite3-wal", call):
             syncing.add(process)

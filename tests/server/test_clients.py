@@ -19,7 +19,7 @@ from flowport.bootstrap import Assembly
 from flowport.domain.models import LOCAL_OWNER
 from flowport.domain.uris import format_run_uri
 from flowport.runtime.background import ListKind
-from flowport.server.announcer import MAX_WATCHED, Announcer
+from flowport.server.announcer import MAX_URI_CHARACTERS, MAX_WATCHED, Announcer
 from flowport.server.server import FlowportServer
 from tests.fakes.client import Client as SandboxClient
 from tests.fakes.client import open_sandbox
@@ -222,15 +222,16 @@ async def test_a_client_that_has_stopped_reading_is_not_notified(
 
 
 async def test_subscriptions_of_a_client_are_limited(flowport: Harness) -> None:
-    """A set that is filled from outside has a maximum size."""
+    """A set that is filled from outside has a maximum size, and so has each of its members."""
     announcer = Announcer()
     connection = Connection(outbound=None, protocol_version="2025-11-25")  # type: ignore[arg-type]
     session = type("Session", (), {"_connection": connection})()
     context: Any = type("Context", (), {"session": session, "request": None})()
+    await announcer.watch(context, t.SubscribeRequestParams(uri="a" * (MAX_URI_CHARACTERS + 1)))
     for n in range(MAX_WATCHED + 1):
         await announcer.watch(context, t.SubscribeRequestParams(uri=f"a:{n}"))
 
-    assert len(connection.state["flowport.watched"]) == MAX_WATCHED
+    assert connection.state["flowport.watched"] == {f"a:{n}" for n in range(MAX_WATCHED)}
 
 
 async def test_nothing_is_sent_before_the_first_list(sandbox: SandboxClient, tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import pytest
@@ -12,6 +14,8 @@ from starlette.types import Receive, Scope, Send
 from flowport.runtime.http_server import HttpServer
 from flowport.web.connections import PIECE_BYTES, build_protocol
 from flowport.web.listen_address import Address, listen
+from tests.support.people import open_team
+from tests.support.scripted import wait_until
 
 HEAD = b"POST /mcp HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n"
 SLOW: dict[str, bytes] = {
@@ -71,3 +75,16 @@ async def test_a_body_that_advances_has_all_the_time_it_needs() -> None:
         await client.aclose()
 
     assert b"%d" % (4 * PIECE_BYTES) in received
+
+
+async def test_a_person_who_leaves_while_signing_in_causes_no_error(tmp_path: Path) -> None:
+    """Each would fill the log with a traceback, and anyone can do it."""
+    async with open_team(tmp_path) as team:
+        parts = urlsplit(team.origin)
+        async with await anyio.connect_tcp(parts.hostname or "", parts.port or 0) as stream:
+            head = f"POST /gallery/sign-in HTTP/1.1\r\nHost: {parts.netloc}\r\nOrigin: {team.origin}\r\n"
+            await stream.send(f"{head}Content-Length: 100\r\n\r\ntoken=".encode())
+            await wait_until(lambda: team.site.traffic.open["POST"] == 1)
+        await wait_until(lambda: team.site.traffic.open["POST"] == 0)
+
+    assert team.site.traffic.requests["POST", "/gallery/sign-in", 403] == 1

@@ -109,6 +109,16 @@ async def test_a_foreign_host_or_origin_is_refused(gallery: Gallery, headers: di
     assert (await gallery.get("api/runs", **headers)).status_code == status
 
 
+@pytest.mark.parametrize("number", ["0", "01", "-1", "1.0", "x", "%D9%A1", "9" * 30, "9" * 5000])
+@pytest.mark.parametrize("ending", ["", "/preview"])
+async def test_a_place_that_names_no_result_is_not_found(gallery: Gallery, number: str, ending: str) -> None:
+    """Python reads no number of more than some thousand digits."""
+    picture = await make_picture(gallery, "a lake")
+    answer = await gallery.get(f"files/{picture['run_id']}/{number}{ending}")
+
+    assert (answer.status_code, answer.json()["error"]["kind"]) == (404, "RunNotFound")
+
+
 async def test_the_list_shows_runs_with_what_they_were_made_of(gallery: Gallery) -> None:
     """The newest first, each with its app, price, date, arguments and results."""
     first = await make_picture(gallery, "a lake")

@@ -1,7 +1,7 @@
 """The gallery of a server for several people over real HTTP: sign-in, sessions, links, and whose runs are shown."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,9 +80,6 @@ class Server:
             run = build_run(f"run_{name.rpartition('|')[2]}", RunState.SUCCEEDED, outputs=(output,))
             await store.accept(replace(run, owner=name))
         await store.accept(replace(build_run("run_live", RunState.ACCEPTED), owner="boris"))
-
-
-OpenServer = Callable[..., Awaitable[Server]]
 
 
 @asynccontextmanager
@@ -364,19 +361,10 @@ async def test_names_are_shown_as_text(tmp_path: Path) -> None:
     assert not any("<img" in text for text in texts)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "",
-        "sign-in",
-        "sign-in?link=x",
-        "sign-out",
-        "api/runs",
-        "api/runs/run_anna",
-        "files/run_anna/1",
-        "files/run_anna/1/preview",
-    ],
-)
+FILE = "files/run_anna/1"
+
+
+@pytest.mark.parametrize("path", ["", "sign-in", "sign-in?link=x", "sign-out", "api/runs", FILE, f"{FILE}/preview"])
 async def test_nothing_of_the_gallery_is_cached_or_framed(server: Server, path: str) -> None:
     """Signed in and signed out."""
     async with server.sign_in("anna") as signed_in, server.open_browser() as signed_out:

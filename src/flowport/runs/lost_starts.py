@@ -103,16 +103,19 @@ class LostStarts:
         Raises:
             StoreError: The store cannot be read.
         """
-        since = self._clock.now() - MAX_AGE_SECONDS
+        since, present = self._clock.now() - MAX_AGE_SECONDS, set[tuple[str, ...]]()
         for account in list(self._accounts.values()):
             if account.provider.capabilities.find_lost_run is None:
                 continue
             unknown = await self._store.get_unknown_runs(account_id=account.account.id, since=since, limit=MAX_SEARCHED)
             for equal in _group_equal([run for run in unknown if not self._recovery.is_held_elsewhere(run)]):
-                await self._search_if_due(equal, account)
+                key = tuple(run.id for run in equal)
+                present.add(key)
+                await self._search_if_due(self._searches.setdefault(key, _Search()), equal, account)
+        # Those of runs that are settled are forgotten.
+        self._searches = {key: search for key, search in self._searches.items() if key in present}
 
-    async def _search_if_due(self, equal: Sequence[Run], account: OpenAccount) -> None:
-        search = self._searches.setdefault(tuple(run.id for run in equal), _Search())
+    async def _search_if_due(self, search: _Search, equal: Sequence[Run], account: OpenAccount) -> None:
         if self._clock.monotonic() < search.due_at:
             return
         search.tries += 1
@@ -121,9 +124,8 @@ class LostStarts:
             with anyio.move_on_after(SEARCH_SECONDS):
                 is_missing = not await self._search(equal, account)
         except FlowportError as exc:
-            # A list that does not exist, or an app that has changed, stays so.
-            is_lasting = isinstance(exc, ProviderRejected) or not isinstance(exc, ProviderError)
-            search.due_at = math.inf if is_lasting else search.due_at
+            # A list that does not exist stays so.
+            search.due_at = math.inf if isinstance(exc, ProviderRejected) else search.due_at
             logger.info("unknown starts of %s cannot be looked for: %s", equal[0].tool_name, exc)
         if is_missing and search.due_at < math.inf:
             pause = PAUSES.get_pause(search.tries)
@@ -176,10 +178,13 @@ class LostStarts:
             return Candidates(problem="The key of its account is not configured, so its provider cannot be asked.")
         runs: tuple[ListedRun, ...] = ()
         outputs: tuple[RecentOutput, ...] = ()
-        problem = ""
+        problem = f"{account.provider.title} has not answered in time."
         try:
-            listed = await self._list_runs(run, account)
-            runs = tuple([one for one in listed if not await self._is_known(one, account)][:MAX_CANDIDATES])
+            # Where the app's definition cannot be read, it is tried again for minutes.
+            with anyio.move_on_after(SEARCH_SECONDS):
+                listed = await self._list_runs(run, account)
+                runs = tuple([one for one in listed if not await self._is_known(one, account)][:MAX_CANDIDATES])
+                problem = ""
         except ProviderError as exc:
             problem = str(exc)
         try:

@@ -172,7 +172,8 @@ class ReceivedFiles:
         self._links = links
         self._max_owner_bytes = max_owner_bytes
         self._process = process
-        self._receiving: set[str] = set()
+        self._receiving: dict[str, tuple[str, int]] = {}
+        """By ticket, while its upload is under way: the owner, and the bytes that came."""
 
     async def request(self, owner: str, purpose: str) -> ReceivedFile:
         """Return a ticket for one upload of an owner.
@@ -243,10 +244,10 @@ class ReceivedFiles:
             return TicketUsed()
         if ticket.id in self._receiving:
             return InUse()
-        self._receiving.add(ticket.id)
+        self._receiving[ticket.id] = ticket.owner, 0
         try:
             used_bytes = await self._store.get_file_use(owner=ticket.owner)
-            if used_bytes >= self._max_owner_bytes:
+            if used_bytes + self._count_receiving(ticket.owner) >= self._max_owner_bytes:
                 return QuotaExceeded(used_bytes)
             final = self._get_folder(ticket.owner) / f"{ticket.id}.part"
             draft = await self._in_thread(partial(open_partial, final, self._process.process_id))
@@ -256,7 +257,11 @@ class ReceivedFiles:
                 with anyio.CancelScope(shield=True):
                     await self._in_thread(draft.discard)
         finally:
-            self._receiving.discard(ticket.id)
+            del self._receiving[ticket.id]
+
+    def _count_receiving(self, owner: str) -> int:
+        """Return the bytes of an owner's uploads that are under way: they occupy the disk, whatever becomes of them."""
+        return sum(size_bytes for whose, size_bytes in self._receiving.values() if whose == owner)
 
     async def _receive(
         self, ticket: ReceivedFile, pieces: AsyncIterable[bytes], draft: PartialFile, used_bytes: int, now: float
@@ -266,7 +271,8 @@ class ReceivedFiles:
             size_bytes += len(piece)
             if size_bytes > MAX_FILE_BYTES:
                 return TooLarge()
-            if used_bytes + size_bytes > self._max_owner_bytes:
+            self._receiving[ticket.id] = ticket.owner, size_bytes
+            if used_bytes + self._count_receiving(ticket.owner) > self._max_owner_bytes:
                 return QuotaExceeded(used_bytes)
             held += piece
             if len(held) >= _PIECE_BYTES:

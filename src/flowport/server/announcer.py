@@ -4,6 +4,7 @@ Since 2026-07-28 a client opens a stream for change notifications, which the lib
 their connection. The library keeps no list of those, so `Announcer` does.
 """
 
+import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -24,6 +25,7 @@ from mcp.server.subscriptions import (
     ServerEvent,
     ToolsListChanged,
 )
+from mcp.shared.exceptions import MCPError
 
 from flowport.domain.principal import Principal
 from flowport.domain.uris import format_run_uri
@@ -37,6 +39,15 @@ SEND_SECONDS: Final = 1.0
 
 MAX_WATCHED: Final = 1_000
 """Resources that one older client may watch."""
+
+MAX_URI_CHARACTERS: Final = 200
+"""Of a resource that is watched; ours are shorter, and a longer one never changes."""
+
+MAX_LISTEN_CHARACTERS: Final = MAX_WATCHED * MAX_URI_CHARACTERS
+"""Of the request for a stream, which is in memory for as long as the stream lasts."""
+
+MAX_STREAMS: Final = 200
+"""Streams that one owner may have, so that the connections of a server are left to others."""
 
 _WATCHED: Final = "flowport.watched"
 _LIST_EVENTS: Final[Mapping[ListKind, type[ToolsListChanged | ResourcesListChanged]]] = {
@@ -77,7 +88,13 @@ class Announcer:
         self, context: ServerRequestContext[Any, Any], params: t.SubscriptionsListenRequestParams
     ) -> t.SubscriptionsListenResult:
         """Serve a stream of changes: `subscriptions/listen`, which is how clients since 2026-07-28 listen."""
+        if len(json.dumps(context.params, ensure_ascii=False)) > MAX_LISTEN_CHARACTERS:
+            problem = f"The request for a stream of changes is longer than {MAX_LISTEN_CHARACTERS} characters."
+            raise MCPError(t.INVALID_PARAMS, f"{problem} Name fewer resources.")
         audience = _get_audience(context)
+        if sum(one.streams for known, one in self._channels.items() if known.owner == audience.owner) >= MAX_STREAMS:
+            problem = f"{MAX_STREAMS} streams of changes of this person are open, which is the most."
+            raise MCPError(t.INTERNAL_ERROR, f"{problem} Close one, and try again.")
         channel = self._channels.setdefault(audience, _Channel())
         channel.streams += 1
         try:
@@ -106,9 +123,9 @@ class Announcer:
 
     async def watch(self, context: ServerRequestContext[Any, Any], params: t.SubscribeRequestParams) -> t.EmptyResult:
         """Subscribe an older client to one resource: `resources/subscribe`. One that is not its owner's never changes."""
-        watched = _get_watched(_get_connection(context))
-        if len(watched) < MAX_WATCHED:
-            watched.add(str(params.uri))
+        watched, uri = _get_watched(_get_connection(context)), str(params.uri)
+        if len(watched) < MAX_WATCHED and len(uri) <= MAX_URI_CHARACTERS:
+            watched.add(uri)
         return t.EmptyResult()
 
     async def unwatch(

@@ -107,7 +107,13 @@ HTTP_VARIABLES: Final = (
         parse_switch,
         usual=False,
     ),
-    Variable("FLOWPORT_MAX_SESSIONS", "The most sessions of older clients over HTTP.", "`1000`", _parse_count, 1_000),
+    Variable(
+        "FLOWPORT_MAX_SESSIONS",
+        "The most sessions of older clients over HTTP; one person has a quarter of them at most.",
+        "`1000`",
+        _parse_count,
+        1_000,
+    ),
     Variable("FLOWPORT_MAX_CONNECTIONS", "The most open connections over HTTP.", "`4000`", _parse_count, 4_000),
     Variable(
         "FLOWPORT_PERSON_REQUESTS_PER_MINUTE",

@@ -35,7 +35,7 @@ from flowport.web.files import OUTPUTS_PATH, build_file_routes
 from flowport.web.gallery_sessions import build_gallery_part
 from flowport.web.health import HEALTH_PATHS, build_health_routes
 from flowport.web.http_requests import RequestWatch
-from flowport.web.limits import AddressLimit, ClosingGate, PersonLimit, RateLimit
+from flowport.web.limits import AddressLimit, ClosingGate, PersonLimit, RateLimit, SessionLimit
 from flowport.web.listen_address import Address, HostCheck
 from flowport.web.metrics import build_metrics_routes
 from flowport.web.open_calls import OpenCalls
@@ -140,8 +140,10 @@ def build_app(server: FlowportServer, address: Address, site: Site | None, end: 
     server.middleware.append(calls.track)
     _leave_out_spans(server)
     use_lean_streams()
+    traffic = Traffic() if site is None else site.traffic
     # An invalid message never gets an id of its own.
-    endpoint = BodyReader(RequestWatch(sessions.asgi_app.app), security=security, max_bytes=MAX_MESSAGE_BYTES)
+    inner = SessionLimit(sessions.asgi_app.app, sessions, traffic, http.max_sessions)
+    endpoint = BodyReader(RequestWatch(inner), security=security, max_bytes=MAX_MESSAGE_BYTES)
     routes: list[Route] = [_guard(Route(PATH, endpoint), site)]
     if site is not None:
         server.middleware.append(ElsewhereWords(site.settings))
@@ -149,7 +151,6 @@ def build_app(server: FlowportServer, address: Address, site: Site | None, end: 
         routes += [_guard(route, site) for build in GUARDED_PARTS for route in build(site)]
     for route in routes:
         route.app = _NotedRoute(route.app, route.path)
-    traffic = Traffic() if site is None else site.traffic
     app: ASGIApp = _Shortcut(Router(routes=routes), routes[0])
     pages = frozenset(find_paths(http.public_url))
     app = HostCheck(

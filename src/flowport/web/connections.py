@@ -5,13 +5,14 @@ connection. Here a request has to begin and its head to arrive within a time, an
 """
 
 import asyncio
-import logging
+from collections.abc import Callable
 from typing import Any, Final
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-logger = logging.getLogger(__name__)
+CONNECTION_KEY: Final = "flowport.connection"
+"""Where the scope of a request keeps its connection, which can be watched without a task that waits for its end."""
 
 SPARE_CONNECTIONS: Final = 64
 """Above the limit so many more are answered that the server is full; further ones are closed at once."""
@@ -50,6 +51,8 @@ class LimitedProtocol(H11Protocol):
     _deadline: asyncio.TimerHandle | None = None
     _piece_bytes = 0
     _is_refused = False
+    _is_lost = False
+    _on_lost: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, or refuse it because there are too many."""
@@ -69,6 +72,9 @@ class LimitedProtocol(H11Protocol):
             return
         was_in_body = self._is_in_body()
         super().data_received(data)
+        if self.scope is not None:
+            # The request's task begins in a later turn of the event loop.
+            self.scope[CONNECTION_KEY] = self  # type: ignore[typeddict-unknown-key]
         if self.transport.is_closing() or not self._is_owing():
             self._stop_waiting()
             return
@@ -81,6 +87,15 @@ class LimitedProtocol(H11Protocol):
         """Forget a connection."""
         self._stop_waiting()
         super().connection_lost(exc)
+        self._is_lost = True
+        if self._on_lost is not None:
+            self._on_lost()
+
+    def watch(self, on_lost: Callable[[], None] | None) -> None:
+        """Call back when the connection is lost, at once if it is; None to forget the callback."""
+        self._on_lost = on_lost
+        if on_lost is not None and self._is_lost:
+            on_lost()
 
     def _is_owing(self) -> bool:
         """Return whether the client still owes a part of a request."""

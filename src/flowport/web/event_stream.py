@@ -16,6 +16,10 @@ import mcp.server.streamable_http as library
 from mcp.types import JSONRPCError, JSONRPCResponse
 from starlette.types import Receive, Scope, Send
 
+from flowport.runtime.exchange import Exchange
+from flowport.server.clients import EXCHANGE_KEY
+from flowport.web.connections import CONNECTION_KEY, LimitedProtocol
+
 PING_SECONDS: Final = 15.0
 """Between two comments that keep a silent connection open."""
 
@@ -49,6 +53,10 @@ class EventStream:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response."""
         await send({"type": "http.response.start", "status": 200, "headers": self._headers})
+        connection = scope.get(CONNECTION_KEY)
+        if self._call is not None and isinstance(connection, LimitedProtocol):
+            await self._answer_call(self._call, connection, scope.get(EXCHANGE_KEY), send)
+            return
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_wait_until_left, receive, tasks.cancel_scope)
@@ -61,6 +69,26 @@ class EventStream:
         finally:
             if self._call is not None:
                 await self._call.close()
+
+    async def _answer_call(
+        self, call: "_Call", connection: LimitedProtocol, exchange: Exchange | None, send: Send
+    ) -> None:
+        """Send the events of a call; a lost connection ends it without a task that waits for that."""
+
+        def leave() -> None:
+            # At once, because the client may repeat the call in the next turn of the event loop.
+            if exchange is not None:
+                exchange.note_disconnected()
+            scope.cancel()
+
+        try:
+            with anyio.CancelScope() as scope:
+                connection.watch(leave)
+                await self._send_events(send)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            connection.watch(None)
+            await call.close()
 
     async def _send_events(self, send: Send) -> None:
         events = aiter(self._content)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Final, TypeAlias
 
 import anyio.to_thread
@@ -28,7 +29,7 @@ from flowport.actions.views.page import read_page
 from flowport.actions.views.view import Facts
 from flowport.actions.workspace import Workspace
 from flowport.domain.errors import FlowportError, RunNotFound
-from flowport.domain.models import OutputKind, RunState
+from flowport.domain.models import Output, OutputKind, RunState
 from flowport.domain.principal import LOCAL, Principal
 from flowport.domain.spending import Consent
 from flowport.media.previews import NoPreview
@@ -55,6 +56,8 @@ FindVisit: TypeAlias = Callable[[Request], Awaitable[Visit | Response]]
 Answer: TypeAlias = Callable[[Visit, Request], Awaitable[Response]]
 
 _LIVE: Final = "live"
+_NUMBER: Final = re.compile(r"[1-9][0-9]{0,5}")
+"""Of an output."""
 _MAX_WORDS: Final = 8
 _MAX_INSTANT: Final = 1e11
 _SHOWN_KINDS: Final = frozenset({OutputKind.IMAGE, OutputKind.VIDEO, OutputKind.AUDIO})
@@ -130,8 +133,8 @@ def build_gallery_routes(
         ("/api/runs", _answer_list, "GET"),
         ("/api/runs/{run_id}", _answer_record, "GET"),
         ("/api/runs/{run_id}/cancel", partial(_answer_cancel, is_from_page=is_from_page), "POST"),
-        ("/files/{run_id}/{n:int}", _answer_file, "GET"),
-        ("/files/{run_id}/{n:int}/preview", _answer_preview, "GET"),
+        ("/files/{run_id}/{n}", _answer_file, "GET"),
+        ("/files/{run_id}/{n}/preview", _answer_preview, "GET"),
     ]
     return [Route(prefix + path, _guard(find_visit, answer), methods=[method]) for path, answer, method in routes]
 
@@ -253,10 +256,20 @@ def word_for_page(summary: str) -> str:
     return _STOP_FOLLOWING.sub(".", summary).replace("get_run", "this page")
 
 
+async def _find_output(visit: Visit, request: Request) -> tuple[Output, Path]:
+    """Return the saved output that a path names, and where its file is.
+
+    Raises:
+        RunNotFound: There is no such file.
+    """
+    run_id, n = request.path_params["run_id"], request.path_params["n"]
+    if not _NUMBER.fullmatch(n):
+        raise RunNotFound(run_id)
+    return await find_output(visit.workspace, visit.principal, run_id, int(n))
+
+
 async def _answer_file(visit: Visit, request: Request) -> Response:
-    output, path = await find_output(
-        visit.workspace, visit.principal, request.path_params["run_id"], request.path_params["n"]
-    )
+    output, path = await _find_output(visit, request)
     is_media = output.kind in _SHOWN_KINDS and output.mime_type.startswith(f"{output.kind}/")
     is_shown = is_media and output.mime_type != _SVG and "download" not in request.query_params
     return FileResponse(
@@ -269,9 +282,7 @@ async def _answer_file(visit: Visit, request: Request) -> Response:
 
 
 async def _answer_preview(visit: Visit, request: Request) -> Response:
-    output, _ = await find_output(
-        visit.workspace, visit.principal, request.path_params["run_id"], request.path_params["n"]
-    )
+    output, _ = await _find_output(visit, request)
     preview = await visit.workspace.previewer.build_thumbnail(output)
     if isinstance(preview, NoPreview):
         return Response(status_code=204)

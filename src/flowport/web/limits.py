@@ -2,19 +2,21 @@
 
 import math
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_network
 from typing import TYPE_CHECKING, Final
 
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flowport.domain.principal import LOCAL
-from flowport.server.clients import PRINCIPAL_KEY
+from flowport.server.clients import MODERN_ERA, PRINCIPAL_KEY, SESSION_HEADER
 from flowport.server.shutdown import End
-from flowport.web.access_log import note_principal
+from flowport.web.access_log import Traffic, note_principal
 from flowport.web.proxies import parse_ip
 
 if TYPE_CHECKING:
@@ -26,6 +28,13 @@ MAX_BUCKETS: Final = 10_000
 RETRY_SECONDS: Final = 5
 """When a client may try again that met a server which is full or shutting down."""
 
+PERSONS_PART: Final = 4
+"""One person may have this part of the sessions: a quarter."""
+
+SESSION_RETRY_SECONDS: Final = 60
+"""When a person may try again who has as many sessions as a person has."""
+
+_VERSION_HEADER: Final = "mcp-protocol-version"
 _MINUTE_SECONDS: Final = 60.0
 _NETWORK_BITS: Final = 64
 """One subscriber of IPv6 has at least so many addresses that this part names it."""
@@ -110,6 +119,54 @@ class AddressLimit:
                 await send(message)
 
         return self._app(scope, receive, send_unless_refused)
+
+
+class SessionLimit:
+    """ASGI middleware around the sessions of older clients: one person has a part of them, and the others have room."""
+
+    def __init__(
+        self, app: ASGIApp, sessions: StreamableHTTPSessionManager, traffic: Traffic, max_sessions: int
+    ) -> None:
+        """Wrap an application; `max_sessions` is how many sessions all people have together."""
+        self._app = app
+        self._sessions = sessions
+        self._traffic = traffic
+        self._max_of_person = max(1, max_sessions // PERSONS_PART)
+        self._opening: Counter[str] = Counter()
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Serve one request."""
+        principal = scope.get(PRINCIPAL_KEY, LOCAL)
+        # A server of one person needs no limit between persons.
+        is_meant = not principal.is_local and scope["method"] == "POST" and _opens_session(scope)
+        return (self._open if is_meant else self._app)(scope, receive, send)
+
+    async def _open(self, scope: Scope, receive: Receive, send: Send) -> None:
+        owner = scope[PRINCIPAL_KEY].owner
+        # The library keeps them to itself.
+        owners = getattr(self._sessions, "_session_owners", {}).values()
+        # Of requests that come together, each one sees those that are not admitted yet.
+        if sum(one["client_id"] == owner for one in owners) + self._opening[owner] >= self._max_of_person:
+            self._traffic.refused["sessions"] += 1
+            text = (
+                f"{self._max_of_person} sessions of this person are open, which is the most. Nothing was started; close one, "
+                "or wait: a session that is not used ends after half an hour."
+            )
+            await PlainTextResponse(text, _TOO_MANY, {"Retry-After": str(SESSION_RETRY_SECONDS)})(scope, receive, send)
+            return
+        self._opening[owner] += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._opening[owner] -= 1
+            if not self._opening[owner]:
+                del self._opening[owner]
+
+
+def _opens_session(scope: Scope) -> bool:
+    """Return whether the library would begin a session for a request: it names none, and no version that has none."""
+    headers = Headers(scope=scope)
+    return SESSION_HEADER not in headers and headers.get(_VERSION_HEADER, "") != MODERN_ERA
 
 
 class ClosingGate:

@@ -72,11 +72,11 @@ async def serve(
         "http_sessions": ("Sessions of older clients.", app.count_sessions),
         "waiting_calls": ("Tool calls that are not answered yet.", lambda: app.calls.count),
     }
-    tasks.start_soon(_watch_lag, app.traffic)
     logging.getLogger(ACCESS_LOG).setLevel(logging.INFO)
     is_drained, are_sessions_over, is_over = anyio.Event(), anyio.Event(), anyio.Event()
     await tasks.start(_run_sessions, app, is_drained, are_sessions_over)
     tasks.start_soon(_run, web, listener, end, is_over)
+    tasks.start_soon(_watch_lag, app.traffic, is_over)
     # The socket accepts connections already, so an early client waits in its queue.
     _say(f"Flowport listens at {address.origin}{PATH}")
     if site is not None and site.authenticator.local_hash:
@@ -119,11 +119,12 @@ def _raise_file_limit(wanted: int) -> int:
     return room
 
 
-async def _watch_lag(traffic: Traffic) -> None:
-    """Measure how late the event loop gives a turn that was asked for. Never returns."""
-    while True:
+async def _watch_lag(traffic: Traffic, is_over: anyio.Event) -> None:
+    """Measure how late the event loop gives a turn that was asked for, until the end."""
+    while not is_over.is_set():
         due_at = anyio.current_time() + LAG_SECONDS
-        await anyio.sleep(LAG_SECONDS)
+        with anyio.move_on_after(LAG_SECONDS):
+            await is_over.wait()
         traffic.lag_seconds = max(traffic.lag_seconds, anyio.current_time() - due_at)
 
 
