@@ -17,13 +17,13 @@ _DATABASE = ".sqlite3"
 _LEFT_OUT = ("-wal", "-shm", "-journal", ".lock", ".part")
 
 
-def list_files(folder: Path) -> Iterator[Path]:
-    """Yield every file that belongs into a backup; a link is followed only inside the folder."""
+def list_entries(folder: Path) -> Iterator[Path]:
+    """Yield every folder and file that belongs into a backup; a link is followed only inside the folder."""
     # Databases first: a result that is saved meanwhile is then only a file too many.
     for path in sorted(folder.rglob("*"), key=lambda one: (one.suffix != _DATABASE, one)):
-        if path.name.endswith(_LEFT_OUT) or not path.is_file() or not path.resolve().is_relative_to(folder):
-            continue
-        yield path
+        is_kept = path.is_dir() or (path.is_file() and not path.name.endswith(_LEFT_OUT))
+        if is_kept and path.resolve().is_relative_to(folder):
+            yield path
 
 
 def copy_database(path: Path, target: Path) -> None:
@@ -42,7 +42,8 @@ def main(folder: Path) -> None:
         tarfile.open(fileobj=sys.stdout.buffer, mode="w|gz") as archive,
         tempfile.TemporaryDirectory() as spare,
     ):
-        for path in list_files(folder):
+        # Folders too, for their modes: other users must not read the record after it is restored.
+        for path in list_entries(folder):
             name = str(path.relative_to(folder))
             if path.suffix == _DATABASE:
                 copy = Path(spare) / path.name

@@ -1,6 +1,7 @@
 """Check the files of `deploy/` against the image, the settings, and each other."""
 
 import re
+from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,17 @@ def test_the_server_trusts_the_proxy_of_its_network_alone() -> None:
     trusted = re.findall(r"FLOWPORT_TRUSTED_PROXIES: (\S+)", SERVICES["flowport"])
 
     assert trusted == re.findall(r"ipv4_address: (\S+)", SERVICES["caddy"])
+
+
+def test_a_command_in_a_container_of_its_own_starts_beside_the_server() -> None:
+    """A fixed address is refused to the second container (docker/compose#3497), and one given out is never the proxy's."""
+    address = ip_address(re.findall(r"ipv4_address: (\S+)", SERVICES["caddy"])[0])
+    subnet, given_out = (IPv4Network(re.findall(rf"{name}: (\S+)", COMPOSE)[0]) for name in ("subnet", "ip_range"))
+
+    assert "ipv4_address" not in SERVICES["flowport"]
+    assert address in subnet
+    assert given_out.subnet_of(subnet)
+    assert address not in given_out
 
 
 def test_the_proxy_waits_until_the_server_is_healthy_and_finds_it_at_its_port() -> None:

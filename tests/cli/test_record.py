@@ -1,6 +1,7 @@
 """The commands that read and erase the store of runs, on real files and beside a running Flowport."""
 
 import asyncio
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -147,6 +148,34 @@ def test_what_was_never_seen_is_counted(home: Path, capsys: pytest.CaptureFixtur
     save_runs(home, build_run("run_1", RunState.SUCCEEDED))
     assert main(["erase", "--all", "--yes"]) == 0
     assert capsys.readouterr().out == "1 run erased, 1 of them never seen.\n"
+
+
+def test_the_record_of_a_person_is_counted_listed_and_erased_by_the_owner(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The operator of a server removes one person's runs and files, and nothing of anyone else."""
+    mine, hers = build_saved_run(tmp_path, "run_mine"), replace(build_saved_run(tmp_path, "run_hers"), owner="anna")
+    save_runs(home, mine, hers, replace(build_run("run_live"), owner="anna"))
+    assert main(["history", "--owner", "anna"]) == 0
+    assert capsys.readouterr().out.startswith("runs            2\n")
+    assert main(["runs", "--owner", "anna", "--json"]) == 0
+    assert {run["run_id"] for run in json.loads(capsys.readouterr().out)["runs"]} == {"run_hers", "run_live"}
+    assert main(["erase", "--all", "--owner", "anna", "--files", "--yes"]) == 0
+    assert capsys.readouterr().out == (
+        "1 run erased.\n1 run not over and left on record; erase again when they are.\n1 saved file removed.\n"
+    )
+    assert [Path(run.outputs[0].saved_path).exists() for run in (mine, hers)] == [True, False]
+    assert main(["history"]) == 0
+    assert capsys.readouterr().out.startswith("runs            1\n")
+
+
+def test_a_run_of_another_person_is_erased_by_its_id(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An id names one run; the operator need not know whose it is."""
+    save_runs(home, replace(build_run("run_hers", RunState.SUCCEEDED), owner="anna"))
+    assert main(["erase", "run_hers", "--yes"]) == 0
+    assert capsys.readouterr().out == "The run run_hers is erased.\n"
+    assert main(["history", "--owner", "anna"]) == 0
+    assert capsys.readouterr().out.startswith("runs            0\n")
 
 
 @pytest.mark.parametrize(

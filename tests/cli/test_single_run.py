@@ -1,6 +1,7 @@
 """The commands that look: apps, show, runs, open, cancel, balance and erase."""
 
 import json
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from flowport.store.sqlite.connection import STORE_NAME
 from tests.support.person import Person
 from tests.support.provider_process import ProviderProcess, open_provider
 
@@ -125,6 +127,20 @@ def test_a_run_is_shown_with_its_arguments_and_files(person: Person) -> None:
     assert done.returncode == 0, done.stderr
     assert "prompt: a lake" in " ".join(done.stdout.split())
     assert done.stdout.splitlines()[-1:] == made.stdout.splitlines()
+
+
+def test_a_run_of_another_person_is_shown_and_not_delivered(person: Person) -> None:
+    """The operator of a server reads the receipt; the result still waits for the person who asked for it."""
+    made = person.run("run", "text_to_picture", "prompt=a lake")
+    (run,) = read(person, "runs")["runs"]
+    with sqlite3.connect(person.folder / "home" / STORE_NAME) as connection:
+        connection.execute("UPDATE runs SET owner = 'anna', delivered_at = NULL")
+    connection.close()
+    shown = read(person, "show", run["run_id"])
+
+    assert (shown["owner"], shown["state"], shown["receipt"]["charged_credits"]) == ("anna", "succeeded", 2)
+    assert shown["files"] == made.stdout.splitlines()
+    assert [one["is_seen"] for one in read(person, "runs", "--owner", "anna")["runs"]] == [False]
 
 
 def test_a_failed_run_is_shown_with_its_code(person: Person) -> None:

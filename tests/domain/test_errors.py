@@ -68,7 +68,7 @@ SENTENCES: Final = [
         RunCapReached("Sketch", 30.5, 20.0),
         (
             'Nothing was started: "Sketch" costs 30.5 credits, and FLOWPORT_MAX_CREDITS_PER_RUN allows 20 for one run. Only '
-            "the person can raise it, in Flowport's configuration; find_apps with max_credits 20 shows what is within it."
+            "the person who runs Flowport can raise it, in its configuration; find_apps with max_credits 20 shows what is within it."
         ),
     ),
     (
@@ -76,7 +76,7 @@ SENTENCES: Final = [
         (
             'Nothing was started: "Sketch" costs 1 credit, and of the 20 that FLOWPORT_MAX_CREDITS_PER_DAY allows in 24 '
             "hours 12 are spent (of which 6 by unknown runs), 8 reserved for runs that go on, and 0 left. Wait until "
-            "earlier runs are a day old; only the person can raise the cap, in Flowport's configuration. get_balance shows "
+            "earlier runs are a day old; only the person who runs Flowport can raise the cap, in its configuration. get_balance shows "
             "what is left."
         ),
     ),
@@ -85,7 +85,7 @@ SENTENCES: Final = [
         (
             'Nothing was started: "Sketch" does not state its price, and of the 20 that FLOWPORT_MAX_CREDITS_PER_DAY allows '
             "in 24 hours 20 are spent, 0 reserved for runs that go on, and 0 left. Wait until earlier runs are a day old; "
-            "only the person can raise the cap, in Flowport's configuration. get_balance shows what is left."
+            "only the person who runs Flowport can raise the cap, in its configuration. get_balance shows what is left."
         ),
     ),
     (
@@ -93,7 +93,7 @@ SENTENCES: Final = [
         (
             'Nothing was started: "Sketch" costs 1 credit, and of the 20 that FLOWPORT_MAX_CREDITS_PER_MONTH allows in 30 '
             "days 12 are spent, 8 reserved for runs that go on, and 0 left. Wait until earlier runs are 30 days old; only "
-            "the person can raise the cap, in Flowport's configuration. get_balance shows what is left."
+            "the person who runs Flowport can raise the cap, in its configuration. get_balance shows what is left."
         ),
     ),
     (
@@ -116,7 +116,7 @@ SENTENCES: Final = [
         (
             'Nothing was started: "Sketch" costs 5 credits, and of the 500 that FLOWPORT_ACCOUNT_MAX_CREDITS_PER_DAY allows '
             "in 24 hours for all who use this account together 2.5 are left. Wait until earlier runs no longer count; only "
-            "the person can raise the cap, in Flowport's configuration. get_balance shows what is left."
+            "the person who runs Flowport can raise the cap, in its configuration. get_balance shows what is left."
         ),
     ),
     (
@@ -124,7 +124,7 @@ SENTENCES: Final = [
         (
             'Nothing was started: "Sketch" does not state its price, and this asks for 3 runs of it, and of the 500 that '
             "FLOWPORT_ACCOUNT_MAX_CREDITS_PER_MONTH allows in 30 days for all who use this account together 0 are left. "
-            "Wait until earlier runs no longer count; only the person can raise the cap, in Flowport's configuration. "
+            "Wait until earlier runs no longer count; only the person who runs Flowport can raise the cap, in its configuration. "
             "get_balance shows what is left."
         ),
     ),

@@ -1,6 +1,7 @@
 """The steps of the guide of the team server, done on a real server: backup, restore, upgrade, rotation."""
 
 import json
+import stat
 import subprocess
 import sys
 import tarfile
@@ -114,6 +115,7 @@ async def test_a_backup_of_a_running_server_has_its_runs_its_tokens_and_its_link
 
     operator.folder.rename(operator.folder.with_name("lost"))
     with tarfile.open(archive) as found:
+        assert found.getmember(operator.home.name).mode == stat.S_IRWXU
         found.extractall(operator.folder, filter="data")
     assert [path for path in operator.folder.rglob("*") if path.suffix in {".lock", ".part"}] == []
     with operator.serve() as url:

@@ -105,7 +105,10 @@ _WORDS: Final = tuple(
             r"The person is to be asked about .*",
             "Add --yes, or type the command in a terminal, to agree to it.",
         ),
-        (r"\b([Oo])nly the person can raise (it|the cap), in Flowport's configuration", r"\1nly a setting raises \2"),
+        (
+            r"\b([Oo])nly the person who runs Flowport can raise (it|the cap), in its configuration",
+            r"\1nly a setting raises \2",
+        ),
         (r"\bof this tool\b", "of this app"),
         (r" There is no app '' among those that could be read.", ""),
         (r": the person did not agree when asked .*", "."),

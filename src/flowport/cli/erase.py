@@ -11,10 +11,17 @@ from typing import Any, Final
 import click
 
 from flowport.cli.console import ExitCode, print_json, say
-from flowport.cli.flags import RECORD_VARIABLES, add_common_flags, add_yes_flag, define_command, parse_age
+from flowport.cli.flags import (
+    RECORD_VARIABLES,
+    add_common_flags,
+    add_owner_flag,
+    add_yes_flag,
+    define_command,
+    parse_age,
+)
 from flowport.cli.run_records import format_count, run_on_record
 from flowport.domain.call_errors import RunNotOver
-from flowport.domain.models import LOCAL_OWNER, Run
+from flowport.domain.models import Run
 from flowport.store.interface import Store
 from flowport.store.opening import find_older_records
 
@@ -27,7 +34,8 @@ class Request:
     """What is to be erased."""
 
     run_id: str | None
-    """None for every run that is over."""
+    """None for every run of the owner that is over; a run by its id may be of any owner."""
+    owner: str
     before: float | None
     """Only what ended before this instant; None for all."""
     should_remove_files: bool
@@ -38,11 +46,12 @@ class Request:
 
 @define_command(
     "erase",
-    inputs={"RUN_ID": "The run or batch to erase."},
+    inputs={"RUN_ID": "The run or batch to erase, also one of another person."},
     examples=(
         "flowport erase run_7f3kq2m9xa",
         "flowport erase --older-than 30d --dry-run",
         "flowport erase --all --files",
+        "flowport erase --all --owner anna --files",
     ),
     variables=RECORD_VARIABLES,
 )
@@ -51,6 +60,7 @@ class Request:
 @click.option("--older-than", type=parse_age, metavar="AGE", help="Erase the runs that ended longer ago: 30d, 12h, 4w.")
 @click.option("--files", is_flag=True, help="Remove the saved outputs too, each with its .json.")
 @click.option("--dry-run", "is_dry", is_flag=True, help="Only say what would be erased.")
+@add_owner_flag
 @add_yes_flag
 @add_common_flags
 @click.pass_context
@@ -59,7 +69,9 @@ def command(ctx: click.Context, /, run_id: str | None, *, is_all: bool, older_th
     if [bool(run_id), is_all, older_than is not None].count(True) != 1:
         ctx.fail("name one run, or give --all or --older-than")
     before = None if older_than is None else time.time() - older_than
-    request = Request(run_id, before, given["files"], given["is_dry"], given["is_agreed"], given["is_json"])
+    request = Request(
+        run_id, given["owner"], before, given["files"], given["is_dry"], given["is_agreed"], given["is_json"]
+    )
     return run_on_record(
         given["config"], given["home"], partial(erase, request=request), is_json=request.is_json, empty=_NOTHING
     )
@@ -84,12 +96,12 @@ async def erase(store: Store, home: Path, *, request: Request) -> ExitCode:
         _print(request, facts, "Nothing was erased.")
         return ExitCode.REFUSED
     if request.run_id is not None:
-        erasure = await store.erase_run(request.run_id, owner=LOCAL_OWNER)
+        erasure = await store.erase_run(request.run_id, owner=runs[0].owner)
         text = f"The run {request.run_id} is erased."
     else:
-        erasure = await store.erase_owner(LOCAL_OWNER, before=request.before)
+        erasure = await store.erase_owner(request.owner, before=request.before)
         text = f"{format_count(erasure.runs, 'run')} erased{f', {unseen} of them never seen' if unseen else ''}."
-    left = (await store.get_history(owner=LOCAL_OWNER)).live
+    left = (await store.get_history(owner=request.owner)).live
     lines = [text]
     if left and request.run_id is None:
         lines.append(f"{format_count(left, 'run')} not over and left on record; erase again when they are.")
@@ -117,14 +129,14 @@ async def _find(store: Store, request: Request) -> list[Run]:
         RunNotOver: It is not over.
     """
     if request.run_id is not None:
-        run = await store.get_run(request.run_id, account_id=None, owner=LOCAL_OWNER)
+        run = await store.get_run_of_any_owner(request.run_id)
         if not run.state.is_final:
             raise RunNotOver(run.id)
         return [run]
     found: list[Run] = []
     last = None
     while page := await store.get_runs(
-        account_id=None, owner=LOCAL_OWNER, limit=_PAGE, before=last, undelivered_first=False
+        account_id=None, owner=request.owner, limit=_PAGE, before=last, undelivered_first=False
     ):
         last = page[-1].id
         found += [run for run in page if run.state.is_final and _is_meant(run, request.before)]

@@ -9,6 +9,7 @@ from typing import Any, Final, NoReturn, TypeVar
 
 import click
 
+from flowport.domain.models import LOCAL_OWNER
 from flowport.domain.text import get_nearest
 from flowport.providers.registry import get_plugins
 from flowport.settings.values import get_default_config_path
@@ -189,6 +190,12 @@ def add_json_flag(function: _Function) -> _Function:
 def add_yes_flag(function: _Function) -> _Function:
     """Add the flag that answers the questions of a command."""
     return click.option("--yes", "-y", "is_agreed", is_flag=True, help="Answer every question with yes.")(function)
+
+
+def add_owner_flag(function: _Function) -> _Function:
+    """Add the flag that selects the runs of a person on a server."""
+    text = "Whose runs, as `flowport token list` names the owner; those of this terminal unless given."
+    return click.option("--owner", metavar="OWNER", default=LOCAL_OWNER, help=text)(function)
 
 
 def add_common_flags(function: _Function) -> _Function:

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from flowport.cli.console import ExitCode, print_json
-from flowport.cli.flags import RECORD_VARIABLES, add_common_flags, define_command
+from flowport.cli.flags import RECORD_VARIABLES, add_common_flags, add_owner_flag, define_command
 from flowport.cli.run_records import format_bytes, format_count, run_on_record
-from flowport.domain.models import LOCAL_OWNER
 from flowport.store.interface import Store
 from flowport.store.records import History
 
@@ -20,15 +19,18 @@ _NOTHING: Final = {**asdict(History(0, 0, 0, 0, None, 0, 0)), "record_bytes": 0}
 @define_command(
     "history", examples=("flowport history", "flowport history --home /media/disk/flowport"), variables=RECORD_VARIABLES
 )
+@add_owner_flag
 @add_common_flags
-def command(config: Path | None, home: str | None, *, is_json: bool) -> int:
+def command(config: Path | None, home: str | None, *, owner: str, is_json: bool) -> int:
     """Print how many runs are on record and how much space they take."""
-    return run_on_record(config, home, partial(print_history, is_json=is_json), is_json=is_json, empty=_NOTHING)
+    return run_on_record(
+        config, home, partial(print_history, owner=owner, is_json=is_json), is_json=is_json, empty=_NOTHING
+    )
 
 
-async def print_history(store: Store, _: Path, *, is_json: bool) -> ExitCode:
+async def print_history(store: Store, _: Path, *, owner: str, is_json: bool) -> ExitCode:
     """Write one line for each number."""
-    history = await store.get_history(owner=LOCAL_OWNER)
+    history = await store.get_history(owner=owner)
     if is_json:
         print_json({**asdict(history), "record_bytes": await store.get_disk_use()})
         return ExitCode.DONE

@@ -12,6 +12,7 @@ from flowport.cli.flags import (
     MONEY_VARIABLES,
     RECORD_VARIABLES,
     add_common_flags,
+    add_owner_flag,
     add_yes_flag,
     call,
     define_command,
@@ -47,7 +48,7 @@ def apps(**given: Any) -> int:
 
 @define_command(
     "show",
-    inputs={"NAME": "An app by its tool, id or name, or a run by its id, or `last`."},
+    inputs={"NAME": "An app by its tool, id or name, or `last`, or a run by its id, also one of another person."},
     examples=("flowport show text_to_picture", "flowport show run_7f3kq2m9xa --wait", "flowport show last --json"),
     variables=KEY_VARIABLES,
 )
@@ -134,7 +135,12 @@ def batch(**given: Any) -> int:
 
 @define_command(
     "runs",
-    examples=("flowport runs", "flowport runs --unseen", "flowport runs --failed --limit 100 --json"),
+    examples=(
+        "flowport runs",
+        "flowport runs --unseen",
+        "flowport runs --failed --limit 100 --json",
+        "flowport runs --owner anna",
+    ),
     variables=RECORD_VARIABLES,
 )
 @click.option("--unseen", "is_unseen", is_flag=True, help="Only runs that are over and were not delivered yet.")
@@ -148,6 +154,7 @@ def batch(**given: Any) -> int:
     show_default=True,
     help="How many at most.",
 )
+@add_owner_flag
 @add_common_flags
 def runs(**given: Any) -> int:
     """List runs, newest first, with their state, cost and files. Needs no network and delivers nothing."""

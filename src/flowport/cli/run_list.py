@@ -10,7 +10,7 @@ from typing import Any, Final
 from flowport.actions.views.view import UNKNOWN_COST, format_instant, plain
 from flowport.cli.console import Column, ExitCode, print_json, print_table, say
 from flowport.cli.run_records import run_on_record
-from flowport.domain.models import LOCAL_OWNER, Run, RunState
+from flowport.domain.models import Run, RunState
 from flowport.domain.text import clean_line
 from flowport.store.interface import Store
 
@@ -35,7 +35,7 @@ def list_runs(given: dict[str, Any]) -> int:
 
 async def _list(store: Store, _: Path, *, given: dict[str, Any]) -> ExitCode:
     runs = await _find(store, given)
-    unseen = await store.count_undelivered(owner=LOCAL_OWNER)
+    unseen = await store.count_undelivered(owner=given["owner"])
     rows = [await _build_facts(store, run) for run in runs]
     if given["is_json"]:
         print_json({"runs": rows, "undelivered": unseen})
@@ -52,9 +52,9 @@ async def _list(store: Store, _: Path, *, given: dict[str, Any]) -> ExitCode:
 async def _find(store: Store, given: dict[str, Any]) -> list[Run]:
     """Return the newest runs that all given flags select."""
     limit = given["limit"]
-    get = partial(store.get_runs, account_id=None, owner=LOCAL_OWNER)
+    get = partial(store.get_runs, account_id=None, owner=given["owner"])
     if given["is_live"]:
-        found = list(await store.get_runs_under_way(owner=LOCAL_OWNER, limit=limit))
+        found = list(await store.get_runs_under_way(owner=given["owner"], limit=limit))
     elif given["is_failed"]:
         pages = [await get(limit=limit, undelivered_first=False, state=state) for state in FAILED_STATES]
         found = sorted((run for page in pages for run in page), key=lambda run: run.accepted_at, reverse=True)

@@ -1,19 +1,22 @@
 """What the commands about one run and about the balance do."""
 
 import json
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
 from flowport.actions.cancel_run import cancel_run
 from flowport.actions.get_balance import get_balance
 from flowport.actions.get_run import get_run
-from flowport.actions.views.run import build_receipt
+from flowport.actions.views.batch import build_batch_answer
+from flowport.actions.views.run import build_receipt, build_run_answer
 from flowport.actions.views.view import View
 from flowport.cli.console import ExitCode, print_facts, say
 from flowport.cli.results import open_outputs, print_run, show_result, word_facts
 from flowport.cli.session import Session, run_session
 from flowport.domain.errors import ArgumentsInvalid, RunNotFound
-from flowport.domain.models import RunState
+from flowport.domain.models import LOCAL_OWNER, RunState
+from flowport.domain.uris import parse_run_ids
 from flowport.runs.service import CancelOutcome
 
 _CANCEL_CODES: Final = {
@@ -56,10 +59,32 @@ async def _get(session: Session, name: str, *, is_waited: bool) -> View:
     return view
 
 
+async def _get_of_other_person(session: Session, name: str) -> View | None:
+    """Return how a run of another person stands, without delivering it or waiting for it; None for any other run.
+
+    Only the operator of a server can read its record, so no owner is asked for.
+    """
+    store, waiter = session.workspace.store, session.workspace.waiter
+    for run_id in parse_run_ids(name):
+        with suppress(RunNotFound):
+            run = await store.get_run_of_any_owner(run_id)
+            if run.owner == session.owner:
+                return None
+            session.run, session.owner = run, run.owner
+            if run.is_batch:
+                return build_batch_answer(await waiter.get_batch_view(run), await store.get_rows(run.id))
+            return build_run_answer(await waiter.get_run_view(run))
+    return None
+
+
 async def _show_run(session: Session, *, given: dict[str, Any]) -> ExitCode:
-    view = await _get(session, given["name"], is_waited=given["is_waited"])
+    view = await _get_of_other_person(session, given["name"])
+    if view is None:
+        view = await _get(session, given["name"], is_waited=given["is_waited"])
     assert session.run is not None  # noqa: S101 - it was found
     extra: dict[str, Any] = {"arguments": json.loads(session.run.arguments_json)}
+    if session.run.owner != LOCAL_OWNER:
+        extra["owner"] = session.run.owner
     if not session.run.is_batch:
         extra["receipt"] = build_receipt(session.run)
     code, _ = await show_result(session, view, print_run, extra=extra)

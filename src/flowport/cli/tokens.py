@@ -70,8 +70,10 @@ def _parse_account(_: click.Context, param: click.Parameter, given: tuple[str, .
     """Return the accounts that the flags name; None without one."""
     for account in given:
         if account.partition(":")[0] not in {one.name for one in get_plugins()} or account.count(":") not in {0, 2}:
-            providers = " or ".join(one.name for one in get_plugins())
-            raise click.BadParameter(f"{account!r} is neither {providers} nor an account's id", param=param)
+            providers = ", ".join(one.name for one in get_plugins())
+            raise click.BadParameter(
+                f"{account!r} is not one of {providers}, and not the id of an account", param=param
+            )
     return frozenset(given) or None
 
 

@@ -348,7 +348,7 @@ def _format_remedy(only: str, what: str, *, is_own: bool = False) -> str:
     """Return who can raise a limit."""
     if is_own:
         return f"{only} an administrator can raise {what}, by another token"
-    return f"{only} the person can raise {what}, in Flowport's configuration"
+    return f"{only} the person who runs Flowport can raise {what}, in its configuration"
 
 
 def format_credits(number: float) -> str:

@@ -18,7 +18,7 @@ from flowport.actions.views.view import (
     plain,
 )
 from flowport.domain.models import FINAL_STATES, SANDBOX_HOST, Output, Run, RunState
-from flowport.domain.text import choose_forms, clean_text, format_duration, format_quoted
+from flowport.domain.text import choose_forms, clean_line, clean_text, format_duration, format_quoted
 from flowport.domain.uris import format_output_uri, format_run_uri
 from flowport.media.previews import Preview
 from flowport.runs.live import RunView
@@ -100,10 +100,10 @@ def build_receipt(run: Run) -> Facts:
         instants[run.state] = run.finished_at
     states = [{"state": state.value, "at": format_instant(at)} for state, at in instants.items() if at is not None]
     facts: Facts = {
-        "request": run.start_request,
+        "request": clean_line(run.start_request),
         "sent_at": format_instant(run.starting_at),
         "answered_at": "" if run.witness else format_instant(run.started_at),
-        "provider_run_id": run.provider_run_id,
+        "provider_run_id": clean_line(run.provider_run_id),
         "provider_answer": clean_text(run.start_response, limit=_TEXT_LIMITS[0]),
         "promised_credits": plain(run.price_credits),
         "charged_credits": get_shown_cost(run),
