@@ -52,7 +52,7 @@ async def test_the_token_of_the_home_stands_for_the_local_person(store: Store, t
     """It is the one that a server for this computer makes."""
     authenticator = await open_authenticator(build_settings(tmp_path), store, HERE, lambda: NOW, has_auth=True)
     token = load_local_token(tmp_path)
-    assert await authenticator.identify(token) == replace(LOCAL, token_id=NAME)
+    assert await authenticator.identify(token) == replace(LOCAL, token_id=f"{NAME}-{hash_token(token)[:8]}")
     assert authenticator.local_hash == hash_token(token)
     assert await store.get_tokens() == ()
 
@@ -95,9 +95,12 @@ async def test_a_person_who_signed_in_has_the_rights_of_now(store: Store) -> Non
     assert await authenticator.identify_again("local", "") is UNKNOWN_TOKEN
     assert await authenticator.identify_again("local", NAME) is UNKNOWN_TOKEN
     assert await replace(authenticator, verifier=None).identify_again("oauth|anna", "") is UNKNOWN_TOKEN
-    local = replace(authenticator, local_hash=hash_token(create_token()))
-    assert await local.identify_again("local", NAME) == replace(LOCAL, token_id=NAME)
-    assert await local.identify_again("anna", NAME) is UNKNOWN_TOKEN
+    local, later = (replace(authenticator, local_hash=hash_token(create_token())) for _ in range(2))
+    token_id = f"{NAME}-{local.local_hash[:8]}"
+    assert await local.identify_again("local", token_id) == replace(LOCAL, token_id=token_id)
+    assert await local.identify_again("anna", token_id) is UNKNOWN_TOKEN
+    # Its file was deleted because others could read it: sessions that it began end.
+    assert await later.identify_again("local", token_id) is UNKNOWN_TOKEN
     await store.revoke_token(record.id, at=NOW)
     assert isinstance(await authenticator.identify_again("anna", record.id), Refusal)
 

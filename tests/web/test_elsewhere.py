@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -236,3 +237,13 @@ def test_folders_of_the_server_are_taken_out_of_sentences(tmp_path: Path, text: 
     places = {"home": str(settings.home), "outputs": str(settings.output_dir)}
 
     assert ElsewhereWords(settings).word(text.format(**places)) == shown.format(**places)
+
+
+def test_the_folder_behind_a_link_is_taken_out_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages of the system name the place where a file is, not the one that a setting names."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "other"))
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real", target_is_directory=True)
+    settings = build_settings(tmp_path / "x", "http://127.0.0.1:1", file_roots=(), home=tmp_path / "link")
+
+    assert ElsewhereWords(settings).word(f"in {tmp_path / 'real' / 'store.sqlite3'}") == f"in {HIDDEN}"

@@ -1,4 +1,4 @@
-"""Streams of changes end with the token that opened them."""
+"""Streams of changes end with the token that opened them, and begin again for a client that lost one."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -67,6 +67,21 @@ async def test_a_stream_ends_when_its_token_is_revoked(
 
     assert b"list_changed" not in received
     assert again.status_code == 401
+
+
+async def test_a_client_that_names_its_last_event_gets_a_stream(tmp_path: Path) -> None:
+    """No events are kept here; some clients name one of another server, and all of them need an answer."""
+    async with open_server(tmp_path / "f") as (harness, url):
+        token, record = build_token("anna")
+        await harness.assembly.workspace.store.add_token(record)
+        headers = {**ACCEPTED, **show_token(token)}
+        async with httpx2.AsyncClient(trust_env=False, timeout=60, headers=headers) as http:
+            request = await build_legacy(http, url, "get")
+            request.headers["last-event-id"] = "7"
+            answer = await http.send(request, stream=True)
+            await answer.aclose()
+
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream")
 
 
 async def collect(answer: httpx2.Response, received: bytearray) -> None:

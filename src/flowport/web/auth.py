@@ -55,6 +55,9 @@ _REFUSED: Final = frozenset({401, 403})
 _METHOD_HEADER: Final = "mcp-method"
 _LISTEN: Final = "subscriptions/listen"
 
+_LOCAL_ID_DIGITS: Final = 8
+"""Of its hash, which reveals nothing of the token."""
+
 INVALID: Final = "invalid_token"
 """The code of RFC 6750 for a token that does not count."""
 OWNER_PREFIX: Final = "oauth|"
@@ -126,6 +129,11 @@ class Authenticator:
     """Of the token in FLOWPORT_HOME; empty without one."""
     verifier: Verifier | None = None
 
+    @property
+    def _local_id(self) -> str:
+        """The id of the token in FLOWPORT_HOME, which one that replaces it does not have."""
+        return f"{NAME}-{self.local_hash[:_LOCAL_ID_DIGITS]}"
+
     async def authenticate(self, headers: Sequence[tuple[bytes, bytes]]) -> Principal | Refusal:
         """Return who sends a request with these headers, or why it is refused."""
         if not self.is_on:
@@ -139,7 +147,7 @@ class Authenticator:
             return UNKNOWN_TOKEN if self.verifier is None else await self.verifier.verify(token)
         digest = hash_token(token)
         if self.local_hash and hmac.compare_digest(digest, self.local_hash):
-            return replace(LOCAL, token_id=NAME)
+            return replace(LOCAL, token_id=self._local_id)
         try:
             found = await self.tokens.get_token(digest)
         except StoreError as exc:
@@ -158,9 +166,8 @@ class Authenticator:
         if not token_id:
             is_vouched = self.verifier is not None and owner.startswith(OWNER_PREFIX)
             return Principal(owner) if is_vouched else UNKNOWN_TOKEN
-        if token_id == NAME:
-            is_known = self.local_hash and owner == LOCAL_OWNER
-            return replace(LOCAL, token_id=NAME) if is_known else UNKNOWN_TOKEN
+        if self.local_hash and token_id == self._local_id:
+            return replace(LOCAL, token_id=token_id) if owner == LOCAL_OWNER else UNKNOWN_TOKEN
         try:
             tokens = await self.tokens.get_tokens()
         except StoreError as exc:

@@ -4,7 +4,9 @@ Instructions, descriptions, prompts and refusals are written for the person at t
 what leaves for anyone else, and takes out the folders of the server wherever a sentence names one.
 """
 
+import os
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -75,6 +77,8 @@ _WORDS: Final = (
 )
 """What is said to the person at this computer, and what is said to others instead. A test finds sentences that are missing."""
 
+_MAX_TOOLS: Final = 2_000
+"""Tools whose words are remembered."""
 _TEXT_TYPES: Final = frozenset({"application/json"})
 """Of resources whose text is ours."""
 _SEPARATORS: Final = ("/", "\\")
@@ -89,7 +93,7 @@ class ElsewhereWords:
         """Prepare for a server with these folders."""
         self.word = _build_replacer(settings)
         """Words one text."""
-        self._tools: dict[str, tuple[Mapping[str, Any], dict[str, Any]]] = {}
+        self._tools: OrderedDict[str, tuple[Mapping[str, Any], dict[str, Any]]] = OrderedDict()
         """The last form of each tool and what it became, by name."""
         self._upload = build_wire_tool(REQUEST_UPLOAD)
 
@@ -141,6 +145,9 @@ class ElsewhereWords:
         known = self._tools.get(name)
         if known is None or known[0] != tool:
             known = self._tools[name] = (tool, _map_texts(dict(tool), self.word))
+            # The apps of people's own keys come and go.
+            while len(self._tools) > _MAX_TOOLS:
+                self._tools.popitem(last=False)
         return known[1]
 
 
@@ -172,7 +179,7 @@ def _find_folders(settings: Settings) -> set[str]:
     folders = {settings.home, settings.output_dir, *settings.file_roots, Path(gettempdir())}
     with suppress(RuntimeError):  # this user has none
         folders.add(Path.home())
-    known = {one for folder in folders for one in (folder, folder.absolute())}
+    known = {one for folder in folders for one in (folder, folder.absolute(), Path(os.path.realpath(folder)))}
     return {str(folder) for folder in known if folder.is_absolute() and len(folder.parts) >= _MIN_PARTS}
 
 

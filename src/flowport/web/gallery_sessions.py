@@ -1,29 +1,39 @@
 """Serve the gallery of a server for several people: sign-in by a token or a one-time link, and sessions in a cookie.
 
-A session and a link are signed texts, so neither is stored. Only what must not be used again is remembered, by this process:
-used links and ended sessions. A link from before the process began is refused, because it may have been used.
+A session and a link are signed texts, so neither is stored. Only what must not be used again is remembered: used links by this
+process, and ended sessions also in a file, because sessions outlive a process. A link from before the process began is refused,
+because it may have been used.
 """
 
 import hashlib
 import html
 import json
+import logging
+import os
 import secrets
 from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+import anyio.to_thread
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from flowport.domain.principal import Principal
+from flowport.domain.principal import LOCAL, Principal
 from flowport.runs.file_links import WebLink
 from flowport.web.auth import Refusal
 from flowport.web.elsewhere import ElsewhereWords
 from flowport.web.gallery import Visit, build_gallery_routes, refuse
+from flowport.web.limits import build_address_key, refuse_rate
 from flowport.web.signing import Purpose
 from flowport.web.site import SAFE_HEADERS, Site
+
+logger = logging.getLogger(__name__)
 
 PATH: Final = "/gallery"
 COOKIE: Final = "flowport_session"
@@ -31,10 +41,15 @@ SESSION_SECONDS: Final = 12 * 3600
 LINK_SECONDS: Final = 600
 """How long a sign-in link works, once."""
 
+ENDED_NAME: Final = "ended-sessions"
+"""The file in FLOWPORT_HOME that names the sessions whose person has signed out."""
+
 _SERVER_ERROR: Final = 500
 _MAX_FORM_BYTES: Final = 16_384
 _MAX_REMEMBERED: Final = 100_000
 _NONCE_BYTES: Final = 16
+_ENDED_PARTS: Final = 2
+"""Of a line: the session, and when it expires."""
 _STYLE: Final = (
     ":root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}main{max-width:26rem;margin:15vh auto;padding:0 1rem}"
     "label,input,button{display:block;width:100%;box-sizing:border-box;font:inherit}input,button{margin:.4rem 0 1rem;padding:.5rem}"
@@ -104,7 +119,8 @@ class GallerySessions:
         self._authenticator = site.authenticator
         self._begun_at = site.get_now()
         self._used_links = _Once()
-        self._ended = _Once()
+        self._ended_path = site.settings.home / ENDED_NAME
+        self._ended = _Once(_load_ended(self._ended_path, self._begun_at))
         address = urlsplit(site.public_url.lower())
         self._origin = f"{address.scheme}://{address.netloc}"
         self._is_https = address.scheme == "https"
@@ -133,6 +149,14 @@ class GallerySessions:
             if request.url.path.endswith(f"{PATH}/"):
                 return RedirectResponse("sign-in", 303)
             return refuse("SignInNeeded", "You are signed out. Load this page again to sign in.", 401)
+        # As every other request of the person.
+        key = build_address_key(request.scope) if found is LOCAL else f"owner {found.owner}"
+        if seconds := self._site.rate_limit.take(key):
+            self._site.traffic.refused["rate"] += 1
+            limited = refuse_rate(seconds)
+            answer = refuse("TooManyRequests", bytes(limited.body).decode(), limited.status_code)
+            answer.headers["Retry-After"] = limited.headers["Retry-After"]
+            return answer
         banner = _BANNER % html.escape(found.owner) if session is not None else ""
         word = dict if found.is_local else self._words.word_facts
         return Visit(self._site.tenants.get_workspace(found), found, banner, word)
@@ -151,9 +175,13 @@ class GallerySessions:
         form = await _read_form(request)
         if "link" in form:
             ticket = self._open_ticket(form["link"])
-            if ticket is None or not self._used_links.use(ticket.nonce, ticket.expires_at, self._site.get_now()):
+            if ticket is None:
                 return _answer_page(_FORM % _OLD_LINK, 403)
             found = await self._authenticator.identify_again(ticket.owner, ticket.token_id)
+            is_usable = isinstance(found, Principal)
+            # A record that cannot be read must not use the link up; of several requests at once one uses it.
+            if is_usable and not self._used_links.use(ticket.nonce, ticket.expires_at, self._site.get_now()):
+                return _answer_page(_FORM % _OLD_LINK, 403)
         else:
             found = await self._authenticator.identify(form.get("token", "").strip())
         if isinstance(found, Refusal):
@@ -177,8 +205,8 @@ class GallerySessions:
             return _answer_page(_SIGN_OUT % html.escape(session.owner))
         if request.method == "POST" and not self._is_from_page(request):
             return _answer_page(_FOREIGN, 403)
-        if session is not None:
-            self._ended.use(session.nonce, session.expires_at, self._site.get_now())
+        if session is not None and self._ended.use(session.nonce, session.expires_at, self._site.get_now()):
+            await anyio.to_thread.run_sync(_keep_ended, self._ended_path, session)
         answer = RedirectResponse("sign-in", 303, SAFE_HEADERS)
         self._set_cookie(answer, "", 0)
         return answer
@@ -220,6 +248,39 @@ class GallerySessions:
             return None
         found = Pass(*json.loads(urlsafe_b64decode(text)))
         return found if self._site.get_now() < found.expires_at else None
+
+
+def _load_ended(path: Path, now: float) -> dict[str, float]:
+    """Return the ended sessions of a file with the instants at which they expire, and drop those that have expired."""
+    try:
+        lines = [line.split() for line in path.read_text(encoding="ascii").splitlines()]
+        known = {parts[0]: float(parts[1]) for parts in lines if len(parts) == _ENDED_PARTS}
+        ended = {nonce: expires_at for nonce, expires_at in known.items() if expires_at > now}
+        if len(ended) < len(lines):
+            part = path.with_name(f".{path.name}.part")
+            _write_ended(part, "w", ended)
+            part.replace(path)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as exc:
+        logger.warning("the file %s cannot be used (%s): delete it", path.name, type(exc).__name__)
+        return {}
+    return ended
+
+
+def _keep_ended(path: Path, session: Pass) -> None:
+    """Add an ended session to a file."""
+    try:
+        _write_ended(path, "a", {session.nonce: session.expires_at})
+    except OSError as exc:
+        logger.warning(
+            "the file %s cannot be written: a session ended until this process ends: %s", path.name, exc.strerror
+        )
+
+
+def _write_ended(path: Path, mode: str, ended: Mapping[str, float]) -> None:
+    with open(path, mode, encoding="ascii", opener=partial(os.open, mode=0o600)) as file:
+        file.writelines(f"{nonce} {expires_at}\n" for nonce, expires_at in ended.items())
 
 
 async def _redirect_to_gallery(_: Request) -> Response:

@@ -20,6 +20,7 @@ from flowport.web.bodies import replay
 _SETTLING_TURNS: Final = 3
 """Turns of the event loop after which a disconnect known to the system is known here."""
 
+_LAST_EVENT: Final = b"last-event-id"
 _CANCELLED: Final = "notifications/cancelled"
 
 
@@ -33,7 +34,9 @@ class RequestWatch:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request, and record what happens to its answer."""
         if scope["type"] != "http" or scope["method"] != "POST":
-            await self._app(scope, receive, send)
+            # No events are kept, and the library answers nothing to a client that names the last one it has.
+            headers = [(name, value) for name, value in scope["headers"] if name != _LAST_EVENT]
+            await self._app({**scope, "headers": headers}, receive, send)
             return
         # Apart, so that nothing of the body stays in memory while the call waits.
         channel = await self._open(scope, receive, send)
