@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,17 @@ def break_store(path: Path, how: str) -> None:
         content = bytearray(path.read_bytes())
         content[4096 : 4096 * 3] = b"\xff" * 8192
         path.write_bytes(content)
+
+
+def test_the_runs_of_people_of_a_server_are_counted(home: Path) -> None:
+    """The operator's own terminal has none of them, and the record is not empty."""
+    theirs = [replace(build_run(f"run_{owner}", RunState.SUCCEEDED), owner=owner) for owner in ("anna", "ben")]
+    save_runs(home, *theirs, replace(LIVE, owner="anna"), replace(build_run("run_u", RunState.UNKNOWN), owner="ben"))
+
+    assert [finding.sentence for finding in check_store(inspect_store(home))] == [
+        "It is sound: 0 runs, 0 of them not over.",
+        "2 people of a server have 4 runs, 1 of them not over, 1 of unknown outcome.",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from flowport.domain.models import LOCAL_OWNER, RunState
+from flowport.providers.registry import get_key_advice
 from flowport.web.elsewhere import HIDDEN, ElsewhereWords
 from tests.store.samples import build_run
 from tests.support.harness import MODES, Mode, build_settings
@@ -206,6 +207,16 @@ def test_no_advice_about_media_speaks_of_paths_to_people_elsewhere(tmp_path: Pat
     left = {found[0] for line in list_sentences() for found in advice.finditer(words.word(line))}
 
     assert left == {"Give the path of a TOML file"}  # of a start that fails
+
+
+@pytest.mark.parametrize("end", [".", ", in the client's configuration."])
+def test_people_elsewhere_are_not_asked_for_a_key(tmp_path: Path, end: str) -> None:
+    """They can neither set a variable of the server nor type a command there."""
+    words = ElsewhereWords(build_settings(tmp_path / "x", "http://127.0.0.1:1"))
+
+    assert words.word(f"For your own apps: {get_key_advice()}{end}") == (
+        "For your own apps: the operator of this server stores the key of a provider."
+    )
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ async def test_an_expired_link_is_gone(tmp_path: Path) -> None:
         (PAGE, "not an image"),
         (b"", "empty"),
         (PICTURE[:-20], "damaged"),
-        (b"%PDF-1.7\n%", "not an image"),
+        (b"%PDF-1.7\n%", "a CSV table (application/pdf)"),
         (b"\x7fELF" + bytes(64), "not an image"),
         (b'{"a": 1}', "not an image"),
         (b"\0\1\2\3", "table (CSV)"),

@@ -128,6 +128,7 @@ def _examine(file: BinaryIO) -> _Examined:
 
 _NOTHING_KNOWN: Final = "names something that is not an image, a video, a sound or a table (CSV)"
 _SUBJECTS: Final = (
+    ("names something that is not an image, a video or a sound", "is not an image, a video, a sound or a CSV table"),
     ("names something that ", ""),
     ("names an empty file", "is empty"),
     ("names ", "is "),

@@ -33,6 +33,10 @@ class StoreHealth:
     is_writable: bool = True
     history: History | None = None
     """What the local owner has in it; None unless it can be read."""
+    people: int = 0
+    """The other owners of runs."""
+    people_history: History | None = None
+    """What they have in it together; None unless it can be read."""
 
 
 RemoveFiles: TypeAlias = Callable[[Sequence[str]], None]

@@ -19,6 +19,7 @@ from mcp.shared.exceptions import MCPError
 from flowport.actions.built_in_tools import BUILT_IN_TOOLS
 from flowport.actions.request_upload import REQUEST_UPLOAD
 from flowport.media.refusals import GIVE, GIVE_ELSEWHERE
+from flowport.providers.registry import get_key_advice
 from flowport.server.clients import Context, get_principal
 from flowport.server.results import build_wire_tool
 from flowport.settings.settings import Settings
@@ -26,6 +27,7 @@ from flowport.settings.settings import Settings
 HIDDEN: Final = "[a folder of the server]"
 
 _UPLOADED: Final = "a data URI or upload:ID, for which request_upload gives the person a link"
+_NO_KEY: Final = "the operator of this server stores the key of a provider"
 _WORDS: Final = (
     # Instructions and descriptions.
     (
@@ -151,7 +153,8 @@ class ElsewhereWords:
 
 def _build_replacer(settings: Settings) -> Callable[[str], str]:
     """Return a function that words one text."""
-    words = dict(_WORDS)
+    advice = get_key_advice()
+    words = {**dict(_WORDS), f"{advice}, in the client's configuration": _NO_KEY, advice: _NO_KEY}
     # The longest first: some are parts of others.
     spelled = "|".join(re.escape(one) for one in sorted(words, key=len, reverse=True))
     folders = "|".join(sorted(map(re.escape, _find_folders(settings)), key=len, reverse=True))

@@ -101,10 +101,10 @@ async def serve(
 
 def _raise_file_limit(wanted: int) -> int:
     """Allow this process as many open files as the system does, and return how many connections that leaves room for."""
-    try:
-        import resource  # noqa: PLC0415 - not on every system
-    except ImportError:
+    if sys.platform == "win32":
         return wanted
+    import resource  # noqa: PLC0415 - not on every system
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         try:

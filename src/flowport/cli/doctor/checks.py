@@ -190,6 +190,12 @@ def check_store(health: StoreHealth) -> Iterator[Finding]:
         template = "Runs whose start has an unknown outcome, so they may have been charged: {count}."
         fix = "Look for them on the provider's website; `flowport runs` lists them."
         yield warn(name, template, fix, count=history.unknown)
+    if health.people and (people := health.people_history) is not None:
+        template = (
+            "{people} people of a server have {runs} runs, {live} of them not over, {unknown} of unknown outcome."
+        )
+        who, runs, live, unknown = health.people, people.runs, people.live, people.unknown
+        yield ok("people of a server", template, people=who, runs=runs, live=live, unknown=unknown)
 
 
 def check_caps(report: SettingsReport) -> Finding:

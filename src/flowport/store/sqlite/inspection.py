@@ -66,4 +66,11 @@ def _inspect(connection: sqlite3.Connection, path: Path) -> StoreHealth:
     )
     if layout != LAYOUT:
         return StoreHealth(layout, is_older=layout > 0, is_writable=is_writable)
-    return StoreHealth(layout, is_writable=is_writable, history=read_history(connection, LOCAL_OWNER))
+    people = connection.execute("SELECT count(DISTINCT owner) FROM runs WHERE owner <> ?", (LOCAL_OWNER,)).fetchone()[0]
+    return StoreHealth(
+        layout,
+        is_writable=is_writable,
+        history=read_history(connection, LOCAL_OWNER),
+        people=people,
+        people_history=read_history(connection, LOCAL_OWNER, is_other=True),
+    )

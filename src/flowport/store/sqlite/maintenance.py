@@ -96,16 +96,18 @@ def _delete_runs(connection: sqlite3.Connection, run_ids: list[str]) -> tuple[st
     return tuple(row["saved_path"] for row in saved)
 
 
-def read_history(connection: sqlite3.Connection, owner: str) -> History:
-    """Count an owner's runs."""
+def read_history(connection: sqlite3.Connection, owner: str, *, is_other: bool = False) -> History:
+    """Count an owner's runs, or those of all other owners."""
+    compared = "<>" if is_other else "="
     row = connection.execute(
         f"SELECT count(*) AS runs, total(NOT {IS_OVER}) AS live, total({IS_OVER} AND delivered_at IS NULL) AS unseen, "  # noqa: S608 - our own words
-        "total(state = 'unknown') AS unknown, min(accepted_at) AS oldest_at FROM runs WHERE owner = ? AND row_count = 0",
+        "total(state = 'unknown') AS unknown, min(accepted_at) AS oldest_at FROM runs "
+        f"WHERE owner {compared} ? AND row_count = 0",
         (owner,),
     ).fetchone()
     saved, saved_bytes = connection.execute(
-        "SELECT count(*), total(size_bytes) FROM outputs JOIN runs ON runs.id = outputs.run_id "
-        "WHERE saved_path <> '' AND owner = ?",
+        "SELECT count(*), total(size_bytes) FROM outputs JOIN runs ON runs.id = outputs.run_id "  # noqa: S608 - our own words
+        f"WHERE saved_path <> '' AND owner {compared} ?",
         (owner,),
     ).fetchone()
     return History(
