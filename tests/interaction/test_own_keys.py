@@ -145,7 +145,7 @@ async def test_a_server_that_takes_no_keys_says_so(people: Tenancy) -> None:
     people.assembly.tenants._own_accounts = None
 
     with pytest.raises(ConfigurationError, match="X-Magnific-Api-Key is not accepted by this server"):
-        await people.assembly.tenants.open_own_account("magnific", OWN_KEY)
+        await people.assembly.tenants.open_own_account("magnific", OWN_KEY, "anna")
 
 
 async def test_the_key_is_stored_and_shown_nowhere_and_forgotten_with_its_account(
@@ -255,17 +255,43 @@ async def test_the_number_of_own_accounts_is_limited_and_idle_ones_make_room(
     """Each open account holds connections and asks its provider for its apps."""
     own, tenants = get_own_accounts(people), people.assembly.tenants
     own._max_open = 1
-    first = await tenants.open_own_account("magnific", OWN_KEY)
+    first = await tenants.open_own_account("magnific", OWN_KEY, "anna")
     with pytest.raises(ConfigurationError) as refused:
-        await tenants.open_own_account("magnific", OTHER_KEY)
-    again = await tenants.open_own_account("magnific", OWN_KEY)
+        await tenants.open_own_account("magnific", OTHER_KEY, "anna")
+    again = await tenants.open_own_account("magnific", OWN_KEY, "anna")
     monkeypatch.setattr(own_accounts, "LEAST_IDLE_SECONDS", 0.0)
-    second = await tenants.open_own_account("magnific", OTHER_KEY)
+    second = await tenants.open_own_account("magnific", OTHER_KEY, "anna")
 
     problem = "cannot be used just now, because 1 other keys are in use. Try again in a few minutes."
     assert str(refused.value) == f"X-Magnific-Api-Key {problem}"
     assert first == again != second
     assert list(own._entries) == [second]
+
+
+async def test_one_person_holds_a_part_of_the_own_accounts(people: Tenancy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anyone can make up keys, and each holds its place for minutes, known to the provider or not."""
+    own, tenants = get_own_accounts(people), people.assembly.tenants
+    own._max_of_owner = 2
+    keys = [f"{OTHER_KEY[:-1]}{letter}" for letter in "abcdefgh"]
+    outcomes: list[object] = []
+
+    async def open_one(key: str) -> None:
+        try:
+            outcomes.append(await tenants.open_own_account("magnific", key, "anna"))
+        except ConfigurationError as exc:
+            outcomes.append(exc.problem)
+
+    async with anyio.create_task_group() as tasks:
+        for key in keys:
+            tasks.start_soon(open_one, key)
+    other = await tenants.open_own_account("magnific", OWN_KEY, "cara")
+    monkeypatch.setattr(own_accounts, "LEAST_IDLE_SECONDS", 0.0)
+    await tenants.open_own_account("magnific", keys[-1], "anna")
+
+    problem = "cannot be used just now, because 2 other keys of yours are in use"
+    assert outcomes.count(problem) == len(keys) - 2
+    assert other in own._entries
+    assert [entry.owner for entry in own._entries.values()].count("anna") == 2
 
 
 async def test_requests_that_come_together_open_one_account(people: Tenancy) -> None:
@@ -274,7 +300,7 @@ async def test_requests_that_come_together_open_one_account(people: Tenancy) -> 
 
     async def open_one() -> None:
         """Open the account as a request does."""
-        opened.append(await people.assembly.tenants.open_own_account("magnific", OWN_KEY))
+        opened.append(await people.assembly.tenants.open_own_account("magnific", OWN_KEY, "anna"))
 
     async with anyio.create_task_group() as tasks:
         for _ in range(20):

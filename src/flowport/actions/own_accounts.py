@@ -5,6 +5,7 @@ are followed again as soon as the key comes back.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, NoReturn
@@ -34,12 +35,18 @@ MAX_OPEN: Final = 500
 """Accounts of own keys that are open at once."""
 
 
+MAX_OF_OWNER: Final = 50
+"""Of these, accounts that one owner has opened, so that the others find a place."""
+
+
 @dataclass(slots=True, eq=False)
 class _Entry:
     """One account that is open, or is being opened."""
 
     secret: str = field(repr=False)
     """The key, which no log line may hold."""
+    owner: str
+    """Who sent it first."""
     used_at: float
     """Monotonic seconds."""
     is_settled: anyio.Event = field(default_factory=anyio.Event)
@@ -53,7 +60,9 @@ class _Entry:
 class OwnAccounts:
     """Opens and closes the accounts of people's own keys."""
 
-    def __init__(self, engine: Engine, supervisor: Supervisor, *, max_open: int = MAX_OPEN) -> None:
+    def __init__(
+        self, engine: Engine, supervisor: Supervisor, *, max_open: int = MAX_OPEN, max_of_owner: int = MAX_OF_OWNER
+    ) -> None:
         """Begin with none open."""
         self._engine = engine
         self._settings = engine.workspace.settings
@@ -61,6 +70,7 @@ class OwnAccounts:
         self._supervisor = supervisor
         self._configured = {one.account.account.id: one for one in engine.workspace.catalogs}
         self._max_open = max_open
+        self._max_of_owner = max_of_owner
         self._entries: dict[str, _Entry] = {}
 
     def is_open(self, account_id: str) -> bool:
@@ -75,8 +85,11 @@ class OwnAccounts:
         entry.used_at = self._clock.monotonic()
         return entry.opened
 
-    async def open(self, provider: str, key: str) -> OpenCatalog:
+    async def open(self, provider: str, key: str, owner: str) -> OpenCatalog:
         """Open the account of a key, or return it if it is open.
+
+        Args:
+            owner: Who sends the key.
 
         Raises:
             ConfigurationError: The server does not know the provider's address, or too many accounts are in use.
@@ -86,11 +99,18 @@ class OwnAccounts:
         account_id = wanted.account.id
         if (shared := self._configured.get(account_id)) is not None:
             return shared
-        if account_id not in self._entries and len(self._entries) >= self._max_open:
-            await self._make_room(provider)
+        # While one place is made, another request may take it.
+        while account_id not in self._entries:
+            of_owner = [one for one, entry in self._entries.items() if entry.owner == owner]
+            if len(of_owner) >= self._max_of_owner:
+                await self._make_room(provider, of_owner, f"{len(of_owner)} other keys of yours")
+            elif len(self._entries) >= self._max_open:
+                await self._make_room(provider, [*self._entries], f"{len(self._entries)} other keys")
+            else:
+                break
         entry = self._entries.get(account_id)
         if entry is None:
-            entry = self._entries[account_id] = _Entry(wanted.api_key, self._clock.monotonic())
+            entry = self._entries[account_id] = _Entry(wanted.api_key, owner, self._clock.monotonic())
             hide_secret(entry.secret)
             self._supervisor.spawn(
                 f"account {account_id}", self._keep_open, wanted, entry, on_crash=partial(self._give_up, entry)
@@ -136,16 +156,17 @@ class OwnAccounts:
         entry.secret, entry.opened = "", None
         entry.is_settled.set()
 
-    async def _make_room(self, provider: str) -> None:
-        """Close the account that was not used for longest.
+    async def _make_room(self, provider: str, among: Sequence[str], others: str) -> None:
+        """Close the account of these that was not used for longest.
 
         Raises:
             ConfigurationError: Every account is in use.
         """
-        for account_id in sorted(self._entries, key=lambda one: self._entries[one].used_at):
+        used_at = {one: self._entries[one].used_at for one in among}
+        for account_id in sorted(among, key=used_at.__getitem__):
             if await self._close_if_idle(account_id, LEAST_IDLE_SECONDS):
                 return
-        problem = f"cannot be used just now, because {self._max_open} other keys are in use"
+        problem = f"cannot be used just now, because {others} are in use"
         raise ConfigurationError(get_own_key_header(provider), problem, "Try again in a few minutes.")
 
     async def _close_if_idle(self, account_id: str, seconds: float) -> bool:

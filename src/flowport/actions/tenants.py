@@ -14,7 +14,7 @@ from flowport.settings.own_keys import get_own_key_header
 class OwnAccountBook(Protocol):
     """The accounts of people's own keys, which come and go."""
 
-    async def open(self, provider: str, key: str) -> OpenCatalog:
+    async def open(self, provider: str, key: str, owner: str) -> OpenCatalog:
         """Open the account of a key, or return it if it is open."""
 
     def use(self, account_id: str) -> OpenCatalog | None:
@@ -62,8 +62,11 @@ class Tenants:
             self._by_accounts[wanted] = found
         return found
 
-    async def open_own_account(self, provider: str, key: str) -> str:
+    async def open_own_account(self, provider: str, key: str, owner: str) -> str:
         """Open the account of a person's own key, or note that it is used, and return its id.
+
+        Args:
+            owner: Who sends the key.
 
         Raises:
             ConfigurationError: The server takes no such keys, or too many are in use.
@@ -71,7 +74,7 @@ class Tenants:
         if self._own_accounts is None:
             problem = "is not accepted by this server"
             raise ConfigurationError(get_own_key_header(provider), problem, "Send the request without it.")
-        return (await self._own_accounts.open(provider, key)).account.account.id
+        return (await self._own_accounts.open(provider, key, owner)).account.account.id
 
     def _build_order(self, account_ids: frozenset[str]) -> ToolOrder:
         """Return the order of the tools of these accounts: kept for the next start, unless they come and go."""

@@ -74,7 +74,7 @@ async def resolve_accounts(principal: Principal, keys: Mapping[str, str], tenant
     if principal.account_ids is None and not keys:
         return principal
     kept = {one for one in tenants.account_ids if principal.may_use(one) and one.partition(":")[0] not in keys}
-    own = {await tenants.open_own_account(provider, key) for provider, key in keys.items()}
+    own = {await tenants.open_own_account(provider, key, principal.owner) for provider, key in keys.items()}
     return replace(principal, account_ids=frozenset(kept | own))
 
 

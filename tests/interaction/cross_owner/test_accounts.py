@@ -56,7 +56,7 @@ async def test_a_token_that_names_an_account_offers_its_apps(tenancy: Tenancy, n
 
 async def test_a_token_never_opens_the_account_of_another_persons_key(tenancy: Tenancy) -> None:
     """It is there while that person works, and its provider's name is that of a shared account."""
-    own = await tenancy.assembly.tenants.open_own_account("magnific", OWN_KEY)
+    own = await tenancy.assembly.tenants.open_own_account("magnific", OWN_KEY, "anna")
     tenancy.provider.seen.clear()
     await tenancy.get_headers("anna", account_ids=frozenset({own}))
     await tenancy.get_headers("bert", account_ids=frozenset({"magnific"}))

@@ -127,7 +127,7 @@ async def test_changed_tools_are_announced_to_those_who_use_the_account(tenancy:
         listening(tenancy, "bert", mode, []) as bert,
     ):
         (shared,) = tenancy.assembly.tenants.account_ids
-        own = await tenancy.assembly.tenants.open_own_account("magnific", OWN_KEY)
+        own = await tenancy.assembly.tenants.open_own_account("magnific", OWN_KEY, "anna")
         changes.note_list(ListKind.TOOLS, account_id=own)
         assert await cara.wait_for(TOOLS) == [TOOLS]
         changes.note_list(ListKind.TOOLS, account_id=shared)
