@@ -76,7 +76,18 @@ def run_process(command: Sequence[str], environment: Mapping[str, str], log: Pat
 
 
 def reserve_port(port: int = 0) -> socket.socket:
-    """Return a socket that holds a port without listening there, so that a proxy with SO_REUSEPORT can."""
+    """Return a socket that holds a port without listening there, so that a proxy with SO_REUSEPORT can.
+
+    Raises:
+        RuntimeError: Another program has the port. Two proxies with SO_REUSEPORT would share its connections.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        if sys.platform != "win32":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as exc:
+            raise RuntimeError(f"Port {port} cannot be used ({exc.strerror}). Give another one with --port.") from exc
     held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     if sys.platform != "win32":
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -242,6 +253,9 @@ def run_server(
     home = folder / "home"
     folder.mkdir(parents=True, exist_ok=True)
     certificate = write_certificate(folder)
+    # A kept folder has the token of the last time, whose text is not on record.
+    revoke = [str(FLOWPORT), "token", "revoke", "you"]
+    subprocess.run(revoke, env=build_environment(home), check=False, capture_output=True)
     token = add_token(home, "you")
     with ExitStack() as stack:
         held = stack.enter_context(reserve_port(port))

@@ -12,7 +12,7 @@ import pytest
 from tests.verify.clones import ROOT
 
 sys.path.insert(0, str(ROOT / "scripts"))
-from loopback import build_context, find_proxy
+from loopback import build_context, find_proxy, run_server
 
 
 @pytest.mark.parametrize("kind", ["nginx", "caddy"])
@@ -41,3 +41,23 @@ def test_it_serves_over_tls_and_ends_what_it_started(kind: str, end: signal.Sign
     if sys.platform != "win32":
         with pytest.raises(ProcessLookupError):
             os.killpg(script.pid, 0)
+
+
+def test_a_kept_folder_is_served_again_and_never_at_a_port_in_use(tmp_path: Path) -> None:
+    """The second start makes another token; at the port of the first it says what to change."""
+    if (kind := next(filter(find_proxy, ("nginx", "caddy")), None)) is None:
+        pytest.skip("neither nginx nor Caddy is installed: `apt-get install nginx` provides one")
+    with run_server(tmp_path / "kept", kind=kind) as first:
+        port = int(first.url.rpartition(":")[2])
+        with pytest.raises(RuntimeError, match=f"Port {port} cannot be used"), run_server(tmp_path / "x", port=port):
+            pass
+    with run_server(tmp_path / "kept", kind=kind) as again:
+        assert again.token != first.token
+        url = f"{again.url}/gallery/api/runs"
+        with httpx2.Client(verify=build_context(again.certificate), trust_env=False, timeout=60) as http:
+            codes = [
+                http.get(url, headers={"Authorization": f"Bearer {token}"}).status_code
+                for token in (first.token, again.token)
+            ]
+
+    assert codes == [401, 200]
