@@ -13,6 +13,7 @@ from flowport.runs import received_files
 from flowport.server import announcer
 from flowport.server.announcer import MAX_LISTEN_CHARACTERS
 from flowport.settings.http_settings import HttpSettings
+from flowport.web import bodies
 from tests.support.children import HELLO
 from tests.support.people import OWNER_HEADER, Team, open_team
 from tests.support.uploading import find_uploads, request_link
@@ -93,6 +94,39 @@ async def test_one_person_has_so_many_streams(team: Team, monkeypatch: pytest.Mo
 
     assert ["acknowledged" in one.decode() for one in starts] == [True, True, False, True]
     assert b"2 streams of changes of this person are open" in starts[2]
+
+
+async def test_messages_that_arrive_side_by_side_hold_so_much_memory(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow one is in memory for as long as it arrives; of another person, and afterwards, they are taken (no session is meant)."""
+    monkeypatch.setattr(bodies, "MAX_HELD_BYTES", 100_000)
+    is_sent, is_over = anyio.Event(), anyio.Event()
+    message = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}).encode()
+
+    async def send_slowly() -> AsyncIterator[bytes]:
+        yield b" " * 80_000
+        is_sent.set()
+        await is_over.wait()
+        yield message
+
+    async def send(owner: str, content: bytes | AsyncIterator[bytes]) -> int:
+        headers = {**ACCEPTED, OWNER_HEADER: owner, "content-type": "application/json", "mcp-session-id": "x"}
+        codes.append((await team.http.post("/mcp", content=content, headers=headers)).status_code)
+        return codes[-1]
+
+    codes: list[int] = []
+    large = b" " * 60_000 + message
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(send, "ann", send_slowly())
+        await is_sent.wait()
+        while await send("ann", large) == 404:
+            await anyio.lowlevel.checkpoint()
+        assert codes[-1] == 429
+        assert [await send("bob", large), await send("ann", message)] == [404, 404]
+        is_over.set()
+    assert codes[-1] == 404
+    assert await send("ann", b" " * 101_000 + message) == 429
 
 
 async def test_uploads_under_way_count_for_the_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
