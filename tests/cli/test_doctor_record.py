@@ -49,7 +49,7 @@ def test_the_runs_of_people_of_a_server_are_counted(home: Path) -> None:
 
     assert [finding.sentence for finding in check_store(inspect_store(home))] == [
         "It is sound: 0 runs, 0 of them not over.",
-        "2 people of a server have 4 runs, 1 of them not over, 1 of unknown outcome.",
+        "People with runs: 2. Their runs: 4, not over: 1, unknown: 1.",
     ]
 
 

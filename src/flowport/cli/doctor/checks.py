@@ -191,9 +191,7 @@ def check_store(health: StoreHealth) -> Iterator[Finding]:
         fix = "Look for them on the provider's website; `flowport runs` lists them."
         yield warn(name, template, fix, count=history.unknown)
     if health.people and (people := health.people_history) is not None:
-        template = (
-            "{people} people of a server have {runs} runs, {live} of them not over, {unknown} of unknown outcome."
-        )
+        template = "People with runs: {people}. Their runs: {runs}, not over: {live}, unknown: {unknown}."
         who, runs, live, unknown = health.people, people.runs, people.live, people.unknown
         yield ok("people of a server", template, people=who, runs=runs, live=live, unknown=unknown)
 
