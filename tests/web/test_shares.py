@@ -96,6 +96,28 @@ async def test_one_person_has_so_many_streams(team: Team, monkeypatch: pytest.Mo
     assert b"2 streams of changes of this person are open" in starts[2]
 
 
+async def test_the_message_that_begins_a_session_is_short(team: Team) -> None:
+    """The session remembers what it says of the client, and of each person there may be hundreds."""
+    client = {"name": "x" * bodies.MAX_HELLO_BYTES, "version": "1"}
+    for before in ("", "\N{BYTE ORDER MARK}"):
+        message = {"jsonrpc": "2.0", "id": 7, "method": "initialize", "params": {**HELLO, "clientInfo": client}}
+        content = f"{before}{json.dumps(message)}".encode()
+        headers = {**ACCEPTED, OWNER_HEADER: "ann", "content-type": "application/json"}
+        answer = await team.http.post("/mcp", content=content, headers=headers)
+
+        assert (answer.status_code, answer.json()["id"]) == (413, 7)
+        assert "longer than 64 KB, so nothing was done" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("session", ["none", "s" * 129, "s" * 30_000])
+async def test_an_unknown_session_is_not_found_however_long_its_name_is(team: Team, session: str) -> None:
+    """Names are remembered with the requests of a session, so long ones are not."""
+    headers = {**ACCEPTED, OWNER_HEADER: "ann", "mcp-session-id": session}
+    answer = await team.http.post("/mcp", json={"jsonrpc": "2.0", "id": 1, "method": "ping"}, headers=headers)
+
+    assert (answer.status_code, "Session not found" in answer.text) == (404, True)
+
+
 async def test_messages_that_arrive_side_by_side_hold_so_much_memory(
     team: Team, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,6 +32,12 @@ _MAX_SKIPPED_BYTES: Final = 256 * 1024 * 1024
 """The most bytes of a too long body that are read before the connection is closed."""
 MAX_HELD_BYTES: Final = 256 * 1024 * 1024
 """Of the bodies of one person that arrive side by side: each may take hours, and is in memory until it is whole."""
+MAX_HELLO_BYTES: Final = 64 * 1024
+"""Of the message that begins a session, which remembers what it says of the client."""
+_HELLO: Final = "initialize"
+_LONG_HELLO: Final = (
+    f"The message that begins a session is longer than {MAX_HELLO_BYTES // 1024} KB, so nothing was done."
+)
 _RETRY_SECONDS: Final = 5
 _CROWDED: Final = (
     f"The messages of this person that arrive at the same time are larger than {MAX_HELD_BYTES // 1024**2} MB together. "
@@ -87,11 +93,15 @@ class BodyReader:
         if charset not in _ASCII_CHARSETS and not body.isascii():
             await _answer(_refuse_charset(body, charset), scope, receive, send, is_array=is_array)
             return None
-        if parse_message(body) is None:
-            parsed = parse_messages(body)
-            if refused := _refuse(parsed, is_array=is_array):
-                await _answer(refused, scope, receive, send, is_array=is_array)
-                return None
+        message = parse_message(body)
+        parsed = parse_messages(body) if message is None else (message,)
+        refused, status = _refuse(parsed, is_array=is_array), 400
+        if not refused and len(body) > MAX_HELLO_BYTES:
+            refused, status = [refuse(INVALID_REQUEST, _LONG_HELLO, one.id) for one in _find_hellos(parsed)], 413
+        if refused:
+            await _answer(refused, scope, receive, send, status=status, is_array=is_array)
+            return None
+        if message is None:
             body = b"".join(map(_write, parsed))
         return replay(body, receive)
 
@@ -141,6 +151,12 @@ async def _skip(events: list[Message], receive: Receive) -> OverlongMessage:
         overlong.add(event.get("body", b""))
         size += len(event.get("body", b""))
     return overlong
+
+
+def _find_hellos(parsed: Sequence[Parsed]) -> list[JSONRPCRequest]:
+    """Return the messages that begin a session."""
+    messages = [one.message for one in parsed if isinstance(one, SessionMessage)]
+    return [one for one in messages if isinstance(one, JSONRPCRequest) and one.method == _HELLO]
 
 
 def _refuse(parsed: Sequence[Parsed], *, is_array: bool) -> Sequence[RefusedMessage]:
