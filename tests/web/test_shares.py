@@ -56,6 +56,7 @@ async def test_requests_that_come_together_begin_no_more_sessions(team: Team) ->
     answers: list[httpx2.Response] = []
 
     async def begin() -> None:
+        """Begin a session."""
         answers.append(await begin_session(team, "ann"))
 
     async with anyio.create_task_group() as tasks:
@@ -127,12 +128,14 @@ async def test_messages_that_arrive_side_by_side_hold_so_much_memory(
     message = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}).encode()
 
     async def send_slowly() -> AsyncIterator[bytes]:
+        """Send a message, its end later."""
         yield b" " * 80_000
         is_sent.set()
         await is_over.wait()
         yield message
 
     async def send(owner: str, content: bytes | AsyncIterator[bytes]) -> int:
+        """Send a message."""
         headers = {**ACCEPTED, OWNER_HEADER: owner, "content-type": "application/json", "mcp-session-id": "x"}
         codes.append((await team.http.post("/mcp", content=content, headers=headers)).status_code)
         return codes[-1]
@@ -159,6 +162,7 @@ async def test_uploads_under_way_count_for_the_quota(tmp_path: Path, monkeypatch
         is_sent, is_over = anyio.Event(), anyio.Event()
 
         async def send_slowly() -> AsyncIterator[bytes]:
+            """Send a file, its end later."""
             yield b"\0" * 80_000
             is_sent.set()
             await is_over.wait()
