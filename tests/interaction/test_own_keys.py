@@ -276,6 +276,7 @@ async def test_one_person_holds_a_part_of_the_own_accounts(people: Tenancy, monk
     outcomes: list[object] = []
 
     async def open_one(key: str) -> None:
+        """Open an account of a key."""
         try:
             outcomes.append(await tenants.open_own_account("magnific", key, "anna"))
         except ConfigurationError as exc:

@@ -253,6 +253,7 @@ async def test_an_internal_error_ends_the_polling_of_the_requested_runs(
     """Waiting callers must receive the error."""
 
     def stumble(*_: object, **__: object) -> None:
+        """Fail with an internal error."""
         raise ZeroDivisionError
 
     monkeypatch.setattr(MagicaBulkStatus, "parse", stumble)

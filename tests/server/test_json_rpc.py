@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mcp.shared.message import SessionMessage
 
-from flowport.server.json_rpc import MAX_BATCH, RefusedMessage, parse_message, parse_messages
+from flowport.server.json_rpc import MAX_BATCH, MAX_ID_CHARACTERS, RefusedMessage, parse_message, parse_messages
 
 CALL = b'{"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "x", "arguments": {"prompt": "caf%s"}}}'
 BAD_BYTES = {
@@ -192,3 +192,14 @@ def test_a_call_is_accepted_only_with_its_exact_text(inside: bytes) -> None:
     for one in parse_messages(CALL % inside):
         if isinstance(one, SessionMessage) and isinstance(one.message, t.JSONRPCRequest):
             assert one.message.params == json.loads((CALL % inside).decode("utf-8", "strict"))["params"]
+
+
+@pytest.mark.parametrize("escape", ["", "\\ud83d "])
+@pytest.mark.parametrize("method", ["ping", "tools/call"])
+def test_a_long_id_is_refused(method: str, escape: str) -> None:
+    """Requests are remembered by their ids, so one of 16 MB would fill the memory."""
+    message = b'{"jsonrpc": "2.0", "method": "%b", "params": {"name": "%b"}, "id": "%b"}'
+    given = (method.encode(), escape.encode() if method == "ping" else b"")
+    assert refuse(message % (*given, b"a" * (MAX_ID_CHARACTERS + 1))) == (None, t.INVALID_REQUEST)
+    taken = take(message % (*given, b"a" * MAX_ID_CHARACTERS))
+    assert isinstance(taken, t.JSONRPCRequest)

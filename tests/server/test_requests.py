@@ -1,5 +1,7 @@
 """The ids under which requests are passed on."""
 
+import gc
+import weakref
 from dataclasses import replace
 
 import anyio
@@ -111,6 +113,32 @@ async def test_a_repeated_request_runs_once_and_is_answered_each_time() -> None:
         await wait_until_blocked()
         bench.go_on.set()
     assert (bench.made, bench.answers) == (1, ["answer 1"] * 3)
+
+
+class Content(dict[str, int]):
+    """The content of a request, to which a weak reference can be made."""
+
+
+async def test_a_finished_request_holds_neither_its_content_nor_its_caller() -> None:
+    """It is kept for a while, and calls with files have megabytes."""
+    bench, caller, content = Bench(), build_caller(), Content(a=1)
+    bench.go_on.set()
+    await bench.ask(caller, content)
+    held_caller, held_content = weakref.ref(caller), weakref.ref(content)
+    del caller, content
+    gc.collect()
+    assert (held_caller(), held_content()) == (None, None)
+
+
+async def test_the_order_of_members_makes_no_other_request() -> None:
+    """A proxy may write an object in another order."""
+    bench = Bench()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.ask, build_caller(), ("x", {"a": 1, "b": {"c": 2, "d": 3}}))
+        tasks.start_soon(bench.ask, build_caller(), ("x", {"b": {"d": 3, "c": 2}, "a": 1}))
+        await wait_until_blocked()
+        bench.go_on.set()
+    assert (bench.made, bench.answers) == (1, ["answer 1"] * 2)
 
 
 async def test_an_unwritten_answer_is_returned_again() -> None:

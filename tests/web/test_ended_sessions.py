@@ -61,6 +61,7 @@ async def test_a_link_is_not_used_up_while_the_record_cannot_be_read(
         ticket = server.sessions.build_gallery_link(ANNA).url.partition("link=")[2]
 
         async def fail(_: SqliteStore) -> None:
+            """Fail as a record that cannot be read."""
             raise StoreError("the disk is full", "Make room.")
 
         with monkeypatch.context() as patch:

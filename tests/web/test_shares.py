@@ -13,6 +13,7 @@ from flowport.runs import received_files
 from flowport.server import announcer
 from flowport.server.announcer import MAX_LISTEN_CHARACTERS
 from flowport.settings.http_settings import HttpSettings
+from flowport.web import bodies
 from tests.support.children import HELLO
 from tests.support.people import OWNER_HEADER, Team, open_team
 from tests.support.uploading import find_uploads, request_link
@@ -55,6 +56,7 @@ async def test_requests_that_come_together_begin_no_more_sessions(team: Team) ->
     answers: list[httpx2.Response] = []
 
     async def begin() -> None:
+        """Begin a session."""
         answers.append(await begin_session(team, "ann"))
 
     async with anyio.create_task_group() as tasks:
@@ -95,6 +97,63 @@ async def test_one_person_has_so_many_streams(team: Team, monkeypatch: pytest.Mo
     assert b"2 streams of changes of this person are open" in starts[2]
 
 
+async def test_the_message_that_begins_a_session_is_short(team: Team) -> None:
+    """The session remembers what it says of the client, and of each person there may be hundreds."""
+    client = {"name": "x" * bodies.MAX_HELLO_BYTES, "version": "1"}
+    for before in ("", "\N{BYTE ORDER MARK}"):
+        message = {"jsonrpc": "2.0", "id": 7, "method": "initialize", "params": {**HELLO, "clientInfo": client}}
+        content = f"{before}{json.dumps(message)}".encode()
+        headers = {**ACCEPTED, OWNER_HEADER: "ann", "content-type": "application/json"}
+        answer = await team.http.post("/mcp", content=content, headers=headers)
+
+        assert (answer.status_code, answer.json()["id"]) == (413, 7)
+        assert "longer than 64 KB, so nothing was done" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("session", ["none", "s" * 129, "s" * 30_000])
+async def test_an_unknown_session_is_not_found_however_long_its_name_is(team: Team, session: str) -> None:
+    """Names are remembered with the requests of a session, so long ones are not."""
+    headers = {**ACCEPTED, OWNER_HEADER: "ann", "mcp-session-id": session}
+    answer = await team.http.post("/mcp", json={"jsonrpc": "2.0", "id": 1, "method": "ping"}, headers=headers)
+
+    assert (answer.status_code, "Session not found" in answer.text) == (404, True)
+
+
+async def test_messages_that_arrive_side_by_side_hold_so_much_memory(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow one is in memory for as long as it arrives; of another person, and afterwards, they are taken (no session is meant)."""
+    monkeypatch.setattr(bodies, "MAX_HELD_BYTES", 100_000)
+    is_sent, is_over = anyio.Event(), anyio.Event()
+    message = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}).encode()
+
+    async def send_slowly() -> AsyncIterator[bytes]:
+        """Send a message, its end later."""
+        yield b" " * 80_000
+        is_sent.set()
+        await is_over.wait()
+        yield message
+
+    async def send(owner: str, content: bytes | AsyncIterator[bytes]) -> int:
+        """Send a message."""
+        headers = {**ACCEPTED, OWNER_HEADER: owner, "content-type": "application/json", "mcp-session-id": "x"}
+        codes.append((await team.http.post("/mcp", content=content, headers=headers)).status_code)
+        return codes[-1]
+
+    codes: list[int] = []
+    large = b" " * 60_000 + message
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(send, "ann", send_slowly())
+        await is_sent.wait()
+        while await send("ann", large) == 404:
+            await anyio.lowlevel.checkpoint()
+        assert codes[-1] == 429
+        assert [await send("bob", large), await send("ann", message)] == [404, 404]
+        is_over.set()
+    assert codes[-1] == 404
+    assert await send("ann", b" " * 101_000 + message) == 429
+
+
 async def test_uploads_under_way_count_for_the_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has room by itself; together they would fill the disk before one of them is refused."""
     monkeypatch.setattr(received_files, "_PIECE_BYTES", 1)
@@ -103,6 +162,7 @@ async def test_uploads_under_way_count_for_the_quota(tmp_path: Path, monkeypatch
         is_sent, is_over = anyio.Event(), anyio.Event()
 
         async def send_slowly() -> AsyncIterator[bytes]:
+            """Send a file, its end later."""
             yield b"\0" * 80_000
             is_sent.set()
             await is_over.wait()

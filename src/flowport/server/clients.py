@@ -149,7 +149,7 @@ def get_connection_key(context: Context) -> str:
         return f"{owner} session {session_id}"
     # Since 2026-07-28 each request over HTTP stands alone: the same program on the same machine is the same client.
     client = context.session.client_params
-    return f"{owner} {request.client.host if request.client else ''} {client.client_info.name if client else ''}"
+    return f"{owner} {request.client.host if request.client else ''} {clean_line(client.client_info.name) if client else ''}"
 
 
 def build_seal(context: Context) -> str:

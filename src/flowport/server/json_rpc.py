@@ -17,12 +17,16 @@ from mcp.shared.message import SessionMessage
 MAX_BATCH: Final = 100
 """Messages in one array; no client that we know of sends more than a few."""
 
+MAX_ID_CHARACTERS: Final = 1_000
+"""Of the id of a request, which is remembered for a while after its answer."""
+
 _PAYING: Final = "tools/call"
 _NO_JSON: Final = "The message is not JSON."
 _NO_UTF8: Final = "The message is not UTF-8, so nothing was done. Send it again as UTF-8."
 _UTF16: Final = "The message is not UTF-8 but looks like UTF-16, so nothing was done. Send it again as UTF-8."
 _NO_MESSAGE: Final = "The message is not one of JSON-RPC 2.0."
 _NO_ID: Final = "The id is neither text nor a whole number."
+_LONG_ID: Final = f"The id is longer than {MAX_ID_CHARACTERS} characters, so nothing was done."
 _HALF: Final = (
     "The message holds half of a character (a lone surrogate), so nothing was started and nothing is charged. Send it "
     "again without it."
@@ -49,6 +53,8 @@ def parse_message(data: bytes) -> SessionMessage | None:
         data.decode()
         message = t.jsonrpc_message_adapter.validate_json(data, by_name=False)
     except ValueError:
+        return None
+    if isinstance(message, t.JSONRPCRequest) and _is_long(message.id):
         return None
     # A message with an invalid id would be parsed as a notification.
     return None if isinstance(message, t.JSONRPCNotification) and b'"id"' in data else SessionMessage(message)
@@ -126,6 +132,8 @@ def _parse_content(content: Any) -> Parsed:
             not isinstance(content["id"], str | int) and not _is_whole(content["id"])
         ):
             return refuse(t.INVALID_REQUEST, _NO_ID, request_id)
+        if _is_long(request_id):
+            return refuse(t.INVALID_REQUEST, _LONG_ID, None)
         content = {**content, "id": request_id}
     whole = json.dumps(content, ensure_ascii=False)
     if is_message and content.get("method") == _PAYING and _SURROGATE.search(whole):
@@ -140,6 +148,10 @@ def _refuse_all(content: list[Any]) -> Sequence[RefusedMessage]:
     ids = [one for one in map(find_id, content) if one is not None]
     words = _LONG_BATCH if content else _NO_MESSAGE
     return [refuse(t.INVALID_REQUEST, words, one) for one in ids or [None]]
+
+
+def _is_long(request_id: object) -> bool:
+    return isinstance(request_id, str) and len(request_id) > MAX_ID_CHARACTERS
 
 
 def _is_whole(value: Any) -> TypeGuard[int | float]:

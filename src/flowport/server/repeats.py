@@ -8,6 +8,7 @@ answer was not used: it counts as cancelled after the answer, and an equal call 
 """
 
 import hashlib
+import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -42,8 +43,9 @@ class RequestIdInUse(Exception):
 
 @dataclass(eq=False, slots=True)
 class _Request(Generic[T]):
-    content: object
-    caller: Caller
+    digest: str
+    """Of its content. A finished request is kept for a while, and its content may have megabytes."""
+    exchange: Exchange
     done: anyio.Event = field(default_factory=anyio.Event)
     answer: T | None = None
     """None until it is made, and if the client disconnected before that."""
@@ -51,7 +53,7 @@ class _Request(Generic[T]):
     @property
     def is_alive(self) -> bool:
         """Whether its client waits, and it has an answer or will have one."""
-        return self.caller.exchange.is_open and not (self.done.is_set() and self.answer is None)
+        return self.exchange.is_open and not (self.done.is_set() and self.answer is None)
 
 
 class RequestsInProgress(Generic[T]):
@@ -85,20 +87,23 @@ class RequestsInProgress(Generic[T]):
         request_id = caller.exchange.request_id
         key = (caller.connection, type(request_id), request_id)
         others = self._requests.get(key, [])
-        if not is_stateless and any(one.is_alive and one.content != content for one in others):
+        # The members of an object have no order.
+        text = json.dumps(content, sort_keys=True, default=repr)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        if not is_stateless and any(one.is_alive and one.digest != digest for one in others):
             raise RequestIdInUse(request_id)
         self._forget_answered()
-        answered = (key, hashlib.sha256(repr(content).encode("utf-8", "replace")).hexdigest())
+        answered = (key, digest)
         before = self._answered.get(answered)
         if before is not None and before.is_written:
             before.note_cancelled()
-        request = _Request[T](content, caller)
+        request = _Request[T](digest, caller.exchange)
         self._requests.setdefault(key, []).append(request)
         try:
             while (earlier := self._find_earlier(key, request)) is not None:
                 await wait(EventWait(earlier.done, _WAITING), caller, self._clock)
                 if earlier.answer is not None:
-                    if (listener := earlier.caller.exchange.listener) is not None:
+                    if (listener := earlier.exchange.listener) is not None:
                         caller.exchange.expect(listener)
                     request.answer = earlier.answer
                     return earlier.answer
@@ -115,7 +120,7 @@ class RequestsInProgress(Generic[T]):
         for one in self._requests[key]:
             if one is request:
                 break
-            if one.is_alive and one.content == request.content:
+            if one.is_alive and one.digest == request.digest:
                 return one
         return None
 

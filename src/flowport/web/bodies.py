@@ -1,6 +1,7 @@
 """Refuse HTTP bodies that are not UTF-8 or not a single message, before the protocol's library interprets them."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -8,9 +9,11 @@ from mcp.server.transport_security import TransportSecurityMiddleware, Transport
 from mcp.shared.message import SessionMessage
 from mcp.types import INVALID_REQUEST, JSONRPCRequest
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from flowport.domain.principal import LOCAL, Principal
+from flowport.server.clients import PRINCIPAL_KEY
 from flowport.server.json_rpc import (
     BYTE_ORDER_MARK,
     Parsed,
@@ -27,7 +30,24 @@ logger = logging.getLogger(__name__)
 _ASCII_CHARSETS: Final = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
 _MAX_SKIPPED_BYTES: Final = 256 * 1024 * 1024
 """The most bytes of a too long body that are read before the connection is closed."""
+MAX_HELD_BYTES: Final = 256 * 1024 * 1024
+"""Of the bodies of one person that arrive side by side: each may take hours, and is in memory until it is whole."""
+MAX_HELLO_BYTES: Final = 64 * 1024
+"""Of the message that begins a session, which remembers what it says of the client."""
+_HELLO: Final = "initialize"
+_LONG_HELLO: Final = (
+    f"The message that begins a session is longer than {MAX_HELLO_BYTES // 1024} KB, so nothing was done."
+)
+_RETRY_SECONDS: Final = 5
+_CROWDED: Final = (
+    f"The messages of this person that arrive at the same time are larger than {MAX_HELD_BYTES // 1024**2} MB together. "
+    "Nothing was started; send them one after another."
+)
 _ONE_BY_ONE: Final = "Over HTTP each message is sent by itself; nothing was done."
+
+
+class _Crowded(Exception):
+    """The bodies of one person that arrive hold too much memory."""
 
 
 class BodyReader:
@@ -43,6 +63,8 @@ class BodyReader:
         self._app = app
         self._security = TransportSecurityMiddleware(security)
         self._max_bytes = max_bytes
+        self._held_bytes: Counter[str] = Counter()
+        """By owner, of bodies that are not whole yet."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection or request."""
@@ -56,7 +78,12 @@ class BodyReader:
 
     async def _read(self, scope: Scope, receive: Receive, send: Send) -> Receive | None:
         """Return what gives the body to the application; None when it was refused."""
-        events, body = await self._collect(receive)
+        try:
+            events, body = await self._collect(scope.get(PRINCIPAL_KEY, LOCAL), receive)
+        except _Crowded:
+            headers = {"Retry-After": str(_RETRY_SECONDS)}
+            await PlainTextResponse(_CROWDED, 429, headers)(scope, receive, send)
+            return None
         if isinstance(body, OverlongMessage):
             await _answer([body.refuse()], scope, receive, send, status=413)
             return None
@@ -66,28 +93,50 @@ class BodyReader:
         if charset not in _ASCII_CHARSETS and not body.isascii():
             await _answer(_refuse_charset(body, charset), scope, receive, send, is_array=is_array)
             return None
-        if parse_message(body) is None:
-            parsed = parse_messages(body)
-            if refused := _refuse(parsed, is_array=is_array):
-                await _answer(refused, scope, receive, send, is_array=is_array)
-                return None
+        message = parse_message(body)
+        parsed = parse_messages(body) if message is None else (message,)
+        refused, status = _refuse(parsed, is_array=is_array), 400
+        if not refused and len(body) > MAX_HELLO_BYTES:
+            refused, status = [refuse(INVALID_REQUEST, _LONG_HELLO, one.id) for one in _find_hellos(parsed)], 413
+        if refused:
+            await _answer(refused, scope, receive, send, status=status, is_array=is_array)
+            return None
+        if message is None:
             body = b"".join(map(_write, parsed))
         return replay(body, receive)
 
-    async def _collect(self, receive: Receive) -> tuple[list[Message], bytes | OverlongMessage | None]:
-        """Return the received messages, and the whole body; None if it ends early."""
+    async def _collect(
+        self, principal: Principal, receive: Receive
+    ) -> tuple[list[Message], bytes | OverlongMessage | None]:
+        """Return the received messages, and the whole body; None if it ends early.
+
+        Raises:
+            _Crowded: The person's bodies hold too much.
+        """
         events: list[Message] = []
         size = 0
-        while True:
-            event = await receive()
-            events.append(event)
-            size += len(event.get("body", b""))
-            if event["type"] != "http.request":
-                return events, None
-            if size > self._max_bytes:
-                return [], await _skip(events, receive)
-            if not event.get("more_body", False):
-                return events, b"".join(one.get("body", b"") for one in events)
+        try:
+            while size <= self._max_bytes:
+                event = await receive()
+                events.append(event)
+                length = len(event.get("body", b""))
+                size += length
+                self._held_bytes[principal.owner] += length
+                if event["type"] != "http.request":
+                    return events, None
+                # A server of one person needs no limit between persons.
+                if not principal.is_local and self._held_bytes[principal.owner] > MAX_HELD_BYTES:
+                    break
+                if size <= self._max_bytes and not event.get("more_body", False):
+                    return events, b"".join(one.get("body", b"") for one in events)
+        finally:
+            self._held_bytes[principal.owner] -= size
+            if not self._held_bytes[principal.owner]:
+                del self._held_bytes[principal.owner]
+        overlong = await _skip(events, receive)
+        if size <= self._max_bytes:
+            raise _Crowded
+        return [], overlong
 
 
 async def _skip(events: list[Message], receive: Receive) -> OverlongMessage:
@@ -102,6 +151,12 @@ async def _skip(events: list[Message], receive: Receive) -> OverlongMessage:
         overlong.add(event.get("body", b""))
         size += len(event.get("body", b""))
     return overlong
+
+
+def _find_hellos(parsed: Sequence[Parsed]) -> list[JSONRPCRequest]:
+    """Return the messages that begin a session."""
+    messages = [one.message for one in parsed if isinstance(one, SessionMessage)]
+    return [one for one in messages if isinstance(one, JSONRPCRequest) and one.method == _HELLO]
 
 
 def _refuse(parsed: Sequence[Parsed], *, is_array: bool) -> Sequence[RefusedMessage]:

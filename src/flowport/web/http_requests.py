@@ -20,6 +20,8 @@ from flowport.web.bodies import replay
 _SETTLING_TURNS: Final = 3
 """Turns of the event loop after which a disconnect known to the system is known here."""
 
+_MAX_SESSION_CHARACTERS: Final = 128
+"""Of the names that the library gives, which are shorter; requests are remembered by them."""
 _LAST_EVENT: Final = b"last-event-id"
 _CANCELLED: Final = "notifications/cancelled"
 
@@ -58,7 +60,8 @@ class RequestWatch:
         In a session an id must not be in use twice.
         """
         session = dict(scope["headers"]).get(SESSION_HEADER.encode(), b"").decode("latin-1")
-        if not session:
+        # Of a longer name the library says that there is no such session.
+        if not 0 < len(session) <= _MAX_SESSION_CHARACTERS:
             return _Channel(Exchange(), receive, send)
         # Another owner who names this session must not meet its request ids.
         session = f"{getattr(scope.get(PRINCIPAL_KEY), 'owner', '')} {session}"

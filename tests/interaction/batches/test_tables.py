@@ -314,6 +314,7 @@ async def test_a_saved_table_may_pass_through_a_spreadsheet(flowport: Harness, d
     facts = await flowport.ask("run_batch", app=TOOL, rows=[{"prompt": text} for text in texts])
 
     def choose(names: list[str]) -> list[str]:
+        """Keep the state first and reverse the other columns."""
         return ["state", *(name for name in reversed(names) if name not in {"state", "urls", "text"})]
 
     table = save_as_spreadsheet(facts["csv"], choose)
