@@ -183,7 +183,7 @@ def _misuse(issuer: Issuer, audience: str) -> Iterator[tuple[str, str]]:
 
     now = float(issuer.claim(audience)["iat"])
     wrong: dict[str, list[Any]] = {
-        "exp": [None, now - 61, 0, -1, "4000000000", True, [], {}, float("nan"), float("inf")],
+        "exp": [None, now - 61, 0, -1, "4000000000", True, [], {}, float("nan"), float("inf"), 10**400],
         "nbf": [now + 120, "0", True, [], float("-inf")],
         "iat": [now + 120, "0", False, {}],
         "iss": [None, "https://issuer.example", f"{issuer.url}/", f"{issuer.url}/x", issuer.url.upper(), ""],

@@ -8,7 +8,6 @@ import base64
 import binascii
 import json
 import logging
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ MAX_SUBJECT_LENGTH: Final = 255
 _PART: Final = re.compile(r"[A-Za-z0-9_-]+")
 _PARTS: Final = 3
 _MAX_KEY_ID_LENGTH: Final = 512
+_MAX_INSTANT: Final = 1e12
 _MIN_RSA_BYTES: Final = 256
 _TYPES: Final = frozenset({"jwt", "at+jwt", "application/at+jwt"})
 """What a token may call itself; others (of a sign-out, of a proof) are no access tokens."""
@@ -210,9 +210,8 @@ def _iterate_problems(claims: Mapping[str, Any], expected: Expected, now: float)
 
 
 def _is_instant(value: Any) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return isinstance(value, int) and not isinstance(value, bool)
+    # Larger numbers are no instants, and too large ones cannot be added to a float.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MAX_INSTANT
 
 
 def find_scopes(claims: Mapping[str, Any]) -> frozenset[str]:
