@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from typing import Any
 
 import httpx2
@@ -55,17 +55,23 @@ def _refuse_the_network() -> Iterator[None]:
     patch.undo()
 
 
+def build_checked(checker: RequestChecker, handle: Callable[..., Awaitable[httpx2.Response]]) -> Any:
+    """Return a method of a transport that checks each request before it is sent."""
+
+    async def check_and_handle(self: httpx2.AsyncBaseTransport, request: httpx2.Request) -> httpx2.Response:
+        """Check a request and send it."""
+        checker.check(request)
+        return await handle(self, request)
+
+    return check_and_handle
+
+
 @pytest.fixture(autouse=True)
 def request_checker(monkeypatch: pytest.MonkeyPatch) -> Iterator[RequestChecker]:
     """Fail a test in which Flowport sent a request that the provider's documentation does not allow."""
-    checker, send = RequestChecker(), httpx2.AsyncClient.send
-
-    async def check_and_send(self: httpx2.AsyncClient, request: httpx2.Request, **options: Any) -> httpx2.Response:
-        """Check a request and send it."""
-        checker.check(request)
-        return await send(self, request, **options)
-
-    monkeypatch.setattr(httpx2.AsyncClient, "send", check_and_send)
+    checker = RequestChecker()
+    for kind in (httpx2.AsyncHTTPTransport, httpx2.MockTransport):
+        monkeypatch.setattr(kind, "handle_async_request", build_checked(checker, kind.handle_async_request))
     yield checker
     assert checker.problems == []
 

@@ -279,6 +279,6 @@ def test_a_signal_while_the_sandbox_starts_ends_it_quietly(
     while find_sandboxes(tmp_path / "f"):
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    assert (tmp_path / "f/stderr.txt").read_text() == ""
-    # A signal that arrives before our first line has run is handled by the operating system.
-    assert code == 0 or (not stage and code == -number)
+    # A signal that arrives before our first lines have run is handled by the operating system, or by Python.
+    is_early = not stage and code == -number
+    assert is_early or ((tmp_path / "f/stderr.txt").read_text(), code) == ("", 0)
