@@ -1,7 +1,7 @@
 """Build the web application of a server from its parts: the MCP endpoint, and one line for each other part.
 
 Around all routes stand, from the outside in: the log, trusted proxies, the public path, the gate of the shutdown, and Host and
-Origin; around guarded ones the limit of addresses without a token, authentication, and the limit of a person. Middleware that has
+Origin; around the endpoint the limit of addresses without a token, authentication, and the limit of a person. Middleware that has
 nothing to do afterwards returns what the application returns instead of awaiting it: thousands of calls wait, and each
 coroutine counts (`python scripts/bench waiting_calls`).
 """
@@ -56,7 +56,7 @@ IDLE_SECONDS: Final = 30 * 60.0
 BuildRoutes: TypeAlias = Callable[[Site], Sequence[Route]]
 Guard: TypeAlias = Callable[[ASGIApp, Site], ASGIApp]
 
-OPEN_PARTS: Final[tuple[BuildRoutes, ...]] = (
+PARTS: Final[tuple[BuildRoutes, ...]] = (
     build_health_routes,
     build_metadata_routes,
     build_file_routes,
@@ -65,13 +65,10 @@ OPEN_PARTS: Final[tuple[BuildRoutes, ...]] = (
     build_webhook_routes,
     build_gallery_part,
 )
-"""Routes that anyone may ask: what they serve is public, or each address carries its own proof."""
-
-GUARDED_PARTS: Final[tuple[BuildRoutes, ...]] = ()
-"""Routes that pass the guards, as the MCP endpoint does."""
+"""Routes beside the MCP endpoint. What they serve is public, or they check by themselves who asks."""
 
 GUARDS: Final[tuple[Guard, ...]] = (AddressLimit, Authentication, PersonLimit)
-"""ASGI middleware around each guarded route, the outermost first: who asks, and whether that person may go on."""
+"""ASGI middleware around the MCP endpoint, the outermost first: who asks, and whether that person may go on."""
 
 
 def build_site(assembly: Assembly, address: Address, end: End, authenticator: Authenticator) -> Site:
@@ -147,8 +144,7 @@ def build_app(server: FlowportServer, address: Address, site: Site | None, end: 
     routes: list[Route] = [_guard(Route(PATH, endpoint), site)]
     if site is not None:
         server.middleware.append(ElsewhereWords(site.settings))
-        routes += [route for build in OPEN_PARTS for route in build(site)]
-        routes += [_guard(route, site) for build in GUARDED_PARTS for route in build(site)]
+        routes += [route for build in PARTS for route in build(site)]
     for route in routes:
         route.app = _NotedRoute(route.app, route.path)
     app: ASGIApp = _Shortcut(Router(routes=routes), routes[0])
