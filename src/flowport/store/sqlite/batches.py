@@ -21,11 +21,10 @@ from flowport.store.records import (
     RecordOutcome,
     RowStatus,
 )
+from flowport.store.rows import LIVE, build_value
 from flowport.store.sqlite.accept import accept_call
 from flowport.store.sqlite.operations import (
-    LIVE,
     begins_run,
-    build_value,
     insert_run,
     is_waited_for,
     reads,
