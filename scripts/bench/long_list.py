@@ -11,8 +11,8 @@ from figures import Figure
 from instant import Client, open_workspace
 
 from flowport.domain.models import LOCAL_OWNER, Output, OutputKind, Run, RunState
+from flowport.store.rows import build_output_values, build_run_values
 from flowport.store.sqlite.connection import STORE_NAME, open_connection
-from flowport.store.sqlite.operations import build_output_values, build_run_values
 from flowport.store.sqlite.store import open_sqlite_store
 
 RUNS: Final = 100_000

@@ -222,7 +222,14 @@ async def test_an_unrecorded_crash_is_in_the_list_of_live_runs(
 class CrashingStore(FaultyStore):
     """A store with a bug."""
 
-    async def accept(self, run: Run, rules: AttachRules | None = None, terms: SpendingCheck | None = None) -> NoReturn:
+    async def accept(
+        self,
+        run: Run,
+        rules: AttachRules | None = None,
+        terms: SpendingCheck | None = None,
+        *,
+        whole_arguments: str | None = None,
+    ) -> NoReturn:
         """Crash."""
         raise BUG
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowport.domain.errors import StoreError
-from flowport.store.sqlite.operations import build_output_values, build_run_values, build_value, parse_output, parse_run
+from flowport.store.rows import build_output_values, build_run_values, build_value, parse_output, parse_run
 
 from .samples import OUTPUT, RUN, build_run
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from flowport.domain.errors import StoreError
-from flowport.store.sqlite.operations import OUTPUT_COLUMNS, RUN_COLUMNS
+from flowport.store.rows import OUTPUT_COLUMNS, RUN_COLUMNS
 from flowport.store.sqlite.schema import LAYOUT, check_readable, create_tables, get_layout
 
 

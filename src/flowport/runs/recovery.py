@@ -382,7 +382,7 @@ class CallRebuilder:
 
     async def _get_arguments(self, run: Run) -> dict[str, JsonValue]:
         """Return what the run is made of: of a row of a batch all of it, of another run what its record shows."""
-        found = None if self._store is None or not run.batch_id else await self._store.get_row_arguments(run.id)
+        found = None if self._store is None or not run.batch_id else await self._store.get_whole_arguments(run.id)
         parts = [run.arguments_json] if found is None else found
         arguments: dict[str, JsonValue] = {}
         for part in parts:

@@ -42,7 +42,12 @@ class RunStore(Protocol):
     """Accepting, changing and claiming runs, the calls that wait for them, and the runs to mention."""
 
     async def accept(
-        self, run: Run, rules: AttachRules | None = None, terms: SpendingCheck | None = None
+        self,
+        run: Run,
+        rules: AttachRules | None = None,
+        terms: SpendingCheck | None = None,
+        *,
+        whole_arguments: str | None = None,
     ) -> AcceptOutcome:
         """Record a new run with its reservation, or return the earlier run that the call joins, in one transaction.
 
@@ -56,6 +61,8 @@ class RunStore(Protocol):
         Args:
             rules: None joins no run.
             terms: None records the run at any price.
+            whole_arguments: The arguments as JSON, from which a worker prepares the call again: the run is queued, which adds
+                its job. None where the process of the caller starts it. A store without a queue ignores it.
 
         Raises:
             StoreError: It could not be recorded, or its id exists; nothing may be sent for it.
@@ -117,11 +124,16 @@ class BatchStore(Protocol):
     """Batches: calls that request many runs."""
 
     async def accept_batch(
-        self, batch: NewBatch, rules: AttachRules | None = None, terms: SpendingCheck | None = None
+        self,
+        batch: NewBatch,
+        rules: AttachRules | None = None,
+        terms: SpendingCheck | None = None,
+        *,
+        is_queued: bool = False,
     ) -> AcceptOutcome:
         """Record a batch with its rows and their total price, or return the earlier batch that the call joins.
 
-        It is `accept` for a batch: one transaction, the same rules. An unknown run that is equal to a row makes the whole
+        A queued batch has a job, as each of its rows will when it begins. It is `accept` for a batch: one transaction, the same rules. An unknown run that is equal to a row makes the whole
         batch uncertain (`Uncertain`). Rows join no run.
 
         Raises:
@@ -173,8 +185,12 @@ class BatchStore(Protocol):
             RunNotFound: It was erased.
         """
 
-    async def get_row_arguments(self, run_id: str) -> tuple[str, str] | None:
-        """Return the shared arguments and the row's own, as JSON, of a run that is a row; None for other runs."""
+    async def get_whole_arguments(self, run_id: str) -> tuple[str, ...] | None:
+        """Return the whole arguments of a run, as JSON objects that together are all of them.
+
+        Those of a row are the shared ones and its own, those of a queued run what it was accepted with. None for other runs,
+        and for a queued run that was started.
+        """
 
 
 class UploadStore(Protocol):

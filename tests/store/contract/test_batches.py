@@ -96,9 +96,9 @@ async def test_rows_that_have_not_begun_are_given_in_their_order(store: Store) -
     assert (kept.shared_json, kept.own_json[1]) == ('{"shared": 1}', '{"own": 1}')
     with pytest.raises(RunNotFound):
         await store.get_batch_arguments("batch_none")
-    assert await store.get_row_arguments("run_1") == ('{"shared": 1}', '{"own": 1}')
-    assert await store.get_row_arguments("run_2") is None
-    assert await store.get_row_arguments("") is None
+    assert await store.get_whole_arguments("run_1") == ('{"shared": 1}', '{"own": 1}')
+    assert await store.get_whole_arguments("run_2") is None
+    assert await store.get_whole_arguments("") is None
 
 
 async def test_dropped_rows_never_begin_and_hold_nothing_back(store: Store) -> None:

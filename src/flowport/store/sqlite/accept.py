@@ -34,17 +34,8 @@ from flowport.store.records import (
     Uncertain,
     WaitingCall,
 )
-from flowport.store.sqlite.operations import (
-    IS_ALONE,
-    IS_UNDELIVERED,
-    RUN_LIST,
-    Value,
-    find_run,
-    insert_run,
-    parse_run,
-    record_event,
-    select_runs,
-)
+from flowport.store.rows import RUN_LIST, Value, parse_run
+from flowport.store.sqlite.operations import IS_ALONE, IS_UNDELIVERED, find_run, insert_run, record_event, select_runs
 from flowport.store.sqlite.spending import check_terms
 
 _MAX_NAMED: Final = 3

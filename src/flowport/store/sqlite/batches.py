@@ -21,11 +21,10 @@ from flowport.store.records import (
     RecordOutcome,
     RowStatus,
 )
+from flowport.store.rows import LIVE, build_value
 from flowport.store.sqlite.accept import accept_call
 from flowport.store.sqlite.operations import (
-    LIVE,
     begins_run,
-    build_value,
     insert_run,
     is_waited_for,
     reads,
@@ -90,6 +89,8 @@ class BatchOperations:
         batch: NewBatch,
         rules: AttachRules | None = None,
         terms: SpendingCheck | None = None,
+        *,
+        is_queued: bool = False,  # noqa: ARG002 - there is no queue
     ) -> AcceptOutcome:
         digests = [row.canonical_digest for row in batch.rows]
         outcome = accept_call(connection, batch.run, rules, terms, row_digests=digests)
@@ -212,7 +213,7 @@ class BatchOperations:
         return BatchArguments(shared["shared_json"], {row["n"]: row["arguments_json"] for row in rows})
 
     @reads
-    def get_row_arguments(self, connection: sqlite3.Connection, run_id: str) -> tuple[str, str] | None:
+    def get_whole_arguments(self, connection: sqlite3.Connection, run_id: str) -> tuple[str, ...] | None:
         row = connection.execute(
             "SELECT batches.shared_json, batch_rows.arguments_json FROM batch_rows "
             "JOIN batches ON batches.id = batch_rows.batch_id WHERE batch_rows.run_id = ? AND batch_rows.run_id <> ''",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from flowport.domain.errors import StoreError
+from flowport.store.rows import build_value
 from flowport.store.sqlite.errors import (
     SENTENCES,
     build_damage_error,
@@ -21,7 +22,7 @@ from flowport.store.sqlite.errors import (
     is_busy,
     is_damage,
 )
-from flowport.store.sqlite.operations import FileIdentity, build_value
+from flowport.store.sqlite.operations import FileIdentity
 from flowport.store.sqlite.schema import LAYOUT, create_tables, get_layout, is_store
 
 logger = logging.getLogger(__name__)

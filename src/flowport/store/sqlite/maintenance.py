@@ -18,8 +18,9 @@ from flowport.domain.call_errors import RunNotOver
 from flowport.domain.errors import RunNotFound, StoreError
 from flowport.domain.models import FINAL_STATES, BootTime
 from flowport.store.records import Erasure, History
+from flowport.store.rows import Value
 from flowport.store.sqlite.errors import build_damage_error, build_store_error, is_damage
-from flowport.store.sqlite.operations import IS_OVER, Value, reads
+from flowport.store.sqlite.operations import IS_OVER, reads
 from flowport.store.sqlite.thread import Worker
 
 SLICE_ROWS: Final = 1000

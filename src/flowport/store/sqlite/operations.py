@@ -8,13 +8,12 @@ transaction holds the write lock, so the row cannot change between being read an
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from operator import attrgetter
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeAlias, TypeVar
 
 from flowport.domain.errors import StoreError
-from flowport.domain.models import FINAL_STATES, Output, OutputKind, Run, RunState
+from flowport.domain.models import Output, Run
 from flowport.domain.run_events import (
     Delivered,
     DeliveryCancelled,
@@ -25,6 +24,19 @@ from flowport.domain.run_events import (
     is_covered,
 )
 from flowport.store.records import Recorded, RecordOutcome, Stale
+from flowport.store.rows import (
+    FINAL,
+    LIVE,
+    OUTPUT_COLUMNS,
+    RUN_COLUMNS,
+    RUN_LIST,
+    Value,
+    build_changed_values,
+    build_output_values,
+    build_run_values,
+    parse_output,
+    parse_run,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -66,84 +78,14 @@ def begins_run(operation: Operation[P, T]) -> Method[P, T]:
     return perform
 
 
-Value: TypeAlias = str | int | float | None
-"""What a column holds."""
-
-_FLAGS: Final = ("is_followed", "is_delivery_cancelled", "is_cost_reported")
-RUN_COLUMNS: Final = tuple(field.name for field in fields(Run) if field.name != "outputs")
-OUTPUT_COLUMNS: Final = tuple(field.name for field in fields(Output))
-"""The output's own columns; `run_id` stands beside them."""
-_get_run_values: Final = attrgetter(*RUN_COLUMNS)
-RUN_LIST: Final = ", ".join(f"runs.{column}" for column in RUN_COLUMNS)
 _OUTPUT_LIST: Final = ", ".join(("run_id", *OUTPUT_COLUMNS))
-_FINAL: Final = ", ".join(f"'{state}'" for state in RunState if state in FINAL_STATES)
-LIVE: Final = ", ".join(f"'{state}'" for state in RunState if state not in FINAL_STATES)
-"""The states of runs that are not over, as SQL."""
-IS_OVER: Final = f"runs.state IN ({_FINAL})"
+IS_OVER: Final = f"runs.state IN ({FINAL})"
 # The plus keeps SQLite from walking an owner's runs state by state: it is to take the index of the few undelivered.
 IS_UNDELIVERED: Final = f"(runs.delivered_at IS NULL AND +{IS_OVER})"
 IS_ALONE: Final = "runs.batch_id = ''"
 """Of a batch with its rows the batch alone."""
 # An ended run has an instant of its end; the state is compared too, without an index, because it decides.
 IS_LIVE: Final = f"(runs.finished_at IS NULL AND +runs.state IN ({LIVE}))"
-
-
-def build_value(value: Value) -> Value:
-    """Return what a column can hold.
-
-    Text from elsewhere may hold half of a surrogate pair, which no UTF-8 can; a result is not lost over that.
-    """
-    return value.encode(errors="replace").decode() if isinstance(value, str) else value
-
-
-def build_run_values(run: Run) -> dict[str, Value]:
-    """Return a run's columns by name, without its outputs."""
-    return {column: build_value(value) for column, value in zip(RUN_COLUMNS, _get_run_values(run), strict=True)}
-
-
-def build_changed_values(before: Run, after: Run) -> dict[str, Value]:
-    """Return the columns by name in which two states of a run differ, with the later values; outputs are left out."""
-    pairs = zip(RUN_COLUMNS, _get_run_values(before), _get_run_values(after), strict=True)
-    return {column: build_value(new) for column, old, new in pairs if new is not old and new != old}
-
-
-def build_output_values(run_id: str, output: Output) -> dict[str, Value]:
-    """Return an output's columns by name, `run_id` included."""
-    return {"run_id": run_id, **{column: build_value(getattr(output, column)) for column in OUTPUT_COLUMNS}}
-
-
-def parse_run(row: sqlite3.Row, outputs: Iterable[Output]) -> Run:
-    """Return the run in a row that begins with `RUN_COLUMNS`, in their order.
-
-    Raises:
-        StoreError: It is in a state that this version does not know.
-    """
-    # By position: `Row` finds a name by comparing it with one column after another.
-    values = dict(zip(RUN_COLUMNS, row, strict=False))
-    try:
-        state = RunState(values.pop("state"))
-    except ValueError as exc:
-        raise _build_unreadable_error() from exc
-    values.update({name: bool(values[name]) for name in _FLAGS})
-    return Run(**values, state=state, outputs=tuple(outputs))
-
-
-def parse_output(row: sqlite3.Row) -> Output:
-    """Return the output that a row with at least `OUTPUT_COLUMNS` holds.
-
-    Raises:
-        StoreError: It is of a kind that this version does not know.
-    """
-    values = {column: row[column] for column in OUTPUT_COLUMNS}
-    try:
-        kind = OutputKind(values.pop("kind"))
-    except ValueError as exc:
-        raise _build_unreadable_error() from exc
-    return Output(**values, kind=kind)
-
-
-def _build_unreadable_error() -> StoreError:
-    return StoreError("a record in it has a value that this version does not know", "Update this Flowport.")
 
 
 def select_runs(

@@ -9,16 +9,8 @@ from typing import Final
 from flowport.domain.errors import RunNotFound
 from flowport.domain.models import OutputKind, Run, RunState, get_url_place
 from flowport.store.records import AppHistory, RunSearch
-from flowport.store.sqlite.operations import (
-    IS_ALONE,
-    IS_LIVE,
-    IS_OVER,
-    IS_UNDELIVERED,
-    LIVE,
-    find_run,
-    reads,
-    select_runs,
-)
+from flowport.store.rows import LIVE
+from flowport.store.sqlite.operations import IS_ALONE, IS_LIVE, IS_OVER, IS_UNDELIVERED, find_run, reads, select_runs
 
 _HISTORIES: Final = """
 SELECT json_each.value AS app_id, runs.state, runs.finished_at - runs.started_at AS seconds,

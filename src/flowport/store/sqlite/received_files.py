@@ -6,7 +6,8 @@ from dataclasses import fields, replace
 from typing import Final
 
 from flowport.store.received_files import Kept, QuotaExceeded, ReceivedFile, ReceiveOutcome, TicketUsed
-from flowport.store.sqlite.operations import build_value, reads, writes
+from flowport.store.rows import build_value
+from flowport.store.sqlite.operations import reads, writes
 from flowport.store.sqlite.thread import Worker
 
 _COLUMNS: Final = tuple(field.name for field in fields(ReceivedFile))

@@ -7,7 +7,8 @@ from typing import Final
 from flowport.domain.call_errors import FilesFull
 from flowport.domain.models import SANDBOX_HOST, BootTime, Run, RunState
 from flowport.domain.spending import DAY_SECONDS, LimitExceeded, Spending, SpendingCheck, find_obstacle, get_caps
-from flowport.store.sqlite.operations import IS_LIVE, Value
+from flowport.store.rows import Value
+from flowport.store.sqlite.operations import IS_LIVE
 from flowport.store.sqlite.received_files import sum_file_bytes
 
 _UNSENT: Final = f"'{RunState.ACCEPTED}', '{RunState.STARTING}'"

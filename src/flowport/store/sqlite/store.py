@@ -68,6 +68,8 @@ class SqliteStore(BatchOperations, TokenOperations, RunQueries, RecordMaintenanc
         run: Run,
         rules: AttachRules | None = None,
         terms: SpendingCheck | None = None,
+        *,
+        whole_arguments: str | None = None,  # noqa: ARG002 - there is no queue
     ) -> AcceptOutcome:
         return accept_call(connection, run, rules, terms)
 

@@ -1,0 +1,205 @@
+"""What the operations of the PostgreSQL store have in common: rows and records, the write of a run, its job and its news.
+
+What an event makes of a run is decided by `domain.run_events.apply` alone: the transaction holds the lock of the run's row,
+so the row cannot change between being read and being written.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from flowport.domain.models import Output, Run, RunState
+from flowport.domain.run_events import (
+    Adopted,
+    Delivered,
+    DeliveryCancelled,
+    RunEvent,
+    Settled,
+    StartAcknowledged,
+    StartConfirmed,
+    Witness,
+    apply,
+    is_covered,
+)
+from flowport.store.cluster import NewsKind
+from flowport.store.postgres.database import Transaction
+from flowport.store.postgres.jobs import add_job
+from flowport.store.records import Recorded, RecordOutcome, Stale
+from flowport.store.rows import (
+    FINAL,
+    LIVE,
+    OUTPUT_COLUMNS,
+    RUN_COLUMNS,
+    RUN_LIST,
+    Value,
+    build_changed_values,
+    build_output_values,
+    build_run_values,
+    parse_output,
+    parse_run,
+)
+
+_OUTPUT_JSON: Final = (
+    "(SELECT json_agg(json_build_array("  # noqa: S608 - our own words
+    + ", ".join(f"outputs.{column}" for column in OUTPUT_COLUMNS)
+    + ") ORDER BY outputs.n) FROM outputs WHERE outputs.run_id = runs.id)"
+)
+SELECTED: Final = f"{RUN_LIST}, {_OUTPUT_JSON}"
+"""The columns of a run, and then its outputs as one JSON value."""
+IS_OVER: Final = f"runs.state IN ({FINAL})"
+IS_UNDELIVERED: Final = f"(runs.delivered_at IS NULL AND {IS_OVER})"
+IS_ALONE: Final = "runs.batch_id = ''"
+"""Of a batch with its rows the batch alone."""
+IS_LIVE: Final = f"(runs.finished_at IS NULL AND runs.state IN ({LIVE}))"
+
+
+def clean(values: Mapping[str, Value]) -> dict[str, Value]:
+    """Return values that PostgreSQL takes: its texts hold no zero character, which those from elsewhere may."""
+    return {name: value.replace("\0", "\ufffd") if isinstance(value, str) else value for name, value in values.items()}
+
+
+def parse_row(row: Sequence[Any]) -> Run:
+    """Return the run of a row that begins with `SELECTED`.
+
+    Raises:
+        StoreError: It holds a value that this version does not know.
+    """
+    outputs: list[Output] = [
+        parse_output(dict(zip(OUTPUT_COLUMNS, one, strict=True))) for one in row[len(RUN_COLUMNS)] or ()
+    ]
+    return parse_run(row[: len(RUN_COLUMNS)], outputs)
+
+
+async def select_runs(
+    transaction: Transaction, source: str, values: Sequence[Any] | Mapping[str, Any] = ()
+) -> tuple[Run, ...]:
+    """Return the runs of a query, with their outputs, by one statement.
+
+    Args:
+        source: What follows FROM; made of our own words.
+    """
+    cursor = await transaction.execute(f"SELECT {SELECTED} FROM {source}", values)  # noqa: S608 - our own words
+    return tuple([parse_row(row) for row in await cursor.fetchall()])
+
+
+async def find_run(transaction: Transaction, run_id: str, *, is_locked: bool = False) -> Run | None:
+    """Return one run of any owner; None if nothing was found.
+
+    Args:
+        is_locked: Let no other transaction change its row until this one ends.
+    """
+    lock = " FOR UPDATE OF runs" if is_locked else ""
+    return next(iter(await select_runs(transaction, f"runs WHERE id = %s{lock}", (run_id,))), None)
+
+
+async def insert_run(transaction: Transaction, run: Run, *, is_queued: bool) -> None:
+    """Add a run as it is, with its outputs; a queued one with its job."""
+    values = {**clean(build_run_values(run)), "is_queued": is_queued}
+    await transaction.execute(_INSERT_RUN, values)
+    await write_outputs(transaction, run.id, run.outputs)
+    if is_queued:
+        await add_job(transaction, run)
+    post_change(transaction, run, NewsKind.CREATED)
+
+
+async def write_outputs(transaction: Transaction, run_id: str, outputs: Sequence[Output]) -> None:
+    """Add outputs of a run, or replace those of the same number."""
+    for output in outputs:
+        await transaction.execute(_WRITE_OUTPUT, clean(build_output_values(run_id, output)))
+
+
+def post_change(transaction: Transaction, run: Run, kind: NewsKind) -> None:
+    """Report a change of a run to every replica and worker."""
+    transaction.post(
+        {"kind": kind, "run_id": run.id, "owner": run.owner, "batch_id": run.batch_id, "account_id": run.account_id}
+    )
+
+
+async def record_event(
+    transaction: Transaction,
+    run_id: str,
+    event: RunEvent,
+    lease: int | None = None,
+    *,
+    ended_call_id: str = "",
+    unless_waited_for: bool = False,
+) -> RecordOutcome:
+    """Apply an event to a run, and a delivery of a batch to its rows; the call that it answers waits no longer.
+
+    Where another than the holder of its job gives the run something to do, a job is added.
+    """
+    if ended_call_id:
+        await remove_waiting(transaction, ended_call_id)
+    before = await find_run(transaction, run_id, is_locked=True)
+    if before is None or (unless_waited_for and await is_waited_for(transaction, run_id)):
+        return Stale(before)
+    is_possible = is_covered(before, event, lease) and not await _is_claimed(transaction, before, event)
+    after = apply(before, event) if is_possible else before
+    if after == before:
+        return Stale(before)
+    # The outputs alone may have changed; those who missed the news find the run by this number.
+    changed = clean(build_changed_values(before, after))
+    assignments = "".join(f"{column} = %({column})s, " for column in changed)
+    is_shared = before.is_batch and isinstance(event, Delivered | DeliveryCancelled)
+    await transaction.execute(
+        f"UPDATE runs SET {assignments}changed_number = nextval('changes') WHERE {_WITH_ROWS if is_shared else _ALONE}",  # noqa: S608 - our own words
+        {**changed, "run_id": run_id},
+    )
+    await write_outputs(transaction, run_id, [output for output in after.outputs if output not in before.outputs])
+    if before.state in _UNSTARTED and after.state not in _UNSTARTED:
+        await transaction.execute("DELETE FROM whole_arguments WHERE run_id = %s", (run_id,))
+    is_resumed = isinstance(event, StartAcknowledged | Settled | Adopted) and lease != after.lease
+    if is_resumed and await _is_queued(transaction, run_id):
+        await add_job(transaction, after)
+    post_change(transaction, after, NewsKind.CHANGED)
+    return Recorded(after)
+
+
+async def _is_queued(transaction: Transaction, run_id: str) -> bool:
+    cursor = await transaction.execute("SELECT is_queued FROM runs WHERE id = %s", (run_id,))
+    row = await cursor.fetchone()
+    return row is not None and bool(row[0])
+
+
+async def _is_claimed(transaction: Transaction, run: Run, event: RunEvent) -> bool:
+    """Return whether what was found by a search is a run of the provider that is another run of ours.
+
+    An event that came to the address of the run is about this run.
+    """
+    if not isinstance(event, StartConfirmed) or event.witness is Witness.WEBHOOK:
+        return False
+    found = await transaction.execute(
+        "SELECT 1 FROM runs WHERE account_id = %s AND provider_run_id = %s AND provider_run_id <> '' AND id <> %s",
+        (run.account_id, event.provider_run_id, run.id),
+    )
+    return await found.fetchone() is not None
+
+
+async def remove_waiting(transaction: Transaction, *call_ids: str) -> None:
+    """Forget calls."""
+    await transaction.execute("DELETE FROM waiting_calls WHERE id = ANY(%s)", (list(call_ids),))
+
+
+async def is_waited_for(transaction: Transaction, run_id: str) -> bool:
+    """Return whether a call waits for a run."""
+    cursor = await transaction.execute("SELECT 1 FROM waiting_calls WHERE run_id = %s LIMIT 1", (run_id,))
+    return await cursor.fetchone() is not None
+
+
+def _build_insert(table: str, columns: Sequence[str]) -> str:
+    values = ", ".join(f"%({column})s" for column in columns)
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})"  # noqa: S608 - our own table and column names
+
+
+_INSERT_RUN: Final = _build_insert("runs", (*RUN_COLUMNS, "is_queued"))
+_WRITE_OUTPUT: Final = (
+    _build_insert("outputs", ("run_id", *OUTPUT_COLUMNS))
+    + " ON CONFLICT (run_id, n) DO UPDATE SET "
+    + ", ".join(f"{column} = excluded.{column}" for column in OUTPUT_COLUMNS if column != "n")
+)
+_UNSTARTED: Final = frozenset({RunState.ACCEPTED, RunState.STARTING, RunState.UNKNOWN})
+"""While a run is in one of these, its whole arguments may be needed."""
+_ALONE: Final = "id = %(run_id)s"
+_WITH_ROWS: Final = (
+    "(id = %(run_id)s OR id IN (SELECT run_id FROM batch_rows WHERE batch_id = %(run_id)s AND run_id <> ''))"
+)
+"""A batch with its rows."""
