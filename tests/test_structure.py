@@ -72,7 +72,7 @@ def find_long_tests() -> dict[str, int]:
 
 
 def is_short(limit: ast.expr | None) -> bool:
-    """Return whether a limit of time is a number that a busy machine may exceed; zero is no wait at all."""
+    """Return whether a limit of time is a number that a busy machine may exceed; zero does not wait."""
     value = limit.value if isinstance(limit, ast.Constant) else None
     return isinstance(value, int | float) and 0 < value < PATIENCE_SECONDS
 

@@ -274,7 +274,7 @@ get_signal_code(Words())
 """
 
 
-def test_noise_of_python_is_told_from_our_own(tmp_path: Path) -> None:
+def test_noise_of_python_differs_from_our_own(tmp_path: Path) -> None:
     """A signal may arrive before our first line; a traceback with lines of ours is a fault of ours."""
     (tmp_path / "sitecustomize.py").write_text(INTERRUPTED)
     noises = [
