@@ -41,6 +41,7 @@ def create_template(server: PostgresServer) -> None:
     server.execute(f"CREATE DATABASE {TEMPLATE}")
 
     async def prepare() -> None:
+        """Migrate it."""
         database = Database(server.get_url(TEMPLATE), prepare=migrate)
         await database.open()
         await database.close()

@@ -88,6 +88,7 @@ async def insert(database: Database, *runs: Run) -> None:
     """Add runs."""
 
     async def add(transaction: Transaction) -> None:
+        """Add each run."""
         for run in runs:
             await insert_run(transaction, run, is_queued=False)
 
@@ -98,6 +99,7 @@ async def change(database: Database, run: Run) -> None:
     """Change a run as a write of the store does."""
 
     async def update(transaction: Transaction) -> None:
+        """Take a new number."""
         await transaction.execute("UPDATE runs SET changed_number = nextval('changes') WHERE id = %s", (run.id,))
         post_change(transaction, run, NewsKind.CHANGED)
 
@@ -127,6 +129,7 @@ async def test_work_that_is_undone_is_not_reported(database_url: str) -> None:
     """Only what was committed is reported."""
 
     async def post_and_fail(transaction: Transaction) -> None:
+        """Report a change and raise."""
         post_change(transaction, RUN, NewsKind.CHANGED)
         raise ZeroDivisionError
 
@@ -257,6 +260,7 @@ async def test_mark_counts_once(database_url: str) -> None:
     first_uses: list[bool] = []
 
     async def use(one: PostgresMarks) -> None:
+        """Use the mark at one replica."""
         first_uses.append(await one.use("link:a", expires_at=20.0, now=10.0))
 
     async with anyio.create_task_group() as group:
