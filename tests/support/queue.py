@@ -13,9 +13,7 @@ from flowport.store.postgres.database import Database, Transaction
 from flowport.store.postgres.jobs import PostgresJobs
 from flowport.store.postgres.operations import insert_run
 from tests.store.samples import build_run
-
-PATIENCE_SECONDS = 30.0
-"""How long anything may take on a busy machine."""
+from tests.support.patience import PATIENCE_SECONDS
 
 
 class Queue:
