@@ -35,6 +35,7 @@ class Queue:
         """Execute a statement, and return its rows."""
 
         async def perform(transaction: Transaction) -> list[TupleRow]:
+            """Execute it."""
             cursor = await transaction.execute(statement, values)
             return await cursor.fetchall() if cursor.description else []
 
@@ -68,10 +69,12 @@ class Queue:
         """Execute jobs meanwhile; by default, each ends its run."""
 
         async def note(run_id: str) -> None:
+            """Note an execution."""
             self.executed.append(run_id)
             await (execute or self.finish)(run_id)
 
         async def work() -> None:
+            """Work until this is cancelled."""
             await self.jobs.work(note, concurrency=concurrency)
 
         async with anyio.create_task_group() as group:

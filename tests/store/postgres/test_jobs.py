@@ -29,6 +29,7 @@ async def test_two_workers_never_execute_one_run_at_once(database_url: str) -> N
     ended = 0
 
     async def execute(run_id: str) -> None:
+        """Execute a run."""
         nonlocal ended
         if run_id in under_way:
             overlaps.append(run_id)
@@ -66,6 +67,7 @@ async def test_a_job_goes_on_where_another_worker_is_free(database_url: str) -> 
     async with open_queue(database_url) as one, open_queue(database_url) as two:
 
         async def pass_on(run_id: str) -> None:
+            """Pass the job on."""
             if len(one.executed) + len(two.executed) < 6:
                 raise JobAgain
             await one.finish(run_id)
@@ -81,6 +83,7 @@ async def test_a_job_is_executed_later(database_url: str) -> None:
     began_at: list[float] = []
 
     async def execute(_run_id: str) -> None:
+        """Execute a run."""
         began_at.append(anyio.current_time())
         if len(began_at) == 1:
             raise JobAgain(0.3)
@@ -98,6 +101,7 @@ async def test_a_job_that_fails_is_executed_again_after_growing_pauses(
     """An error never ends a job: the pauses grow, on any worker, and equal errors are logged once."""
 
     async def fail(_run_id: str) -> None:
+        """Fail."""
         raise RuntimeError("a mistake")
 
     async with open_queue(database_url) as queue:
@@ -120,6 +124,7 @@ async def test_something_new_to_do_ends_a_pause(database_url: str) -> None:
     """A job that waits for a later attempt is executed at once when its run is resumed."""
 
     async def execute(run_id: str) -> None:
+        """Execute a run."""
         if len(queue.executed) == 1:
             raise JobAgain(600)
         await queue.finish(run_id)
@@ -159,6 +164,7 @@ async def test_draining_gives_jobs_to_others(database_url: str) -> None:
     began = anyio.Event()
 
     async def hold(_run_id: str) -> None:
+        """Hold the job."""
         began.set()
         await anyio.sleep_forever()
 
@@ -179,6 +185,7 @@ async def test_draining_leaves_nothing_half_done(database_url: str) -> None:
     finished = []
 
     async def start(run_id: str) -> None:
+        """Send a start request."""
         with anyio.CancelScope(shield=True):
             began.set()
             await answered.wait()
@@ -201,6 +208,7 @@ async def test_a_worker_that_is_cancelled_drains(database_url: str) -> None:
     began = anyio.Event()
 
     async def hold(_run_id: str) -> None:
+        """Hold the job."""
         began.set()
         await anyio.sleep_forever()
 
@@ -218,10 +226,12 @@ async def test_the_end_of_a_job_counts_for_who_has_it(database_url: str) -> None
     let_go = {name: anyio.Event() for name in ("one", "two")}
 
     async def hold_one(_run_id: str) -> None:
+        """Hold the job."""
         first.set()
         await let_go["one"].wait()
 
     async def hold_two(_run_id: str) -> None:
+        """Hold the job."""
         second.set()
         await let_go["two"].wait()
 
