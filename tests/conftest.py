@@ -14,7 +14,7 @@ from tests.fakes.client import open_sandbox
 from tests.fakes.magica.client import MagicaClient
 from tests.support.harness import MODES, Mode
 from tests.support.official_requests import RequestChecker
-from tests.support.postgres import TEMPLATE, PostgresServer, create_template, open_postgres
+from tests.support.postgres import PostgresServer, create_migrated, create_template, open_postgres
 
 hypothesis.settings.register_profile("flowport", deadline=None, print_blob=True)
 hypothesis.settings.register_profile("soak", deadline=None, print_blob=True, max_examples=1000)
@@ -39,6 +39,20 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """Start a PostgreSQL for the tests of this process; without its programs they are skipped."""
+    with open_postgres() as server:
+        create_template(server)
+        yield server
+
+
+@pytest.fixture
+def database_url(postgres: PostgresServer) -> str:
+    """Return the address of a database of this test alone, with our tables."""
+    return create_migrated(postgres)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _refuse_the_network() -> Iterator[None]:
     """Refuse every connection that leaves this machine."""
@@ -54,20 +68,6 @@ def _refuse_the_network() -> Iterator[None]:
     patch.setattr(socket.socket, "connect", connect_here)
     yield
     patch.undo()
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    """Start PostgreSQL for all tests of this process; what uses it is skipped where it is not installed."""
-    with open_postgres() as server:
-        create_template(server)
-        yield server
-
-
-@pytest.fixture
-def database_url(postgres: PostgresServer) -> str:
-    """Return the address of a new database with all tables."""
-    return postgres.create_database(TEMPLATE)
 
 
 def build_checked(checker: RequestChecker, handle: Callable[..., Awaitable[httpx2.Response]]) -> Any:

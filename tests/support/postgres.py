@@ -1,21 +1,21 @@
 """A real PostgreSQL for tests: the server programs of this system, in a folder of its own, reached by a socket."""
 
-import asyncio
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import anyio
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-from local_postgres import MISSING, UNSYNCED, PostgresServer, find_programs, run_postgres
 
 from flowport.store.postgres.database import Database
 from flowport.store.postgres.migrate import migrate
 
-__all__ = ["MISSING", "PostgresServer", "create_template", "find_programs", "open_postgres"]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+from local_postgres import MISSING, UNSYNCED, PostgresServer, find_programs, run_postgres
+
+__all__ = ["MISSING", "PostgresServer", "create_migrated", "find_programs", "open_postgres"]
 
 TEMPLATE = "flowport_template"
 
@@ -37,17 +37,21 @@ def open_postgres(*, is_synced: bool = False) -> Iterator[PostgresServer]:
 
 
 def create_template(server: PostgresServer) -> None:
-    """Make the database that those of tests are copied from, with all tables.
+    """Make the database that those of tests are copies of, with our tables.
 
-    Its language sorts otherwise than bytes do, as that of most databases.
+    Its language sorts otherwise than bytes do, like that of most databases.
     """
     server.execute(f"CREATE DATABASE {TEMPLATE} TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'")
 
-    async def create_tables() -> None:
+    async def prepare() -> None:
+        """Migrate it."""
         database = Database(server.get_url(TEMPLATE), prepare=migrate)
-        try:
-            await database.open()
-        finally:
-            await database.close()
+        await database.open()
+        await database.close()
 
-    asyncio.run(create_tables())
+    anyio.run(prepare)
+
+
+def create_migrated(server: PostgresServer) -> str:
+    """Return the address of a new database with our tables."""
+    return server.create_database(TEMPLATE)

@@ -85,7 +85,7 @@ def is_joinable(run: Run, rules: AttachRules) -> bool:
 
 
 def find_uncertain(settled: Sequence[EqualRun]) -> Uncertain | None:
-    """Return the newest equal run that may have been started; None if there is none."""
+    """Return the newest equal run that may have been started; None if nothing was found."""
     uncertain = [one.run for one in settled if one.run.state is RunState.UNKNOWN]
     return Uncertain(uncertain[-1]) if uncertain else None
 

@@ -65,7 +65,7 @@ async def accept_call(
     Args:
         row_digests: The canonical digests of a batch's rows.
         is_queued: Whether any worker may start the run; it then gets a job.
-        whole_arguments: The arguments of a queued run that is no batch.
+        whole_arguments: The arguments of a queued run; a batch has its rows instead.
     """
     _lock(transaction, run, rules, terms)
     uncertain: Uncertain | None = None

@@ -8,6 +8,7 @@ its result returned: a start that was recorded is never taken for one that was n
 import contextlib
 import json
 import logging
+import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,6 @@ from psycopg.types.string import StrDumperUnknown
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from flowport.domain.errors import StoreError
-from flowport.store.cluster import NewsKind
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +34,8 @@ RETRY_SECONDS: Final = 0.1
 NEWS_CHANNEL: Final = "flowport_news"
 """Where transactions report what they changed, see `store.postgres.news`."""
 
-_MAX_NEWS_BYTES: Final = 7900
-"""The database sends less than 8000."""
+MAX_NEWS_BYTES: Final = 7_900
+"""Of one notification; PostgreSQL takes fewer than 8,000."""
 
 T = TypeVar("T")
 Connection: TypeAlias = psycopg.AsyncConnection[TupleRow]
@@ -56,10 +56,11 @@ _ADAPTERS.register_dumper(str, _CleanText)
 class Transaction:
     """A transaction that writes, or what is read in one."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, origin: str = "") -> None:
         self.connection = connection
         """For what only a connection can do; `flush` comes before its use."""
         self._queued: list[tuple[str, Values]] = []
+        self._origin = origin
         self._news: list[str] = []
 
     def send(self, statement: str, values: Values = ()) -> None:
@@ -88,8 +89,7 @@ class Transaction:
 
     def post(self, news: Mapping[str, str]) -> None:
         """Report a change to every replica once this is committed."""
-        text = json.dumps(news)
-        self._news.append(text if len(text) <= _MAX_NEWS_BYTES else json.dumps({"kind": NewsKind.MISSED}))
+        self._news.append(format_news({**news, "from": self._origin}))
 
     def send_news(self) -> None:
         """Send the news with the statements that wait."""
@@ -110,9 +110,9 @@ class _Attempt(Generic[T]):
     """The transaction's own number, once it may have been committed."""
     result: T | None = None
 
-    async def perform(self, connection: Connection, work: "Work[T]") -> None:
+    async def perform(self, connection: Connection, work: "Work[T]", origin: str) -> None:
         """Do the work and commit it, or undo it."""
-        transaction = Transaction(connection)
+        transaction = Transaction(connection, origin)
         try:
             async with connection.pipeline():
                 await connection.execute("BEGIN")
@@ -147,6 +147,8 @@ class Database:
             prepare: Brings the tables up to date, with the first connection.
         """
         self.url = url
+        self.origin = secrets.token_hex(8)
+        """Of the news of this process, which it receives like those of others."""
         self._patience_seconds = patience_seconds
         self._prepare = prepare
         self._opening = anyio.Lock()
@@ -231,7 +233,7 @@ class Database:
             attempt = _Attempt[T]()
             try:
                 async with self._connect(give_up_at) as connection:
-                    await attempt.perform(connection, work)
+                    await attempt.perform(connection, work, self.origin)
             except psycopg.OperationalError as exc:
                 if not attempt.number or not await self._was_committed(attempt.number, give_up_at):
                     if time.monotonic() >= give_up_at:
@@ -292,6 +294,16 @@ class Database:
             raise build_unreachable_error() from exc
         except PoolClosed as exc:
             raise _build_closed_error() from exc
+
+
+def format_news(news: Mapping[str, str]) -> str:
+    """Return news as the text of a notification; what makes it too long is left out, a text first and then the owner."""
+    fields = {name: value for name, value in news.items() if value}
+    text = json.dumps(fields)
+    for name in ("text", "owner"):
+        if len(text) > MAX_NEWS_BYTES and fields.pop(name, None) is not None:
+            text = json.dumps(fields)
+    return text
 
 
 def build_unreachable_error() -> StoreError:
