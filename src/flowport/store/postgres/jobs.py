@@ -69,12 +69,12 @@ FROM (
 
 async def add_job(transaction: Transaction, run: Run) -> None:
     """Add the job of a run, in the caller's transaction; one that waits already is enough."""
-    await _add(transaction, run.id, run.batch_id)
+    _add(transaction, run.id, run.batch_id)
 
 
-async def _add(transaction: Transaction, run_id: str, batch_id: str) -> None:
+def _add(transaction: Transaction, run_id: str, batch_id: str) -> None:
     priority = 0 if batch_id else PRIORITY
-    await transaction.execute(_ADD, {"queue": QUEUE, "task": TASK, "priority": priority, "run_id": run_id})
+    transaction.send(_ADD, {"queue": QUEUE, "task": TASK, "priority": priority, "run_id": run_id})
 
 
 class PostgresJobs:
@@ -212,7 +212,7 @@ async def _resume(transaction: Transaction, run_id: str) -> None:
         {"run_id": run_id},
     )
     if (row := await cursor.fetchone()) is not None:
-        await _add(transaction, run_id, row[0])
+        _add(transaction, run_id, row[0])
 
 
 def _log_once(known: str, message: str, exc: Exception) -> str:
