@@ -151,6 +151,8 @@ class Team:
     """What the proxy's connections are encrypted with; None without a proxy."""
     replicas: list[Member] = field(default_factory=list)
     workers: list[Member] = field(default_factory=list)
+    tokens: dict[str, str] = field(default_factory=dict)
+    """Of each person, by name."""
 
     @property
     def members(self) -> list[Member]:
@@ -257,6 +259,7 @@ def open_team(
     folder: Path,
     provider: ProviderProcess | None,
     *,
+    people: Sequence[str] = ("anna",),
     replicas: int = 3,
     workers: int = 2,
     proxy: str = "nginx",
@@ -267,6 +270,7 @@ def open_team(
     """Run a team, and end it on the way out.
 
     Args:
+        people: Who has a token.
         proxy: The program in front; empty for none.
         is_working: Whether replicas are workers too.
         postgres: The database server; None for one of its own, whose commits wait for the disk.
@@ -290,6 +294,7 @@ def open_team(
         }
         environment = build_environment(folder, postgres.create_database(), **given)
         team = Team(folder, postgres, environment["FLOWPORT_DATABASE_URL"], environment, provider, url, certificate)
+        team.tokens |= {name: team.add_token(name) for name in people}
         for number in range(1, replicas + 1):
             port = stack.enter_context(hold_port())
             words = ["serve", "--http", f"{HOST}:{port}", *(["--worker"] if is_working else [])]

@@ -20,6 +20,7 @@ import psycopg
 import pytest
 
 from tests.support.cluster import Member, Team, open_team
+from tests.support.harness import Mode
 from tests.support.provider_process import ProviderProcess, open_provider
 from tests.verify.cluster.load import DATABASE, Load, Person, open_load, report, watch
 
@@ -43,6 +44,8 @@ RESUMED_SECONDS: Final = 10.0
 LEFT_SECONDS: Final = 300.0
 """How long the calls that are open at the end may take; a figure of a test that failed, no promise."""
 LIVE: Final = ("accepted", "starting", "queued", "running")
+PEOPLE: Final[dict[str, Mode]] = {"anna": "auto", "ben": "auto", "cem": "auto", "dora": "legacy", "emil": "legacy"}
+"""Who calls, and the era of their client."""
 SETTINGS: Final = {
     "FLOWPORT_REQUESTS_PER_MINUTE": "0",
     "FLOWPORT_PERSON_REQUESTS_PER_MINUTE": "1000000",
@@ -153,8 +156,7 @@ async def drive(
     *doings: Doing,
 ) -> Load:
     """Have the clients work while things happen to the team; return what they were given."""
-    people = [Person(team.add_token(f"modern-{n}"), "auto") for n in range(3)]
-    people += [Person(team.add_token(f"older-{n}"), "legacy") for n in range(2)]
+    people = [Person(team.tokens[name], mode) for name, mode in PEOPLE.items()]
     load = Load(team, provider, team.build_context())
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watch, team, 0.25, faults.note_unknown)
@@ -235,7 +237,7 @@ async def test_a_killed_and_paused_team_loses_and_repeats_nothing(tmp_path: Path
     with open_provider(tmp_path / "provider", "--quick", speed=SPEED) as provider:
         prepare(provider, is_reporting=is_reporting)
         settings = {**SETTINGS, "MAGNIFIC_WEBHOOK_SECRET": provider.ask("webhooks")["secret"]}
-        with open_team(tmp_path / "team", provider, settings=settings) as team:
+        with open_team(tmp_path / "team", provider, people=[*PEOPLE], settings=settings) as team:
             load = await drive(team, provider, faults, seconds, kill_again_and_again, pause_again_and_again)
             ending = look(team, provider)
             tell("killed and paused", load, faults, ending, seconds)
@@ -250,7 +252,7 @@ async def test_a_team_whose_database_goes_away_loses_and_repeats_nothing(tmp_pat
     with open_provider(tmp_path / "provider", "--quick", speed=SPEED) as provider:
         prepare(provider, is_reporting=True)
         settings = {**SETTINGS, "MAGNIFIC_WEBHOOK_SECRET": provider.ask("webhooks")["secret"]}
-        with open_team(tmp_path / "team", provider, settings=settings) as team:
+        with open_team(tmp_path / "team", provider, people=[*PEOPLE], settings=settings) as team:
             doings = (kill_again_and_again, restart_the_database)
             load = await drive(team, provider, faults, SECONDS, *doings)
             ending = look(team, provider)
