@@ -8,6 +8,7 @@ its result returned: a start that was recorded is never taken for one that was n
 import contextlib
 import json
 import logging
+import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ RETRY_SECONDS: Final = 0.1
 NEWS_CHANNEL: Final = "flowport_news"
 """Where transactions report what they changed, see `store.postgres.news`."""
 
+MAX_NEWS_BYTES: Final = 7_900
+"""Of one notification; PostgreSQL takes fewer than 8,000."""
+
 T = TypeVar("T")
 Connection: TypeAlias = psycopg.AsyncConnection[TupleRow]
 Values: TypeAlias = Sequence[Any] | Mapping[str, Any]
@@ -39,8 +43,9 @@ Values: TypeAlias = Sequence[Any] | Mapping[str, Any]
 class Transaction:
     """A transaction that writes."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, origin: str = "") -> None:
         self.connection = connection
+        self._origin = origin
         self._news: list[str] = []
 
     async def execute(self, statement: str, values: Values = ()) -> psycopg.AsyncCursor[TupleRow]:
@@ -49,7 +54,7 @@ class Transaction:
 
     def post(self, news: Mapping[str, str]) -> None:
         """Report a change to every replica once this is committed."""
-        self._news.append(json.dumps(news))
+        self._news.append(format_news({**news, "from": self._origin}))
 
     async def finish(self) -> str:
         """Send the news and return the number of the transaction; empty when it wrote nothing."""
@@ -77,11 +82,11 @@ class _Attempt(Generic[T]):
     """The transaction's own number, once its work is done; empty when it wrote nothing."""
     result: T | None = None
 
-    async def perform(self, connection: Connection, work: "Work[T]") -> None:
+    async def perform(self, connection: Connection, work: "Work[T]", origin: str) -> None:
         """Do the work and commit it, or undo it."""
         await connection.execute("BEGIN")
         try:
-            transaction = Transaction(connection)
+            transaction = Transaction(connection, origin)
             self.result = await work(transaction)
             self.number = await transaction.finish()
         except BaseException:
@@ -109,6 +114,8 @@ class Database:
             prepare: Brings the tables up to date, with the first connection.
         """
         self.url = url
+        self.origin = secrets.token_hex(8)
+        """Of the news of this process, which it receives like those of others."""
         self._patience_seconds = patience_seconds
         self._prepare = prepare
         self._opening = anyio.Lock()
@@ -193,7 +200,7 @@ class Database:
             attempt = _Attempt[T]()
             try:
                 async with self._connect(give_up_at) as connection:
-                    await attempt.perform(connection, work)
+                    await attempt.perform(connection, work, self.origin)
             except psycopg.OperationalError as exc:
                 if not attempt.number or not await self._was_committed(attempt.number, give_up_at):
                     if time.monotonic() >= give_up_at:
@@ -254,6 +261,16 @@ class Database:
             raise build_unreachable_error() from exc
         except PoolClosed as exc:
             raise _build_closed_error() from exc
+
+
+def format_news(news: Mapping[str, str]) -> str:
+    """Return news as the text of a notification; what makes it too long is left out, a text first and then the owner."""
+    fields = {name: value for name, value in news.items() if value}
+    text = json.dumps(fields)
+    for name in ("text", "owner"):
+        if len(text) > MAX_NEWS_BYTES and fields.pop(name, None) is not None:
+            text = json.dumps(fields)
+    return text
 
 
 def build_unreachable_error() -> StoreError:
