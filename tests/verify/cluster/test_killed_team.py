@@ -197,7 +197,7 @@ def look(team: Team, provider: ProviderProcess) -> Ending:
     )
 
 
-def tell(what: str, load: Load, faults: Faults, ending: Ending, seconds: float) -> None:
+def print_figures(what: str, load: Load, faults: Faults, ending: Ending, seconds: float) -> None:
     """Print the figures."""
     lost = [prompt for prompt in load.wanted if prompt in ending.started and not load.finished[prompt]]
     twice = [prompt for prompt, count in ending.started.items() if count > 1]
@@ -240,7 +240,7 @@ async def test_a_killed_and_paused_team_loses_and_repeats_nothing(tmp_path: Path
         with open_team(tmp_path / "team", provider, people=[*PEOPLE], settings=settings) as team:
             load = await drive(team, provider, faults, seconds, kill_again_and_again, pause_again_and_again)
             ending = look(team, provider)
-            tell("killed and paused", load, faults, ending, seconds)
+            print_figures("killed and paused", load, faults, ending, seconds)
     check(load, faults, ending)
     if is_reporting:
         assert (ending.find_unsettled(load), load.given_up) == ([], [])
@@ -256,7 +256,7 @@ async def test_a_team_whose_database_goes_away_loses_and_repeats_nothing(tmp_pat
             doings = (kill_again_and_again, restart_the_database)
             load = await drive(team, provider, faults, SECONDS, *doings)
             ending = look(team, provider)
-            tell("database restarted", load, faults, ending, SECONDS)
+            print_figures("database restarted", load, faults, ending, SECONDS)
             resumed = measure_resumption(faults, load, provider)
     for one in resumed:
         report(f"database back: {', '.join(f'{name} after {seconds:.1f} s' for name, seconds in one.items())}")

@@ -83,7 +83,7 @@ def measure_latency(team: Team, provider: ProviderProcess, secret: str, number: 
 
 
 def test_a_webhook_at_one_replica_answers_a_call_at_another(tmp_path: Path) -> None:
-    """A worker is told at once, reads the run and saves its file, and the replica answers; the median is printed."""
+    """A worker gets the news at once, reads the run and saves its file, and the replica answers; the median is printed."""
     with open_provider(tmp_path / "provider", "--quick") as provider, ExitStack() as stack:
         secret = provider.ask("webhooks")["secret"]
         settings = {**SETTINGS, "MAGNIFIC_WEBHOOK_SECRET": secret}
