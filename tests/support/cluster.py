@@ -103,12 +103,12 @@ class Member:
 
     def pause(self) -> None:
         """Let the process stand still, as on a machine that swaps or is moved."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
+        if self.process is not None and sys.platform != "win32":
+            self.process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let the process go on, if it is still the one that was paused."""
-        if self.process is not None:
+        if self.process is not None and sys.platform != "win32":
             self.process.send_signal(signal.SIGCONT)
 
     def ask(self, path: str, *, timeout: float = 10.0) -> tuple[int, str]:
