@@ -119,7 +119,8 @@ class PostgresJobs:
                 await worker.run()
                 problem = ""
             except (StoreError, ConnectorException, psycopg.Error, OSError) as exc:
-                problem = _log_once(problem, "the worker of the queue has ended and begins again", exc)
+                if problem != (problem := _format_problem(exc)):
+                    logger.warning("the worker of the queue has ended and begins again: %s", problem)
             except Exception:
                 # A fault of the queue's library must not end the work of this process.
                 logger.exception("the worker of the queue has failed and begins again")
@@ -152,7 +153,8 @@ class PostgresJobs:
                 await self.reconcile()
                 problem = ""
             except StoreError as exc:
-                problem = _log_once(problem, "the jobs cannot be compared with the runs just now", exc)
+                if problem != (problem := _format_problem(exc)):
+                    logger.warning("the jobs cannot be compared with the runs just now: %s", problem)
             await anyio.sleep(self._reconcile_seconds)
 
     async def reconcile(self) -> Reconciled | None:
@@ -215,9 +217,6 @@ async def _resume(transaction: Transaction, run_id: str) -> None:
         _add(transaction, run_id, row[0])
 
 
-def _log_once(known: str, message: str, exc: Exception) -> str:
-    """Log a problem unless it is the one that is known, and return it."""
-    problem = f"{type(exc).__name__}: {exc}"
-    if problem != known:
-        logger.warning("%s: %s", message, problem)
-    return problem
+def _format_problem(exc: Exception) -> str:
+    """Return what a problem is known by: one that lasts is logged once."""
+    return f"{type(exc).__name__}: {exc}"
