@@ -30,6 +30,7 @@ from flowport.network.sandbox_process import keep_tidy
 from flowport.runs.announcements import Announcements
 from flowport.runs.batch.report import BatchReport
 from flowport.runs.batch.service import BatchConductor, Batches
+from flowport.runs.call_rebuilder import CallRebuilder
 from flowport.runs.delivery import Deliveries
 from flowport.runs.downloads import DownloadRetrier, LinkRefresher, OutputSaver
 from flowport.runs.file_links import FileLinks
@@ -40,7 +41,7 @@ from flowport.runs.output_file import SavingRules
 from flowport.runs.poll import DurationBook, RunPoller
 from flowport.runs.prepare import CallPreparer
 from flowport.runs.received_files import ReceivedFiles
-from flowport.runs.recovery import CallRebuilder, Recovery
+from flowport.runs.recovery import Recovery
 from flowport.runs.references import OutputFinder
 from flowport.runs.service import Runner
 from flowport.runs.start import RunStarter

@@ -20,7 +20,8 @@ from flowport.domain.run_events import Settled, Witness
 from flowport.network.account import OpenAccount
 from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.lost_runs import ListedRun, RecentOutput
-from flowport.runs.recovery import CallRebuilder, Recovery
+from flowport.runs.call_rebuilder import CallRebuilder
+from flowport.runs.recovery import Recovery
 from flowport.runs.witness import StartWitness
 from flowport.store.records import Recorded
 

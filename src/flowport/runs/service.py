@@ -2,14 +2,13 @@
 
 import logging
 from collections.abc import Awaitable, Mapping
-from enum import Enum
 from functools import partial
 from typing import Final, Protocol, assert_never
 
 import anyio
 
 from flowport.domain.backoff import Backoff
-from flowport.domain.errors import FlowportError, ProviderError, RunNotFound, StoreError
+from flowport.domain.errors import FlowportError, RunNotFound, StoreError
 from flowport.domain.models import (
     ENDED_UNRESTORED,
     ENDED_UNSENT,
@@ -21,7 +20,7 @@ from flowport.domain.models import (
 )
 from flowport.domain.run_events import Cancelled, Finished, PollingStopped, RunEvent, StartUnknown
 from flowport.network.account import OpenAccount
-from flowport.network.ratelimit.limiter import Priority
+from flowport.runs.cancelling import CancelOutcome, ask_to_cancel, cancel_unwanted
 from flowport.runs.downloads import DownloadRetrier
 from flowport.runs.live import LiveRun, LiveRuns, PendingWrites
 from flowport.runs.poll import RunPoller
@@ -41,22 +40,6 @@ CRASHED: Final = Backoff(5.0, 2.0, 300.0)
 """Pauses after internal errors while a run is polled or saved; each may be a bug that every poll meets again."""
 
 _CRASHED_WHILE_STARTING: Final = "Flowport made a mistake while it started this run, so it may or may not be running."
-
-
-class CancelOutcome(Enum):
-    """The result of a request to cancel a run."""
-
-    CANCELLED = "cancelled"
-    """Nothing had been sent to the provider; nothing is charged."""
-    ASKED = "asked"
-    """The provider accepted the request; the next poll shows how the run ended."""
-    CANNOT = "cannot"
-    """The provider cannot cancel; the run goes on."""
-    UNFOLLOWED = "unfollowed"
-    """The provider cannot cancel; the run is no longer polled."""
-    ALREADY_OVER = "already over"
-    UNKNOWN = "unknown"
-    """It is not known whether the provider has the run, and it has no id by which it could be cancelled."""
 
 
 class Conductor(Protocol):
@@ -370,25 +353,3 @@ class Runner:
         await self._clock.sleep(CRASHED.get_pause(entry.crashes) or CRASHED.longest_seconds)
         if self._live_runs.get(entry.run.id) is entry:
             self._spawn(entry.run)
-
-
-async def ask_to_cancel(run: Run, account: OpenAccount) -> bool:
-    """Ask the provider to cancel; False when it cannot, or has not named the run yet. The next poll shows the end and the cost.
-
-    Raises:
-        ProviderError: It can, and did not, or it is not known whether it did.
-    """
-    cancel = account.provider.capabilities.cancel
-    if cancel is None or not run.provider_run_id:
-        return False
-    await account.converse(cancel(run.provider_run_id), Priority.START)
-    return True
-
-
-async def cancel_unwanted(run: Run, account: OpenAccount, store: Store) -> None:
-    """Have a run cancelled whose caller has gone and wanted it stopped, unless another call waits for it."""
-    try:
-        if not await store.is_waited_for(run.id) and await ask_to_cancel(run, account):
-            logger.info("%s was asked to cancel run %s, whose caller has gone", account.provider.title, run.id)
-    except (StoreError, ProviderError) as exc:
-        logger.warning("run %s, whose caller has gone, was not cancelled: %s", run.id, exc)

@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 Restore: TypeAlias = Callable[[Run, OpenAccount], Awaitable[PreparedCall | None]]
-"""Prepares the call of a run again from its record; see `recovery.CallRebuilder.restore`."""
+"""Prepares the call of a run again from its record; see `call_rebuilder.CallRebuilder.restore`."""
 
 LOST_CONNECTION: Final = Backoff(1.0, 1.0, tries=3)
 """After a connection that was never made: the first try and two more."""

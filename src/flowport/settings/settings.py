@@ -72,6 +72,10 @@ class Settings:
     should_send_links: bool = True
     """Whether answers hold resource links, which some clients cannot take; addresses are in the text either way."""
     http: HttpSettings = field(default_factory=HttpSettings)
+    database_url: str = field(default="", repr=False)
+    """The PostgreSQL database of a team, with its password; empty for SQLite in the home."""
+    worker_runs: int = 500
+    """The most runs that a worker of the team carries out side by side."""
     keyless: tuple[ProviderSettings, ...] = ()
     """The other providers that take a key, without one: what the accounts of people's own keys are opened with."""
 
@@ -252,6 +256,8 @@ def _combine(read: Mapping[str, Any], wrong: AbstractSet[str]) -> Settings:
         should_save_outputs=read["FLOWPORT_SAVE_OUTPUTS"],
         should_show_previews=read["FLOWPORT_PREVIEWS"],
         http=_build_http_settings(read),
+        database_url=read["FLOWPORT_DATABASE_URL"],
+        worker_runs=read["FLOWPORT_WORKER_RUNS"],
         keyless=_build_keyless(read, {one.provider for one in providers}),
     )
 

@@ -18,9 +18,10 @@ from flowport.domain.run_events import Finished
 from flowport.network.account import OpenAccount
 from flowport.runs.batch.prepare import PreparedBatch, build_batch, build_row_run
 from flowport.runs.batch.report import BatchReport, SavedReport
+from flowport.runs.cancelling import ask_to_cancel
 from flowport.runs.live import LiveRuns
 from flowport.runs.recovery import Recovery
-from flowport.runs.service import Runner, ask_to_cancel
+from flowport.runs.service import Runner
 from flowport.runs.steps import get_max_live_rows
 from flowport.runs.submit import Acceptor, RunRequest, Submission
 from flowport.runtime.background import Supervisor
