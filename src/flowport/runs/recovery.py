@@ -23,6 +23,7 @@ from flowport.runs.poll import fetch_status
 from flowport.runs.service import Runner
 from flowport.runs.steps import Download, Drop, MarkUnknown, Start
 from flowport.runtime.clock import Clock
+from flowport.store.cluster import JobQueue
 from flowport.store.interface import Store, Workers
 from flowport.store.records import Claimed
 
@@ -39,6 +40,9 @@ MAX_ADOPTED: Final = 100
 
 UNSAVED_SECONDS: Final = 2 * 24 * 3600.0
 """For how long an output is tried whose link has expired by our clock; longer than any clock is wrong by its zone."""
+
+UNCLAIMED_SECONDS: Final = 3600.0
+"""For how long a run that no worker has claimed is left to one that has its key, while keys are replaced."""
 
 KEY_GONE: Final = "The key that started this run is no longer configured, and the present key cannot read it."
 KEY_ABSENT: Final = (
@@ -62,8 +66,14 @@ class Recovery:
         link_refresher: LinkRefresher,
         should_save: bool = True,
         can_adopt: bool = True,
+        jobs: JobQueue | None = None,
     ) -> None:
-        """Prepare; `can_adopt` says whether an account may take the runs of another key of its provider over."""
+        """Prepare; `can_adopt` says whether an account may take the runs of another key of its provider over.
+
+        Args:
+            jobs: The queue to which the runs of queued accounts are left; None where no team has one.
+        """
+        self._jobs = jobs
         self._runner = runner
         self._accounts = accounts
         self._store = store
@@ -77,9 +87,14 @@ class Recovery:
         """Take over what dead processes left, now and every few seconds."""
         await self._repeat(self.scan, WATCH_SECONDS)
 
-    async def keep_adopting(self) -> NoReturn:
-        """Try to read the runs of keys that are no longer configured, now and every minute."""
-        await self._repeat(self.scan_other_keys, ADOPT_SECONDS)
+    async def keep_adopting(self, has_turn: Callable[[], bool] = lambda: True) -> NoReturn:
+        """Try to read the runs of keys that are no longer configured, now and every minute, if this process is to."""
+
+        async def scan() -> None:
+            if has_turn():
+                await self.scan_other_keys()
+
+        await self._repeat(scan, ADOPT_SECONDS)
 
     async def scan(self) -> None:
         """Take over the live runs of dead processes, and those whose outputs are not saved.
@@ -95,13 +110,16 @@ class Recovery:
             await self.scan_account(account_id)
 
     async def scan_account(self, account_id: str) -> None:
-        """Do the same for the runs of one account.
+        """Do the same for the runs of one account; those that are queued are left to the workers.
 
         Raises:
             StoreError: The store cannot be read or written.
         """
+        is_queued = self._runner.is_queued(account_id)
+        if is_queued and not self._runner.has_live(account_id):
+            return
         await self._take_over_all(await self._store.get_live_runs(account_id=account_id))
-        if self._should_save:
+        if self._should_save and not is_queued:
             now = self._clock.now()
             since = now - UNSAVED_SECONDS
             await self._take_over_all(await self._store.get_unsaved_runs(account_id=account_id, now=now, since=since))
@@ -147,8 +165,12 @@ class Recovery:
         is_ours = run.is_batch and run.process_id == self._process.process_id
         if self._runner.get_entry(run.id) is not None:
             self._runner.note_kept(run)
+        elif self._runner.is_queued(run.account_id) or _is_unclaimed(run, self._clock.now()):
+            return
         elif is_ours or not self._process.is_alive(run.process_id):
             run = await self.adopt(run)
+            if self._runner.is_queued(run.account_id):
+                return
             # A run that is no longer polled stays so at its provider; what was not there yet gets its end.
             if run.is_followed or not run.state.is_at_provider:
                 await self._resume(run)
@@ -159,6 +181,9 @@ class Recovery:
         Raises:
             StoreError: What became of it could not be recorded.
         """
+        if self._jobs is not None and self._runner.is_queued(run.account_id):
+            await self._resume_queued(run, self._jobs)
+            return
         if self._runner.get_entry(run.id) is not None or self.is_followed_elsewhere(run):
             return
         try:
@@ -177,12 +202,17 @@ class Recovery:
         Raises:
             StoreError: It could not be claimed.
         """
+        if self._jobs is not None and self._runner.is_queued(run.account_id):
+            await self._jobs.resume(run.id)
+            return
         outcome = await self._store.claim(run.id, self._process.process_id, lease=run.lease)
         if isinstance(outcome, Claimed):
             self._runner.follow(outcome.run)
 
     def is_followed_elsewhere(self, run: Run) -> bool:
-        """Return whether another living process follows the run."""
+        """Return whether another living process follows the run, or any worker does."""
+        if self._runner.is_queued(run.account_id):
+            return run.is_followed and not run.state.is_final
         return run.is_followed and not run.state.is_final and self.is_held_elsewhere(run)
 
     async def refresh_link(self, run: Run, n: int) -> Run | None:
@@ -198,10 +228,26 @@ class Recovery:
 
     def is_held_elsewhere(self, run: Run) -> bool:
         """Return whether another living process holds the run."""
+        if run.state is RunState.UNKNOWN and self._runner.is_queued(run.account_id):
+            # The worker that could not start it does nothing more for it.
+            return False
         return run.process_id != self._process.process_id and self._process.is_alive(run.process_id)
 
     def _can_be_read(self, run: Run) -> bool:
         return run.account_id in self._accounts and bool(run.provider_run_id)
+
+    async def _resume_queued(self, run: Run, jobs: JobQueue) -> None:
+        """Have a run resumed by a worker if something is left to do that is not on the way already.
+
+        Raises:
+            StoreError: What became of it could not be recorded.
+        """
+        if run.state is RunState.ACCEPTED and not run.is_followed:
+            await self._runner.cancel_unsent(run.id)
+        elif isinstance(self._runner.get_step(run), Download) or not (run.state.is_final or run.is_followed):
+            await jobs.resume(run.id)
+        elif run.state.is_final and not run.is_batch and run.account_id in self._accounts:
+            await self._link_refresher.refresh_expired(run, self._accounts[run.account_id])
 
     async def _resume(self, run: Run) -> None:
         if run.state is RunState.ACCEPTED and not run.is_followed:
@@ -266,7 +312,10 @@ class Recovery:
         else:
             event = Adopted(heir, run.account_id)
         # Also when another process was first: it has the same key, or the run would not be there.
-        return (await self._store.record(run.id, event)).run or run
+        adopted = (await self._store.record(run.id, event)).run or run
+        if isinstance(event, Adopted) and self._jobs is not None and self._runner.is_queued(heir):
+            await self._jobs.resume(run.id)
+        return adopted
 
     def _find_heir(self, run: Run) -> OpenAccount | None:
         """Return the open account of the same provider and host, if it is to try."""
@@ -277,6 +326,11 @@ class Recovery:
         scope = run.account_id.rpartition(":")[0]
         heirs = (one for one in self._accounts.values() if one.account.scope == scope)
         return next((one for one in heirs if one.account.id != run.adoption_tried_by), None)
+
+
+def _is_unclaimed(run: Run, now: float) -> bool:
+    """Return whether a run of a key that is not open here waits for a worker that has it, and not for too long."""
+    return not run.process_id and run.state is RunState.ACCEPTED and now - run.accepted_at < UNCLAIMED_SECONDS
 
 
 def _is_verdict(error: ProviderError) -> bool:

@@ -139,7 +139,7 @@ def explain_settings(
     usual = {variable.name: variable.usual for variable in get_variables()}
     for variable in get_variables():
         read[variable.name] = variable.usual
-        if variable.parse is not None and variable.name in sources.values:
+        if variable.name in sources.values:
             try:
                 read[variable.name] = variable.parse(variable, sources.values[variable.name])
             except ConfigurationError as exc:
@@ -332,12 +332,11 @@ def _is_ours(name: str) -> bool:
 
 def _find_name_problem(name: str) -> ConfigurationError | None:
     """Return what is wrong with a variable's name; None when this version obeys it, or when it is not ours."""
-    known = {variable.name: variable for variable in get_variables()}
+    known = [variable.name for variable in get_variables()]
     if name in known:
-        problem = "is not built in this version, so it would have no effect"
-        return None if known[name].parse else ConfigurationError(name, problem, "Remove it.")
+        return None
     if not name.startswith("FLOWPORT_") and not get_close_matches(name, known, 1, cutoff=_SLIP):
         return None
-    nearest = get_nearest(name, [variable.name for variable in get_variables() if variable.parse])
+    nearest = get_nearest(name, known)
     hint = f"Did you mean {nearest[0]}?" if nearest else "See docs/settings.md for all variables."
     return ConfigurationError(name, "is not a variable that Flowport knows", hint)

@@ -47,9 +47,7 @@ class Variable:
     """One sentence for docs/settings.md and `--help`."""
     default: str
     """As docs/settings.md shows it."""
-    parse: "Parse | None"
-    """None when this version does not obey it. Such a variable is refused, never ignored: a cap that does not hold is
-    worse than none."""
+    parse: "Parse"
     usual: Any = None
     """The value when nothing is given."""
 
