@@ -63,7 +63,9 @@ async def open_team_home(settings: Settings, kind: str) -> Home:
         module = importlib.import_module(_CLUSTER)
     except ImportError as exc:
         problem = "needs the libraries for PostgreSQL, which are not installed"
-        raise ConfigurationError(DATABASE_URL, problem, "Install Flowport with its extra: pip install '.[team]'.") from exc
+        raise ConfigurationError(
+            DATABASE_URL, problem, "Install Flowport with its extra: pip install '.[team]'."
+        ) from exc
     prepare_home(settings.home)
     cluster: Cluster = module.open_cluster(settings.database_url, kind=kind)
     try:
