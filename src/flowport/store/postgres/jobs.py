@@ -10,7 +10,7 @@ import procrastinate
 from procrastinate.exceptions import AlreadyEnqueued
 
 from flowport.domain.models import Run
-from flowport.store.postgres.database import Transaction
+from flowport.store.postgres.transaction import Transaction
 
 QUEUE: Final = "runs"
 TASK: Final = "advance"
