@@ -37,8 +37,11 @@ def open_postgres(*, is_synced: bool = False) -> Iterator[PostgresServer]:
 
 
 def create_template(server: PostgresServer) -> None:
-    """Make the database that those of tests are copies of, with our tables."""
-    server.execute(f"CREATE DATABASE {TEMPLATE}")
+    """Make the database that those of tests are copies of, with our tables.
+
+    Its language sorts otherwise than bytes do, like that of most databases.
+    """
+    server.execute(f"CREATE DATABASE {TEMPLATE} TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'")
 
     async def prepare() -> None:
         """Migrate it."""

@@ -13,8 +13,8 @@ from flowport.domain.errors import ArgumentsInvalid
 from flowport.domain.models import InputKind, Run, RunState
 from flowport.domain.uris import names_last
 from flowport.network.account import OpenAccount
+from flowport.runs.cancelling import CancelOutcome
 from flowport.runs.delivery import Caller
-from flowport.runs.service import CancelOutcome
 from flowport.store.records import BatchProgress
 
 CANCEL_SECONDS: Final = 5.0
@@ -42,7 +42,7 @@ async def cancel_run(workspace: Workspace, caller: Caller, arguments: Arguments)
         return await _cancel_batch(workspace, caller, run)
     outcome = await workspace.runner.cancel(run, should_stop_following=bool(given.get("stop_following")))
     if outcome is CancelOutcome.ASKED:
-        await workspace.waiter.wait_for_end(run.id, CANCEL_SECONDS)
+        await workspace.waiter.wait_for_end(run, CANCEL_SECONDS)
     now = (await workspace.waiter.get_run_view(run)).run
     summary = format_cancellation(outcome, now, workspace.get_account(run.account_id))
     return await _answer(workspace, caller, now, summary, outcome)

@@ -21,7 +21,7 @@ from flowport.store.records import (
     RecordOutcome,
     RowStatus,
 )
-from flowport.store.rows import LIVE, build_value
+from flowport.store.rows import IS_UNPRICED, LIVE, build_value
 from flowport.store.sqlite.accept import accept_call
 from flowport.store.sqlite.operations import (
     begins_run,
@@ -33,7 +33,6 @@ from flowport.store.sqlite.operations import (
     select_runs,
     writes,
 )
-from flowport.store.sqlite.spending import IS_UNPRICED
 
 _ROW_COLUMNS: Final = tuple(field.name for field in fields(BatchRow))
 _ROW_LIST: Final = ", ".join(f"batch_rows.{column}" for column in _ROW_COLUMNS if column != "arguments_json")
