@@ -32,6 +32,11 @@ FINAL: Final = ", ".join(f"'{state}'" for state in RunState if state in FINAL_ST
 """The states of runs that are over, as SQL."""
 LIVE: Final = ", ".join(f"'{state}'" for state in RunState if state not in FINAL_STATES)
 """The states of runs that are not over, as SQL."""
+IS_UNPRICED: Final = (
+    "runs.row_count = 0 AND runs.price_credits IS NULL AND runs.spent_credits = 0 AND NOT runs.is_cost_reported AND "
+    f"(runs.started_at IS NOT NULL OR runs.state = '{RunState.UNKNOWN}')"
+)
+"""Sent, at an unknown price; `Run.cost_credits` says the same of one that is over."""
 
 
 def build_value(value: Value) -> Value:

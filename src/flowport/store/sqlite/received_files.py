@@ -2,23 +2,21 @@
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import fields, replace
 from typing import Final
 
 from flowport.store.received_files import Kept, QuotaExceeded, ReceivedFile, ReceiveOutcome, TicketUsed
-from flowport.store.rows import build_value
 from flowport.store.sqlite.operations import reads, writes
 from flowport.store.sqlite.thread import Worker
-
-_COLUMNS: Final = tuple(field.name for field in fields(ReceivedFile))
-_LIST: Final = ", ".join(_COLUMNS)
-_INSERT: Final = (
-    f"INSERT INTO received_files ({_LIST}) VALUES ({', '.join(f':{column}' for column in _COLUMNS)}) "  # noqa: S608 - our own words
-    "ON CONFLICT (id) DO NOTHING"
-)
-_UPDATE: Final = (
-    f"UPDATE received_files SET {', '.join(f'{column} = :{column}' for column in _COLUMNS)} "  # noqa: S608 - our own words
-    "WHERE id = :id AND received_at IS NULL"
+from flowport.store.statements import (
+    ADD_FILE,
+    DROP_EXPIRED_TICKETS,
+    EXPIRED_FILES,
+    FIND_FILE,
+    KEEP_FILE,
+    SUM_FILES,
+    build_file_values,
+    build_kept_file,
+    parse_file,
 )
 
 _DROP_OLDEST: Final = (
@@ -34,10 +32,8 @@ class ReceivedFileOperations:
 
     @writes
     def request_file(self, connection: sqlite3.Connection, file: ReceivedFile, *, max_open: int) -> bool:
-        connection.execute(
-            "DELETE FROM received_files WHERE received_at IS NULL AND expires_at < ?", (file.requested_at,)
-        )
-        is_new = connection.execute(_INSERT, _build_values(file)).rowcount == 1
+        connection.execute(DROP_EXPIRED_TICKETS, {"now": file.requested_at})
+        is_new = connection.execute(ADD_FILE, build_file_values(file)).rowcount == 1
         connection.execute(_DROP_OLDEST, (file.owner, max_open))
         return is_new
 
@@ -47,21 +43,13 @@ class ReceivedFileOperations:
 
     @writes
     def keep_file(self, connection: sqlite3.Connection, file: ReceivedFile, *, max_bytes: int) -> ReceiveOutcome:
-        ticket = _find(connection, file.id, None)
-        received_at = file.requested_at if file.received_at is None else file.received_at
-        if ticket is None or ticket.received_at is not None or ticket.expires_at < received_at:
+        kept = build_kept_file(_find(connection, file.id, None), file)
+        if kept is None:
             return TicketUsed()
-        used_bytes = sum_file_bytes(connection, ticket.owner)
+        used_bytes = sum_file_bytes(connection, kept.owner)
         if used_bytes + file.size_bytes > max_bytes:
             return QuotaExceeded(used_bytes)
-        kept = replace(
-            file,
-            owner=ticket.owner,
-            purpose=ticket.purpose,
-            requested_at=ticket.requested_at,
-            received_at=received_at,
-        )
-        connection.execute(_UPDATE, _build_values(kept))
+        connection.execute(KEEP_FILE, build_file_values(kept))
         return Kept(kept)
 
     @reads
@@ -70,11 +58,7 @@ class ReceivedFileOperations:
 
     @reads
     def get_expired_files(self, connection: sqlite3.Connection, *, now: float) -> tuple[ReceivedFile, ...]:
-        rows = connection.execute(
-            f"SELECT {_LIST} FROM received_files WHERE received_at IS NOT NULL AND expires_at < ?",  # noqa: S608 - our own words
-            (now,),
-        )
-        return tuple(map(_parse, rows))
+        return tuple(map(parse_file, connection.execute(EXPIRED_FILES, {"now": now})))
 
     @writes
     def forget_files(self, connection: sqlite3.Connection, file_ids: Sequence[str]) -> None:
@@ -82,23 +66,10 @@ class ReceivedFileOperations:
 
 
 def _find(connection: sqlite3.Connection, file_id: str, owner: str | None) -> ReceivedFile | None:
-    row = connection.execute(f"SELECT {_LIST} FROM received_files WHERE id = ?", (file_id,)).fetchone()  # noqa: S608 - our own words
-    if row is None or owner not in {None, row["owner"]}:
-        return None
-    return _parse(row)
-
-
-def _parse(row: sqlite3.Row) -> ReceivedFile:
-    return ReceivedFile(**{column: row[column] for column in _COLUMNS})
-
-
-def _build_values(file: ReceivedFile) -> dict[str, str | int | float | None]:
-    return {column: build_value(getattr(file, column)) for column in _COLUMNS}
+    row = connection.execute(FIND_FILE, {"id": file_id}).fetchone()
+    return None if row is None or owner not in {None, row["owner"]} else parse_file(row)
 
 
 def sum_file_bytes(connection: sqlite3.Connection, owner: str) -> int:
     """Return the bytes of an owner's received files and saved results."""
-    return sum(
-        connection.execute(f"SELECT ifnull(sum(size_bytes), 0) FROM {table} WHERE owner = ?", (owner,)).fetchone()[0]  # noqa: S608 - our own words
-        for table in ("received_files", "file_use")
-    )
+    return int(connection.execute(SUM_FILES, {"owner": owner}).fetchone()["bytes"])

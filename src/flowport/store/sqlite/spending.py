@@ -7,7 +7,7 @@ from typing import Final
 from flowport.domain.call_errors import FilesFull
 from flowport.domain.models import SANDBOX_HOST, BootTime, Run, RunState
 from flowport.domain.spending import DAY_SECONDS, LimitExceeded, Spending, SpendingCheck, find_obstacle, get_caps
-from flowport.store.rows import Value
+from flowport.store.rows import IS_UNPRICED, Value
 from flowport.store.sqlite.operations import IS_LIVE
 from flowport.store.sqlite.received_files import sum_file_bytes
 
@@ -26,12 +26,6 @@ _IS_RESERVED: Final = (
     f"state IN ({_UNSENT}) OR (is_followed AND adoption_tried_by = '') OR "
     f"CASE WHEN {_IS_THIS_BOOT} THEN accepted_boot_seconds >= :boot_since ELSE accepted_at >= :since END"
 )
-
-IS_UNPRICED: Final = (
-    "runs.row_count = 0 AND runs.price_credits IS NULL AND runs.spent_credits = 0 AND NOT runs.is_cost_reported AND "
-    f"(runs.started_at IS NOT NULL OR runs.state = '{RunState.UNKNOWN}')"
-)
-"""Sent, at an unknown price; `Run.cost_credits` says the same of one that is over."""
 
 _OF_OWNER: Final = f"owner = :owner AND {_IS_SPENDING}"
 _OF_ACCOUNT: Final = "account_id = :account_id"
