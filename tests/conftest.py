@@ -14,6 +14,7 @@ from tests.fakes.client import open_sandbox
 from tests.fakes.magica.client import MagicaClient
 from tests.support.harness import MODES, Mode
 from tests.support.official_requests import RequestChecker
+from tests.support.postgres import PostgresServer, create_migrated, create_template, open_postgres
 
 hypothesis.settings.register_profile("flowport", deadline=None, print_blob=True)
 hypothesis.settings.register_profile("soak", deadline=None, print_blob=True, max_examples=1000)
@@ -36,6 +37,20 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 def anyio_backend() -> str:
     """Run async tests on asyncio, as the server does; for the session, because some fixtures live that long."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """Start a PostgreSQL for the tests of this process; without its programs they are skipped."""
+    with open_postgres() as server:
+        create_template(server)
+        yield server
+
+
+@pytest.fixture
+def database_url(postgres: PostgresServer) -> str:
+    """Return the address of a database of this test alone, with our tables."""
+    return create_migrated(postgres)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -6,12 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import anyio
 import pytest
+
+from flowport.store.postgres.database import Database
+from flowport.store.postgres.migrate import migrate
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 from local_postgres import MISSING, UNSYNCED, PostgresServer, find_programs, run_postgres
 
-__all__ = ["MISSING", "PostgresServer", "find_programs", "open_postgres"]
+__all__ = ["MISSING", "PostgresServer", "create_migrated", "find_programs", "open_postgres"]
+
+TEMPLATE = "flowport_template"
 
 
 @contextmanager
@@ -28,3 +34,24 @@ def open_postgres(*, is_synced: bool = False) -> Iterator[PostgresServer]:
         run_postgres(Path(folder), settings=() if is_synced else UNSYNCED) as server,
     ):
         yield server
+
+
+def create_template(server: PostgresServer) -> None:
+    """Make the database that those of tests are copies of, with our tables.
+
+    Its language sorts otherwise than bytes do, like that of most databases.
+    """
+    server.execute(f"CREATE DATABASE {TEMPLATE} TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'")
+
+    async def prepare() -> None:
+        """Migrate it."""
+        database = Database(server.get_url(TEMPLATE), prepare=migrate)
+        await database.open()
+        await database.close()
+
+    anyio.run(prepare)
+
+
+def create_migrated(server: PostgresServer) -> str:
+    """Return the address of a new database with our tables."""
+    return server.create_database(TEMPLATE)

@@ -28,6 +28,8 @@ class NewsKind(StrEnum):
     """The caller of a run has left and wants it stopped, if that is still possible."""
     LISTED = "listed"
     """The catalogue of an account was saved."""
+    TROUBLED = "troubled"
+    """The worker of a run has met a problem, or none any more: `text` is the sentence for those who wait."""
     MISSED = "missed"
     """News may have been missed while there was no connection: everything may have changed."""
 
@@ -42,6 +44,10 @@ class News:
     batch_id: str = ""
     """The batch of the run, if it is a row."""
     account_id: str = ""
+    text: str = ""
+    """A sentence for a person, where the kind has one."""
+    is_own: bool = False
+    """Whether this process has sent it."""
 
 
 class NewsFeed(Protocol):

@@ -9,7 +9,8 @@ from operator import attrgetter
 from typing import Any, Final, Protocol, TypeAlias
 
 from flowport.domain.errors import StoreError
-from flowport.domain.models import FINAL_STATES, Output, OutputKind, Run, RunState
+from flowport.domain.models import FINAL_STATES, SANDBOX_HOST, BootTime, Output, OutputKind, Run, RunState
+from flowport.domain.spending import DAY_SECONDS
 
 Value: TypeAlias = str | int | float | None
 """What a column holds."""
@@ -95,3 +96,21 @@ def parse_output(row: NamedRow) -> Output:
 
 def _build_unreadable_error() -> StoreError:
     return StoreError("a record in it has a value that this version does not know", "Update this Flowport.")
+
+
+def build_spending_values(
+    account_id: str, owner: str | None, since: float, boot_since: BootTime | None
+) -> dict[str, Value]:
+    """Return the values of the queries that sum up what runs cost."""
+    return {
+        "owner": owner,
+        "account_id": account_id,
+        "provider": account_id.partition(":")[0],
+        "sandbox": f":{SANDBOX_HOST}:",
+        "is_sandbox": f":{SANDBOX_HOST}:" in account_id,
+        "since": since,
+        # No run has no boot's id: where there is no boot clock, nothing is compared with it.
+        "boot_id": boot_since.boot_id if boot_since else None,
+        "boot_since": boot_since.seconds if boot_since else None,
+        "day": DAY_SECONDS,
+    }

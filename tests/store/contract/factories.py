@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from flowport.store.interface import Store
+from flowport.store.postgres.store import open_postgres_store
 from flowport.store.sqlite.store import open_sqlite_store
 
 Factory: TypeAlias = Callable[[Path], Store]
@@ -16,4 +17,13 @@ def open_sqlite(folder: Path) -> Store:
     return open_sqlite_store(folder / "home" / "store.sqlite3")
 
 
-FACTORIES: Final[dict[str, Factory]] = {"sqlite": open_sqlite}
+URL_FILE: Final = "database.txt"
+"""Holds the address of the PostgreSQL database that belongs to a folder."""
+
+
+def open_postgres(folder: Path) -> Store:
+    """Open the PostgreSQL database whose address is in the folder."""
+    return cast("Store", open_postgres_store((folder / URL_FILE).read_text(encoding="utf-8")))
+
+
+FACTORIES: Final[dict[str, Factory]] = {"sqlite": open_sqlite, "postgres": open_postgres}

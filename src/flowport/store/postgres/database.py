@@ -8,6 +8,7 @@ its result returned: a start that was recorded is never taken for one that was n
 import contextlib
 import json
 import logging
+import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
 import anyio
 import psycopg
+from psycopg.adapt import AdaptersMap
 from psycopg.rows import TupleRow
+from psycopg.types.string import StrDumperUnknown
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from flowport.domain.errors import StoreError
@@ -31,38 +34,68 @@ RETRY_SECONDS: Final = 0.1
 NEWS_CHANNEL: Final = "flowport_news"
 """Where transactions report what they changed, see `store.postgres.news`."""
 
+MAX_NEWS_BYTES: Final = 7_900
+"""Of one notification; PostgreSQL takes fewer than 8,000."""
+
 T = TypeVar("T")
 Connection: TypeAlias = psycopg.AsyncConnection[TupleRow]
 Values: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
 
-class Transaction:
-    """A transaction that writes."""
+class _CleanText(StrDumperUnknown):
+    """Any text, as a database takes it: half of a surrogate pair and a zero character are replaced, and nothing is lost."""
 
-    def __init__(self, connection: Connection) -> None:
+    def dump(self, obj: str) -> bytes:
+        return obj.replace("\0", "\ufffd").encode(errors="replace")
+
+
+_ADAPTERS: Final = AdaptersMap(psycopg.adapters)
+_ADAPTERS.register_dumper(str, _CleanText)
+
+
+class Transaction:
+    """A transaction that writes, or what is read in one."""
+
+    def __init__(self, connection: Connection, origin: str = "") -> None:
         self.connection = connection
+        """For what only a connection can do; `flush` comes before its use."""
+        self._queued: list[tuple[str, Values]] = []
+        self._origin = origin
         self._news: list[str] = []
 
+    def send(self, statement: str, values: Values = ()) -> None:
+        """Have a statement executed whose result is not needed: with the next one that is executed, in one round trip."""
+        self._queued.append((statement, values))
+
     async def execute(self, statement: str, values: Values = ()) -> psycopg.AsyncCursor[TupleRow]:
-        """Execute one statement, made of our own words, and return its cursor."""
-        return await self.connection.execute(statement, values)
+        """Execute one statement, made of our own words, after those that were sent, and return its cursor."""
+        if not self._queued:
+            return await self.connection.execute(statement, values)
+        async with self.connection.pipeline():
+            await self._execute_queued()
+            cursor = await self.connection.execute(statement, values)
+        return cursor  # noqa: RET504 - it has its rows once the block has ended
+
+    async def flush(self) -> None:
+        """Execute what was sent."""
+        if self._queued:
+            async with self.connection.pipeline():
+                await self._execute_queued()
+
+    async def _execute_queued(self) -> None:
+        queued, self._queued = self._queued, []
+        for statement, values in queued:
+            await self.connection.execute(statement, values)
 
     def post(self, news: Mapping[str, str]) -> None:
         """Report a change to every replica once this is committed."""
-        self._news.append(json.dumps(news))
+        self._news.append(format_news({**news, "from": self._origin}))
 
-    async def finish(self) -> str:
-        """Send the news and return the number of the transaction; empty when it wrote nothing."""
+    def send_news(self) -> None:
+        """Send the news with the statements that wait."""
         if self._news:
-            cursor = await self.connection.execute(
-                "SELECT pg_current_xact_id_if_assigned()::text, count(pg_notify(%s, payload)) "
-                "FROM unnest(%s::text[]) AS payload",
-                (NEWS_CHANNEL, self._news),
-            )
-        else:
-            cursor = await self.connection.execute("SELECT pg_current_xact_id_if_assigned()::text")
-        row = await cursor.fetchone()
-        return "" if row is None or row[0] is None else str(row[0])
+            news, self._news = self._news, []
+            self.send("SELECT pg_notify(%s, payload) FROM unnest(%s::text[]) AS payload", (NEWS_CHANNEL, news))
 
 
 Work: TypeAlias = Callable[[Transaction], Awaitable[T]]
@@ -74,21 +107,26 @@ class _Attempt(Generic[T]):
     """One attempt to commit a transaction."""
 
     number: str = ""
-    """The transaction's own number, once its work is done; empty when it wrote nothing."""
+    """The transaction's own number, once it may have been committed."""
     result: T | None = None
 
-    async def perform(self, connection: Connection, work: "Work[T]") -> None:
+    async def perform(self, connection: Connection, work: "Work[T]", origin: str) -> None:
         """Do the work and commit it, or undo it."""
-        await connection.execute("BEGIN")
+        transaction = Transaction(connection, origin)
         try:
-            transaction = Transaction(connection)
+            async with connection.pipeline():
+                await connection.execute("BEGIN")
+                cursor = await connection.execute("SELECT pg_current_xact_id()::text")
+            row = await cursor.fetchone()
             self.result = await work(transaction)
-            self.number = await transaction.finish()
+            transaction.send_news()
+            transaction.send("COMMIT")
+            self.number = "" if row is None else str(row[0])
+            await transaction.flush()
         except BaseException:
             with contextlib.suppress(psycopg.Error):
                 await connection.execute("ROLLBACK")
             raise
-        await connection.execute("COMMIT")
 
 
 class Database:
@@ -109,6 +147,8 @@ class Database:
             prepare: Brings the tables up to date, with the first connection.
         """
         self.url = url
+        self.origin = secrets.token_hex(8)
+        """Of the news of this process, which it receives like those of others."""
         self._patience_seconds = patience_seconds
         self._prepare = prepare
         self._opening = anyio.Lock()
@@ -119,7 +159,7 @@ class Database:
             min_size=1,
             max_size=max_connections,
             timeout=patience_seconds,
-            kwargs={"autocommit": True, "application_name": "flowport"},
+            kwargs={"autocommit": True, "application_name": "flowport", "context": _ADAPTERS},
             open=False,
         )
 
@@ -193,7 +233,7 @@ class Database:
             attempt = _Attempt[T]()
             try:
                 async with self._connect(give_up_at) as connection:
-                    await attempt.perform(connection, work)
+                    await attempt.perform(connection, work, self.origin)
             except psycopg.OperationalError as exc:
                 if not attempt.number or not await self._was_committed(attempt.number, give_up_at):
                     if time.monotonic() >= give_up_at:
@@ -256,6 +296,16 @@ class Database:
             raise _build_closed_error() from exc
 
 
+def format_news(news: Mapping[str, str]) -> str:
+    """Return news as the text of a notification; what makes it too long is left out, a text first and then the owner."""
+    fields = {name: value for name, value in news.items() if value}
+    text = json.dumps(fields)
+    for name in ("text", "owner"):
+        if len(text) > MAX_NEWS_BYTES and fields.pop(name, None) is not None:
+            text = json.dumps(fields)
+    return text
+
+
 def build_unreachable_error() -> StoreError:
     """Return the sentence for a database that does not answer."""
     return StoreError(
@@ -268,10 +318,15 @@ def build_error(error: psycopg.Error) -> StoreError:
     """Return the sentence for an error of the database; its text may hold values and is left to the log."""
     if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
         return build_unreachable_error()
+    if isinstance(error, psycopg.IntegrityError):
+        return StoreError(
+            "a new record contradicts an earlier one",
+            "Try again; if it happens again, report it as a fault of Flowport.",
+        )
     logger.warning("the database has refused an operation (%s): %s", error.sqlstate, type(error).__name__)
     code = f"{type(error).__name__}, {error.sqlstate}" if error.sqlstate else type(error).__name__
     return StoreError(f"the database has refused an operation ({code})", "Its log has the details.")
 
 
 def _build_closed_error() -> StoreError:
-    return StoreError("it is closed", "Restart Flowport.")
+    return StoreError("it was closed because Flowport is stopping", "Start Flowport again.")

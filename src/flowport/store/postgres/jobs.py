@@ -32,6 +32,7 @@ async def add_job(transaction: Transaction, run: Run) -> None:
         connection=transaction.connection,
         allow_unknown=True,
     )
+    await transaction.flush()
     try:
         async with transaction.connection.transaction():
             await deferrer.defer_async(run_id=run.id)

@@ -30,7 +30,6 @@ from flowport.store.rows import (
     OUTPUT_COLUMNS,
     RUN_COLUMNS,
     RUN_LIST,
-    Value,
     build_changed_values,
     build_output_values,
     build_run_values,
@@ -50,11 +49,6 @@ IS_UNDELIVERED: Final = f"(runs.delivered_at IS NULL AND {IS_OVER})"
 IS_ALONE: Final = "runs.batch_id = ''"
 """Of a batch with its rows the batch alone."""
 IS_LIVE: Final = f"(runs.finished_at IS NULL AND runs.state IN ({LIVE}))"
-
-
-def clean(values: Mapping[str, Value]) -> dict[str, Value]:
-    """Return values that PostgreSQL takes: its texts hold no zero character, which those from elsewhere may."""
-    return {name: value.replace("\0", "\ufffd") if isinstance(value, str) else value for name, value in values.items()}
 
 
 def parse_row(row: Sequence[Any]) -> Run:
@@ -87,24 +81,31 @@ async def find_run(transaction: Transaction, run_id: str, *, is_locked: bool = F
     Args:
         is_locked: Let no other transaction change its row until this one ends.
     """
-    lock = " FOR UPDATE OF runs" if is_locked else ""
-    return next(iter(await select_runs(transaction, f"runs WHERE id = %s{lock}", (run_id,))), None)
+    if is_locked:
+        # A statement of its own: the one that waits for a lock still sees the outputs as they were before it waited.
+        transaction.send("SELECT 1 FROM runs WHERE id = %s FOR UPDATE", (run_id,))
+    return next(iter(await select_runs(transaction, "runs WHERE id = %s", (run_id,))), None)
+
+
+def lock_text(transaction: Transaction, text: str) -> None:
+    """Let transactions with an equal text wait for each other, until they end."""
+    transaction.send("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (text,))
 
 
 async def insert_run(transaction: Transaction, run: Run, *, is_queued: bool) -> None:
     """Add a run as it is, with its outputs; a queued one with its job."""
-    values = {**clean(build_run_values(run)), "is_queued": is_queued}
-    await transaction.execute(_INSERT_RUN, values)
-    await write_outputs(transaction, run.id, run.outputs)
+    values = {**build_run_values(run), "is_queued": is_queued}
+    transaction.send(_INSERT_RUN, values)
+    write_outputs(transaction, run.id, run.outputs)
     if is_queued:
         await add_job(transaction, run)
     post_change(transaction, run, NewsKind.CREATED)
 
 
-async def write_outputs(transaction: Transaction, run_id: str, outputs: Sequence[Output]) -> None:
+def write_outputs(transaction: Transaction, run_id: str, outputs: Sequence[Output]) -> None:
     """Add outputs of a run, or replace those of the same number."""
     for output in outputs:
-        await transaction.execute(_WRITE_OUTPUT, clean(build_output_values(run_id, output)))
+        transaction.send(_WRITE_OUTPUT, build_output_values(run_id, output))
 
 
 def post_change(transaction: Transaction, run: Run, kind: NewsKind) -> None:
@@ -128,7 +129,10 @@ async def record_event(
     Where another than the holder of its job gives the run something to do, a job is added.
     """
     if ended_call_id:
-        await remove_waiting(transaction, ended_call_id)
+        remove_waiting(transaction, ended_call_id)
+    if isinstance(event, StartAcknowledged):
+        # Of two of our runs that are found to be one run of the provider, the second is to see the first.
+        lock_text(transaction, f"provider run {event.provider_run_id}")
     before = await find_run(transaction, run_id, is_locked=True)
     if before is None or (unless_waited_for and await is_waited_for(transaction, run_id)):
         return Stale(before)
@@ -137,16 +141,16 @@ async def record_event(
     if after == before:
         return Stale(before)
     # The outputs alone may have changed; those who missed the news find the run by this number.
-    changed = clean(build_changed_values(before, after))
+    changed = build_changed_values(before, after)
     assignments = "".join(f"{column} = %({column})s, " for column in changed)
     is_shared = before.is_batch and isinstance(event, Delivered | DeliveryCancelled)
-    await transaction.execute(
+    transaction.send(
         f"UPDATE runs SET {assignments}changed_number = nextval('changes') WHERE {_WITH_ROWS if is_shared else _ALONE}",  # noqa: S608 - our own words
         {**changed, "run_id": run_id},
     )
-    await write_outputs(transaction, run_id, [output for output in after.outputs if output not in before.outputs])
+    write_outputs(transaction, run_id, [output for output in after.outputs if output not in before.outputs])
     if before.state in _UNSTARTED and after.state not in _UNSTARTED:
-        await transaction.execute("DELETE FROM whole_arguments WHERE run_id = %s", (run_id,))
+        transaction.send("DELETE FROM whole_arguments WHERE run_id = %s", (run_id,))
     is_resumed = isinstance(event, StartAcknowledged | Settled | Adopted) and lease != after.lease
     if is_resumed and await _is_queued(transaction, run_id):
         await add_job(transaction, after)
@@ -174,9 +178,9 @@ async def _is_claimed(transaction: Transaction, run: Run, event: RunEvent) -> bo
     return await found.fetchone() is not None
 
 
-async def remove_waiting(transaction: Transaction, *call_ids: str) -> None:
+def remove_waiting(transaction: Transaction, *call_ids: str) -> None:
     """Forget calls."""
-    await transaction.execute("DELETE FROM waiting_calls WHERE id = ANY(%s)", (list(call_ids),))
+    transaction.send("DELETE FROM waiting_calls WHERE id = ANY(%s)", (list(call_ids),))
 
 
 async def is_waited_for(transaction: Transaction, run_id: str) -> bool:

@@ -1,28 +1,24 @@
-"""Accept a call: join the earlier run that it asks for again, or record a new one. One operation of the worker's transaction.
-
-Theory of operation: clients give up after a minute and call again, processes are killed, models repeat themselves. An
-equal call therefore joins an earlier run that was not delivered, or whose delivery the client cancelled a moment ago.
-Runs without a connected caller come first, so that as many retries join as many runs. When all have one, an equal call
-right after another over the same connection is taken at its word (people ask for four variations side by side); at any
-other time it joins.
-
-Who is connected and which processes live is found out before the transaction and comes in as data. Where the liveness of
-a process matters and is not known, nothing is changed and the outcome is `LivenessNeeded`.
-"""
+"""Accept a call: join the earlier run that it asks for again (`store.joining`), or record a new one, in one transaction."""
 
 import json
-import math
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from flowport.domain.call_errors import PriceUnconfirmed
-from flowport.domain.models import ENDED_UNSENT, ENDED_WHILE_STARTING, LOCAL_OWNER, Run, RunState
-from flowport.domain.run_events import Cancelled, StartUnknown
+from flowport.domain.models import LOCAL_OWNER, Run
 from flowport.domain.spending import SpendingCheck
+from flowport.store.joining import (
+    EqualRun,
+    build_settlement,
+    choose_run,
+    find_recent_uncertain,
+    find_unasked,
+    find_uncertain,
+    select_recent,
+)
 from flowport.store.records import (
-    CANCELLED_DELIVERY_SECONDS,
     MAX_REMINDERS,
     STOPPED_BY_PERSON,
     Accepted,
@@ -79,29 +75,16 @@ def accept_call(
 
 def _attach(connection: sqlite3.Connection, run: Run, rules: AttachRules) -> Joined | Uncertain | LivenessNeeded | None:
     """Join an earlier run, or return the one that is uncertain; None when the call is the first of its kind."""
-    equal = [
-        one
-        for one in _select_equal(connection, run, rules)
-        if _get_age_seconds(one.run, rules) - one.lasted_seconds < rules.window_seconds
-    ]
-    needed = {process_id for one in equal for process_id in one.get_relevant_processes()}
-    unasked = {one for one in needed if one != rules.call.process_id and one not in rules.processes}
-    if unasked:
-        return LivenessNeeded(frozenset(unasked))
+    equal = select_recent(_select_equal(connection, run, rules), rules)
+    if unasked := find_unasked(equal, rules):
+        return LivenessNeeded(unasked)
     settled = [_settle(connection, one, rules) for one in equal]
-    ended = {RunState.UNKNOWN, RunState.CANCELLED}
-    candidates = [one for one in settled if one.run.state not in ended and not _is_delivered(one.run, rules)]
-    # Runs without a connected caller come first; of each kind the oldest.
-    joined = (
-        find_run(connection, min(candidates, key=lambda one: bool(one.caller_process_id)).run.id)
-        if candidates
-        else None
-    )
+    chosen = choose_run(settled, rules)
+    joined = None if chosen is None else find_run(connection, chosen.id)
     if joined is not None and not rules.is_new_wanted:
         _insert_waiting(connection, joined.id, rules.call)
         return Joined(joined)
-    uncertain = [one.run for one in settled if one.run.state is RunState.UNKNOWN]
-    return Uncertain(uncertain[-1]) if uncertain else None
+    return find_uncertain(settled)
 
 
 def _find_uncertain_row(
@@ -120,8 +103,7 @@ def _find_uncertain_row(
             "digests": json.dumps(list(dict.fromkeys(digests))),
         },
     )
-    recent = (one for one in equal if _get_age_seconds(one, rules) < rules.window_seconds)
-    return next((Uncertain(one) for one in recent), None)
+    return find_recent_uncertain(equal, rules)
 
 
 _IS_TO_MENTION: Final = (
@@ -151,35 +133,7 @@ def find_reminder(
     return Reminder(count, runs, " ".join(notices))
 
 
-@dataclass(frozen=True, slots=True)
-class _Equal:
-    """An earlier run that asked for the same."""
-
-    run: Run
-    caller_process_id: str
-    """The process of the last call that waits for it; empty when no connected caller does, as far as is known."""
-
-    @property
-    def is_unsent(self) -> bool:
-        """Whether nothing was sent and no caller knows its id, so that it ends with its process."""
-        return self.run.state is RunState.ACCEPTED and self.run.reported_at is None
-
-    @property
-    def lasted_seconds(self) -> float:
-        """Of a batch the time from acceptance to end, which may be longer than the window; 0 for a run."""
-        if not self.run.is_batch:
-            return 0.0
-        return math.inf if self.run.finished_at is None else max(0.0, self.run.finished_at - self.run.accepted_at)
-
-    def get_relevant_processes(self) -> Iterator[str]:
-        """Return the processes whose liveness decides what becomes of a call."""
-        if self.is_unsent or self.run.state is RunState.STARTING:
-            yield self.run.process_id
-        if self.caller_process_id:
-            yield self.caller_process_id
-
-
-def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) -> Iterator[_Equal]:
+def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) -> Iterator[EqualRun]:
     """Find the runs that asked for the same, by the words of the call or by their meaning, oldest first.
 
     Those whose newest connected caller is beside this one are left out: when hundreds of equal calls come at once, each has
@@ -228,38 +182,15 @@ def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) 
         },
     )
     for row in rows:
-        yield _Equal(parse_run(row, ()), row["caller"] or "")
+        yield EqualRun(parse_run(row, ()), row["caller"] or "")
 
 
-def _is_delivered(run: Run, rules: AttachRules) -> bool:
-    """Return whether a run was delivered, and the request of its answer was not cancelled a moment ago."""
-    if run.delivered_at is None or not run.is_delivery_cancelled:
-        return run.delivered_at is not None
-    # A client that cancels a request after its answer was written may not have used it.
-    since = _get_seconds_since(run.delivered_at, run.delivered_boot_id, run.delivered_boot_seconds, rules)
-    return since >= CANCELLED_DELIVERY_SECONDS
-
-
-def _get_age_seconds(run: Run, rules: AttachRules) -> float:
-    """Return how long ago the run was accepted."""
-    return _get_seconds_since(run.accepted_at, run.boot_id, run.accepted_boot_seconds, rules)
-
-
-def _get_seconds_since(at: float, boot_id: str, boot_seconds: float | None, rules: AttachRules) -> float:
-    """Return how long ago something was; by the boot clock, which cannot be set, where both instants are known."""
-    if rules.boot_id and boot_id == rules.boot_id and boot_seconds is not None:
-        return rules.boot_seconds - boot_seconds
-    # A clock that was set back makes it less than nothing, which is inside of every window too.
-    return rules.at - at
-
-
-def _settle(connection: sqlite3.Connection, equal: _Equal, rules: AttachRules) -> _Equal:
+def _settle(connection: sqlite3.Connection, equal: EqualRun, rules: AttachRules) -> EqualRun:
     """Record what a dead process left before the provider had the run, and return the run as it is then."""
-    run = equal.run
-    if not (equal.is_unsent or run.state is RunState.STARTING) or run.process_id not in rules.processes.dead:
-        return equal
-    event = Cancelled(ENDED_UNSENT, rules.at) if equal.is_unsent else StartUnknown(ENDED_WHILE_STARTING, rules.at)
-    return replace(equal, run=record_event(connection, run.id, event).run or run)
+    event = build_settlement(equal, rules)
+    return (
+        equal if event is None else replace(equal, run=record_event(connection, equal.run.id, event).run or equal.run)
+    )
 
 
 def _insert_waiting(connection: sqlite3.Connection, run_id: str, call: WaitingCall) -> None:

@@ -5,9 +5,9 @@ from functools import partial
 from typing import Final
 
 from flowport.domain.call_errors import FilesFull
-from flowport.domain.models import SANDBOX_HOST, BootTime, Run, RunState
-from flowport.domain.spending import DAY_SECONDS, LimitExceeded, Spending, SpendingCheck, find_obstacle, get_caps
-from flowport.store.rows import IS_UNPRICED, Value
+from flowport.domain.models import BootTime, Run, RunState
+from flowport.domain.spending import LimitExceeded, Spending, SpendingCheck, find_obstacle, get_caps
+from flowport.store.rows import IS_UNPRICED, build_spending_values
 from flowport.store.sqlite.operations import IS_LIVE
 from flowport.store.sqlite.received_files import sum_file_bytes
 
@@ -96,7 +96,7 @@ def sum_spending(
     until a period after the run's end. Where the run was accepted in the present boot of the machine, the boot clock decides
     when that is: setting the wall clock forward forgets nothing.
     """
-    values = _build_values(account_id, owner, since, boot_since)
+    values = build_spending_values(account_id, owner, since, boot_since)
     query_spent, query_reserved = _QUERIES[owner is None]
     spent, unknown, ended, unpriced = connection.execute(query_spent, values).fetchone()
     reserved, live, unpriced_live = connection.execute(query_reserved, values).fetchone()
@@ -113,22 +113,7 @@ def _sum_account(
     connection: sqlite3.Connection, account_id: str, since: float, boot_since: BootTime | None
 ) -> Spending:
     """Return the sums of `sum_spending` for all owners of an account, without its counts."""
-    values = _build_values(account_id, None, since, boot_since)
+    values = build_spending_values(account_id, None, since, boot_since)
     spent = connection.execute(_SPENT_OF_ACCOUNT, values).fetchone()[0]
     reserved = connection.execute(_QUERIES[True][1], values).fetchone()[0]
     return Spending(spent_credits=spent, reserved_credits=reserved, unknown_credits=0.0, runs=0)
-
-
-def _build_values(account_id: str, owner: str | None, since: float, boot_since: BootTime | None) -> dict[str, Value]:
-    return {
-        "owner": owner,
-        "account_id": account_id,
-        "provider": account_id.partition(":")[0],
-        "sandbox": f":{SANDBOX_HOST}:",
-        "is_sandbox": f":{SANDBOX_HOST}:" in account_id,
-        "since": since,
-        # No run has no boot's id: where there is no boot clock, nothing is compared with it.
-        "boot_id": boot_since.boot_id if boot_since else None,
-        "boot_since": boot_since.seconds if boot_since else None,
-        "day": DAY_SECONDS,
-    }

@@ -1,51 +1,52 @@
 -- The tables of the store, as `store/sqlite/schema.py` has them, with what replicas share besides.
+-- Texts are compared byte by byte, as in SQLite and in Python, whatever the language of the database.
 -- A later file adds columns with defaults and tables, and never renames or drops: an older replica runs beside a newer one.
 
 CREATE SEQUENCE changes;
 
 CREATE TABLE runs (
-    id text PRIMARY KEY,
-    account_id text NOT NULL,
-    owner text NOT NULL,
-    provider text NOT NULL,
-    app_id text NOT NULL,
-    app_name text NOT NULL,
-    tool_name text NOT NULL,
-    arguments_json text NOT NULL,
-    raw_digest text NOT NULL,
-    canonical_digest text NOT NULL,
-    state text NOT NULL,
+    id text COLLATE "C" PRIMARY KEY,
+    account_id text COLLATE "C" NOT NULL,
+    owner text COLLATE "C" NOT NULL,
+    provider text COLLATE "C" NOT NULL,
+    app_id text COLLATE "C" NOT NULL,
+    app_name text COLLATE "C" NOT NULL,
+    tool_name text COLLATE "C" NOT NULL,
+    arguments_json text COLLATE "C" NOT NULL,
+    raw_digest text COLLATE "C" NOT NULL,
+    canonical_digest text COLLATE "C" NOT NULL,
+    state text COLLATE "C" NOT NULL,
     accepted_at double precision NOT NULL,
-    process_id text NOT NULL,
+    process_id text COLLATE "C" NOT NULL,
     lease bigint NOT NULL,
     price_credits double precision,
     reserved_credits double precision NOT NULL,
     spent_credits double precision NOT NULL,
     is_cost_reported boolean NOT NULL,
-    provider_run_id text NOT NULL,
+    provider_run_id text COLLATE "C" NOT NULL,
     starting_at double precision,
     started_at double precision,
     running_at double precision,
     finished_at double precision,
-    failure text NOT NULL,
-    start_response text NOT NULL,
+    failure text COLLATE "C" NOT NULL,
+    start_response text COLLATE "C" NOT NULL,
     reported_at double precision,
     delivered_at double precision,
-    delivered_to text NOT NULL,
-    delivered_boot_id text NOT NULL,
+    delivered_to text COLLATE "C" NOT NULL,
+    delivered_boot_id text COLLATE "C" NOT NULL,
     delivered_boot_seconds double precision,
     is_delivery_cancelled boolean NOT NULL,
     is_followed boolean NOT NULL,
-    boot_id text NOT NULL,
+    boot_id text COLLATE "C" NOT NULL,
     accepted_boot_seconds double precision,
     reminder_count bigint NOT NULL,
-    adoption_tried_by text NOT NULL,
-    notes text NOT NULL,
-    batch_id text NOT NULL,
+    adoption_tried_by text COLLATE "C" NOT NULL,
+    notes text COLLATE "C" NOT NULL,
+    batch_id text COLLATE "C" NOT NULL,
     row_count bigint NOT NULL,
-    start_request text NOT NULL,
+    start_request text COLLATE "C" NOT NULL,
     unknown_at double precision,
-    witness text NOT NULL,
+    witness text COLLATE "C" NOT NULL,
     witnessed_at double precision,
     -- What only this store has: records of an older version are written without it.
     row_number bigint GENERATED ALWAYS AS IDENTITY,
@@ -54,89 +55,91 @@ CREATE TABLE runs (
 );
 
 CREATE TABLE outputs (
-    run_id text NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    run_id text COLLATE "C" NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
     n bigint NOT NULL,
-    kind text NOT NULL,
-    url text,
-    provider_output_id text NOT NULL,
-    mime_type text NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    url text COLLATE "C",
+    provider_output_id text COLLATE "C" NOT NULL,
+    mime_type text COLLATE "C" NOT NULL,
     size_bytes bigint,
     width bigint,
     height bigint,
     duration_seconds double precision,
     expires_at double precision,
-    saved_path text NOT NULL,
-    save_problem text NOT NULL,
-    text text NOT NULL,
+    saved_path text COLLATE "C" NOT NULL,
+    save_problem text COLLATE "C" NOT NULL,
+    text text COLLATE "C" NOT NULL,
     PRIMARY KEY (run_id, n)
 );
 
 CREATE TABLE tool_names (
-    name text PRIMARY KEY,
-    scope text NOT NULL,
-    app_id text NOT NULL,
+    name text COLLATE "C" PRIMARY KEY,
+    scope text COLLATE "C" NOT NULL,
+    app_id text COLLATE "C" NOT NULL,
     UNIQUE (scope, app_id)
 );
 
 CREATE TABLE property_names (
-    scope text NOT NULL,
-    app_id text NOT NULL,
-    input_id text NOT NULL,
-    name text NOT NULL,
+    scope text COLLATE "C" NOT NULL,
+    app_id text COLLATE "C" NOT NULL,
+    input_id text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
     PRIMARY KEY (scope, app_id, input_id),
     UNIQUE (scope, app_id, name)
 );
 
 CREATE TABLE waiting_calls (
-    id text PRIMARY KEY,
-    run_id text NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
-    process_id text NOT NULL,
+    id text COLLATE "C" PRIMARY KEY,
+    run_id text COLLATE "C" NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    process_id text COLLATE "C" NOT NULL,
     call_number bigint GENERATED ALWAYS AS IDENTITY
 );
 
 CREATE TABLE uploads (
-    account_id text NOT NULL,
-    sha256 text NOT NULL,
-    url text NOT NULL DEFAULT '',
+    account_id text COLLATE "C" NOT NULL,
+    sha256 text COLLATE "C" NOT NULL,
+    url text COLLATE "C" NOT NULL DEFAULT '',
     expires_at double precision NOT NULL DEFAULT 0,
-    provider_upload_id text NOT NULL DEFAULT '',
-    note text NOT NULL DEFAULT '',
-    claimed_by text NOT NULL DEFAULT '',
+    provider_upload_id text COLLATE "C" NOT NULL DEFAULT '',
+    note text COLLATE "C" NOT NULL DEFAULT '',
+    claimed_by text COLLATE "C" NOT NULL DEFAULT '',
     PRIMARY KEY (account_id, sha256)
 );
 
+CREATE INDEX uploads_by_expiry ON uploads (expires_at) WHERE url <> '';
+
 CREATE TABLE batches (
-    id text PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
-    shared_json text NOT NULL,
+    id text COLLATE "C" PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
+    shared_json text COLLATE "C" NOT NULL,
     price_each_credits double precision,
     variations bigint NOT NULL,
     stop_after_failures bigint NOT NULL,
-    stop_reason text NOT NULL DEFAULT '',
-    csv_path text NOT NULL DEFAULT '',
-    csv_problem text NOT NULL DEFAULT ''
+    stop_reason text COLLATE "C" NOT NULL DEFAULT '',
+    csv_path text COLLATE "C" NOT NULL DEFAULT '',
+    csv_problem text COLLATE "C" NOT NULL DEFAULT ''
 );
 
 CREATE TABLE batch_rows (
-    batch_id text NOT NULL REFERENCES batches (id) ON DELETE CASCADE,
+    batch_id text COLLATE "C" NOT NULL REFERENCES batches (id) ON DELETE CASCADE,
     n bigint NOT NULL,
     table_row bigint NOT NULL,
     variation bigint NOT NULL,
-    arguments_json text NOT NULL,
-    display_json text NOT NULL,
-    raw_digest text NOT NULL,
-    canonical_digest text NOT NULL,
-    run_id text NOT NULL DEFAULT '',
+    arguments_json text COLLATE "C" NOT NULL,
+    display_json text COLLATE "C" NOT NULL,
+    raw_digest text COLLATE "C" NOT NULL,
+    canonical_digest text COLLATE "C" NOT NULL,
+    run_id text COLLATE "C" NOT NULL DEFAULT '',
     is_dropped boolean NOT NULL DEFAULT false,
     PRIMARY KEY (batch_id, n)
 );
 
 CREATE TABLE tokens (
-    id text PRIMARY KEY,
-    name text NOT NULL,
-    sha256 text NOT NULL UNIQUE,
-    owner text NOT NULL,
-    account_ids text,
-    spending_limits text,
+    id text COLLATE "C" PRIMARY KEY,
+    name text COLLATE "C" NOT NULL,
+    sha256 text COLLATE "C" NOT NULL UNIQUE,
+    owner text COLLATE "C" NOT NULL,
+    account_ids text COLLATE "C",
+    spending_limits text COLLATE "C",
     created_at double precision NOT NULL,
     expires_at double precision,
     revoked_at double precision,
@@ -146,22 +149,22 @@ CREATE TABLE tokens (
 CREATE UNIQUE INDEX tokens_by_name ON tokens (name) WHERE revoked_at IS NULL;
 
 CREATE TABLE received_files (
-    id text PRIMARY KEY,
-    owner text NOT NULL,
+    id text COLLATE "C" PRIMARY KEY,
+    owner text COLLATE "C" NOT NULL,
     requested_at double precision NOT NULL,
     expires_at double precision NOT NULL,
-    purpose text NOT NULL,
+    purpose text COLLATE "C" NOT NULL,
     received_at double precision,
-    file_name text NOT NULL,
-    mime_type text NOT NULL,
+    file_name text COLLATE "C" NOT NULL,
+    mime_type text COLLATE "C" NOT NULL,
     size_bytes bigint NOT NULL,
-    sha256 text NOT NULL,
+    sha256 text COLLATE "C" NOT NULL,
     file_number bigint GENERATED ALWAYS AS IDENTITY
 );
 
 CREATE INDEX received_files_by_owner ON received_files (owner);
 
-CREATE TABLE file_use (owner text PRIMARY KEY, size_bytes bigint NOT NULL);
+CREATE TABLE file_use (owner text COLLATE "C" PRIMARY KEY, size_bytes bigint NOT NULL);
 
 CREATE INDEX runs_by_owner ON runs (owner, accepted_at, id) WHERE batch_id = '';
 
@@ -253,28 +256,28 @@ CREATE TRIGGER runs_erased BEFORE DELETE ON runs FOR EACH ROW EXECUTE FUNCTION f
 
 -- The whole arguments of a run that any worker may start, until it is started.
 CREATE TABLE whole_arguments (
-    run_id text PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
-    arguments_json text NOT NULL
+    run_id text COLLATE "C" PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
+    arguments_json text COLLATE "C" NOT NULL
 );
 
 -- Replicas and workers; one whose beat is old is dead, and one that has ended says so.
 CREATE TABLE processes (
-    id text PRIMARY KEY,
-    kind text NOT NULL,
-    version text NOT NULL,
+    id text COLLATE "C" PRIMARY KEY,
+    kind text COLLATE "C" NOT NULL,
+    version text COLLATE "C" NOT NULL,
     started_at timestamptz NOT NULL DEFAULT now(),
     beat_at timestamptz NOT NULL DEFAULT now(),
     ended_at timestamptz
 );
 
--- The request window of each account, as a text that `network/ratelimit` writes.
+-- The request window of each account, as a text COLLATE "C" that `network/ratelimit` writes.
 CREATE TABLE rate_windows (
-    key text PRIMARY KEY,
-    text text NOT NULL
+    key text COLLATE "C" PRIMARY KEY,
+    text text COLLATE "C" NOT NULL
 );
 
 -- What may be used once, or counts no longer: sign-in links, sessions that were signed out.
 CREATE TABLE used_marks (
-    mark text PRIMARY KEY,
+    mark text COLLATE "C" PRIMARY KEY,
     expires_at double precision NOT NULL
 );

@@ -1,0 +1,290 @@
+"""The store in a PostgreSQL database, shared by every replica and worker of a team.
+
+Its operations are in the modules of its base classes; how they are performed is in `database`, the tables in `migrations`.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, Final
+
+from flowport.domain.models import BootTime, Run
+from flowport.domain.run_events import RunEvent
+from flowport.domain.spending import Spending, SpendingCheck
+from flowport.store.cluster import NewsKind
+from flowport.store.postgres.accept import accept_call, count_mention, has_reminder
+from flowport.store.postgres.database import Database, Transaction
+from flowport.store.postgres.migrate import migrate
+from flowport.store.postgres.operations import (
+    SELECTED,
+    is_waited_for,
+    lock_text,
+    parse_row,
+    post_change,
+    record_event,
+    remove_waiting,
+)
+from flowport.store.postgres.spending import sum_spending
+from flowport.store.records import (
+    AcceptOutcome,
+    AttachRules,
+    BeingUploaded,
+    Claimed,
+    ClaimOutcome,
+    RecordOutcome,
+    Reminder,
+    Taken,
+    ToUpload,
+    Upload,
+    UploadClaim,
+    UploadOutcome,
+)
+
+_FORGOTTEN_SECONDS: Final = 7 * 24 * 3600.0
+"""An upload that expired this long before a new one expires is deleted."""
+_UPLOAD_COLUMNS: Final = tuple(field.name for field in fields(Upload))
+_UPLOAD_LIST: Final = ", ".join(_UPLOAD_COLUMNS)
+# A claim locks the row of the upload, whether it takes it or not.
+_CLAIM_UPLOAD: Final = """
+INSERT INTO uploads (account_id, sha256, claimed_by) VALUES (%(account_id)s, %(sha256)s, %(process_id)s)
+ON CONFLICT (account_id, sha256) DO UPDATE
+    SET url = '', expires_at = 0, provider_upload_id = '', note = '', claimed_by = excluded.claimed_by
+    WHERE CASE WHEN uploads.url <> '' THEN uploads.expires_at < %(usable_until)s
+        ELSE uploads.claimed_by IN (%(process_id)s, %(dead_process_id)s) END
+RETURNING 1
+"""
+_NOTE_UPLOAD: Final = (
+    f"INSERT INTO uploads ({_UPLOAD_LIST}) VALUES ({', '.join(f'%({column})s' for column in _UPLOAD_COLUMNS)}) "  # noqa: S608 - our own words
+    "ON CONFLICT (account_id, sha256) DO UPDATE SET claimed_by = '', "
+    + ", ".join(f"{column} = excluded.{column}" for column in _UPLOAD_COLUMNS[2:])
+)
+_CLAIM_RUN: Final = (
+    "UPDATE runs SET process_id = %s, lease = lease + 1, is_followed = true, changed_number = nextval('changes') "  # noqa: S608 - our own words
+    f"WHERE id = %s AND lease = %s RETURNING {SELECTED}"
+)
+
+
+class PostgresStore:
+    """A `Store` in a PostgreSQL database; `store.interface` describes each method."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    async def accept(
+        self,
+        run: Run,
+        rules: AttachRules | None = None,
+        terms: SpendingCheck | None = None,
+        *,
+        whole_arguments: str | None = None,
+    ) -> AcceptOutcome:
+        """Record a new run, or return the earlier run that the call joins."""
+
+        async def accept(transaction: Transaction) -> AcceptOutcome:
+            is_queued = whole_arguments is not None
+            return await accept_call(
+                transaction, run, rules, terms, is_queued=is_queued, whole_arguments=whole_arguments
+            )
+
+        return await self.database.write(accept)
+
+    async def record(
+        self,
+        run_id: str,
+        event: RunEvent,
+        lease: int | None = None,
+        *,
+        ended_call_id: str = "",
+        unless_waited_for: bool = False,
+    ) -> RecordOutcome:
+        """Apply an event to a run."""
+
+        async def record(transaction: Transaction) -> RecordOutcome:
+            return await record_event(
+                transaction, run_id, event, lease, ended_call_id=ended_call_id, unless_waited_for=unless_waited_for
+            )
+
+        return await self.database.write(record)
+
+    async def claim(self, run_id: str, worker: str, *, lease: int) -> ClaimOutcome:
+        """Transfer a run to a process, unless another one has claimed it since."""
+
+        async def claim(transaction: Transaction) -> ClaimOutcome:
+            transaction.send("SELECT 1 FROM runs WHERE id = %s FOR UPDATE", (run_id,))
+            cursor = await transaction.execute(_CLAIM_RUN, (worker, run_id, lease))
+            row = await cursor.fetchone()
+            if row is None:
+                return Taken()
+            run = parse_row(row)
+            post_change(transaction, run, NewsKind.CHANGED)
+            return Claimed(run)
+
+        return await self.database.write(claim)
+
+    async def leave(self, *call_ids: str) -> None:
+        """Record that these calls no longer wait."""
+
+        async def leave(transaction: Transaction) -> None:
+            remove_waiting(transaction, *call_ids)
+
+        await self.database.write(leave)
+
+    async def get_calling_processes(self) -> frozenset[str]:
+        """Return the processes with calls that are recorded as waiting."""
+
+        async def find(transaction: Transaction) -> frozenset[str]:
+            cursor = await transaction.execute("SELECT DISTINCT process_id FROM waiting_calls")
+            return frozenset([row[0] for row in await cursor.fetchall()])
+
+        return await self.database.look_up(find)
+
+    async def forget_calls_of(self, process_ids: Sequence[str]) -> None:
+        """Record that the calls of these dead processes no longer wait."""
+
+        async def forget(transaction: Transaction) -> None:
+            transaction.send("DELETE FROM waiting_calls WHERE process_id = ANY(%s)", (list(process_ids),))
+
+        await self.database.write(forget)
+
+    async def is_waited_for(self, run_id: str) -> bool:
+        """Return whether a call still waits for a run."""
+
+        async def find(transaction: Transaction) -> bool:
+            return await is_waited_for(transaction, run_id)
+
+        return await self.database.look_up(find)
+
+    async def take_reminder(self, *, owner: str, excluded: Collection[str] = ()) -> Reminder | None:
+        """Return the runs to mention in an answer, and count the mention."""
+
+        async def find(transaction: Transaction) -> bool:
+            return await has_reminder(transaction, owner, excluded)
+
+        async def count(transaction: Transaction) -> Reminder | None:
+            return await count_mention(transaction, owner, excluded)
+
+        # Usually nothing is found.
+        return await self.database.write(count) if await self.database.look_up(find) else None
+
+    async def get_spending(
+        self, *, account_id: str, owner: str | None, since: float, boot_since: BootTime | None = None
+    ) -> Spending:
+        """Return the costs of an owner's runs, or of an account's."""
+
+        async def sum_up(transaction: Transaction) -> Spending:
+            return await sum_spending(transaction, account_id, owner, since, boot_since)
+
+        return await self.database.look_up(sum_up)
+
+    async def get_tool_names(self) -> dict[str, tuple[str, str]]:
+        """Return the scope and the app id of each name that was ever assigned."""
+
+        async def find(transaction: Transaction) -> dict[str, tuple[str, str]]:
+            cursor = await transaction.execute("SELECT name, scope, app_id FROM tool_names")
+            return {name: (scope, app_id) for name, scope, app_id in await cursor.fetchall()}
+
+        return await self.database.look_up(find)
+
+    async def assign_tool_names(self, scope: str, names: Mapping[str, str]) -> dict[str, str]:
+        """Assign names to apps that have none, and return the names of these apps."""
+
+        async def assign(transaction: Transaction) -> dict[str, str]:
+            lock_text(transaction, "names")
+            transaction.send(
+                "INSERT INTO tool_names (name, scope, app_id) SELECT given.name, %s, given.app_id "
+                "FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS given (app_id, name, place) ORDER BY given.place "
+                "ON CONFLICT DO NOTHING",
+                (scope, list(names), list(names.values())),
+            )
+            cursor = await transaction.execute(
+                "SELECT app_id, name FROM tool_names WHERE scope = %s AND app_id = ANY(%s)", (scope, list(names))
+            )
+            return dict(await cursor.fetchall())
+
+        return await self.database.write(assign)
+
+    async def get_property_names(self, scope: str, app_ids: Collection[str]) -> dict[str, dict[str, str]]:
+        """Return the names of each app's inputs, by app id and input id."""
+
+        async def find(transaction: Transaction) -> dict[str, dict[str, str]]:
+            return await _select_property_names(transaction, scope, app_ids)
+
+        return await self.database.look_up(find)
+
+    async def assign_property_names(
+        self, scope: str, names: Mapping[str, Mapping[str, str]]
+    ) -> dict[str, dict[str, str]]:
+        """Assign names to inputs that have none, and return all names of these apps' inputs."""
+        given = [(app_id, input_id, name) for app_id, own in names.items() for input_id, name in own.items()]
+
+        async def assign(transaction: Transaction) -> dict[str, dict[str, str]]:
+            lock_text(transaction, "names")
+            transaction.send(
+                "INSERT INTO property_names (scope, app_id, input_id, name) "
+                "SELECT %s, given.app_id, given.input_id, given.name FROM unnest(%s::text[], %s::text[], %s::text[]) "
+                "WITH ORDINALITY AS given (app_id, input_id, name, place) ORDER BY given.place ON CONFLICT DO NOTHING",
+                (scope, *([one[place] for one in given] for place in range(3))),
+            )
+            return await _select_property_names(transaction, scope, names)
+
+        return await self.database.write(assign)
+
+    async def claim_upload(self, claim: UploadClaim) -> UploadOutcome:
+        """Return the existing upload, or whether the caller is to make it."""
+
+        async def claim_it(transaction: Transaction) -> UploadOutcome:
+            values = {field.name: getattr(claim, field.name) for field in fields(claim)}
+            cursor = await transaction.execute(_CLAIM_UPLOAD, values)
+            if await cursor.fetchone() is not None:
+                return ToUpload()
+            cursor = await transaction.execute(
+                f"SELECT claimed_by, {_UPLOAD_LIST} FROM uploads WHERE account_id = %s AND sha256 = %s",  # noqa: S608 - our own words
+                (claim.account_id, claim.sha256),
+            )
+            # It is there: its row is locked.
+            [(claimed_by, *found)] = await cursor.fetchall()
+            upload = Upload(*found)
+            return upload if upload.url else BeingUploaded(claimed_by)
+
+        return await self.database.write(claim_it)
+
+    async def note_upload(self, upload: Upload) -> None:
+        """Record a finished upload, which replaces its claim."""
+
+        async def note(transaction: Transaction) -> None:
+            values: dict[str, Any] = {column: getattr(upload, column) for column in _UPLOAD_COLUMNS}
+            transaction.send(_NOTE_UPLOAD, values)
+            transaction.send(
+                "DELETE FROM uploads WHERE url <> '' AND expires_at < %s", (upload.expires_at - _FORGOTTEN_SECONDS,)
+            )
+
+        await self.database.write(note)
+
+    async def forget_upload(self, *, account_id: str, sha256: str) -> None:
+        """Remove a claim, or an upload that the provider no longer accepts."""
+
+        async def forget(transaction: Transaction) -> None:
+            transaction.send("DELETE FROM uploads WHERE account_id = %s AND sha256 = %s", (account_id, sha256))
+
+        await self.database.write(forget)
+
+    async def close(self) -> None:
+        """Finish the requested operations and close the connections."""
+        await self.database.close()
+
+
+async def _select_property_names(
+    transaction: Transaction, scope: str, app_ids: Collection[str]
+) -> dict[str, dict[str, str]]:
+    cursor = await transaction.execute(
+        "SELECT app_id, input_id, name FROM property_names WHERE scope = %s AND app_id = ANY(%s)",
+        (scope, list(app_ids)),
+    )
+    found: dict[str, dict[str, str]] = {app_id: {} for app_id in app_ids}
+    for app_id, input_id, name in await cursor.fetchall():
+        found[app_id][input_id] = name
+    return found
+
+
+def open_postgres_store(url: str) -> PostgresStore:
+    """Return the store in a database; it is connected, and its tables are brought up to date, by the first operation."""
+    return PostgresStore(Database(url, prepare=migrate))
