@@ -1,14 +1,17 @@
-"""The operations of the SQLite store that concern files which people upload."""
+"""The operations of the SQLite store that concern people: their access tokens, and the files that they upload."""
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
+from flowport.domain.access_tokens import AccessToken
 from flowport.store.received_files import Kept, QuotaExceeded, ReceivedFile, ReceiveOutcome, TicketUsed
 from flowport.store.sqlite.operations import reads, writes
 from flowport.store.sqlite.thread import Worker
 from flowport.store.statements import (
     ADD_FILE,
+    ADD_TOKEN,
     DROP_EXPIRED_TICKETS,
     EXPIRED_FILES,
     FIND_FILE,
@@ -16,13 +19,43 @@ from flowport.store.statements import (
     SUM_FILES,
     build_file_values,
     build_kept_file,
+    build_token_values,
     parse_file,
+    parse_token,
 )
 
 _DROP_OLDEST: Final = (
     "DELETE FROM received_files WHERE id IN (SELECT id FROM received_files WHERE owner = ? AND received_at IS NULL "
     "ORDER BY requested_at DESC, rowid DESC LIMIT -1 OFFSET ?)"
 )
+
+
+class TokenOperations:
+    """See `TokenStore` of `store.interface`."""
+
+    worker: Worker
+
+    @writes
+    def add_token(self, connection: sqlite3.Connection, token: AccessToken) -> bool:
+        cursor = connection.execute(ADD_TOKEN, build_token_values(token))
+        return cursor.rowcount == 1
+
+    @reads
+    def get_token(self, connection: sqlite3.Connection, sha256: str) -> AccessToken | None:
+        row = connection.execute("SELECT * FROM tokens WHERE sha256 = ?", (sha256,)).fetchone()
+        return None if row is None else parse_token(row)
+
+    @reads
+    def get_tokens(self, connection: sqlite3.Connection) -> tuple[AccessToken, ...]:
+        return tuple(map(parse_token, connection.execute("SELECT * FROM tokens ORDER BY created_at, rowid")))
+
+    @writes
+    def revoke_token(self, connection: sqlite3.Connection, token_id: str, *, at: float) -> AccessToken | None:
+        row = connection.execute("SELECT * FROM tokens WHERE id = ?", (token_id,)).fetchone()
+        if row is None or row["revoked_at"] is not None:
+            return None if row is None else parse_token(row)
+        connection.execute("UPDATE tokens SET revoked_at = ? WHERE id = ?", (at, token_id))
+        return replace(parse_token(row), revoked_at=at)
 
 
 class ReceivedFileOperations:
