@@ -19,11 +19,8 @@ HOME: Final = "/home/me"
 
 def build_settings() -> str:
     """Return the table of all settings, in the program's order."""
-    rows = ["| variable | meaning | default |", "| --- | --- | --- |"]
-    for variable in get_variables():
-        state = "" if variable.parse else " **Not yet built: refused.**"
-        rows.append(f"| `{variable.name}` | {variable.meaning}{state} | {variable.default} |")
-    return "\n".join(rows)
+    rows = (f"| `{one.name}` | {one.meaning} | {one.default} |" for one in get_variables())
+    return "\n".join(("| variable | meaning | default |", "| --- | --- | --- |", *rows))
 
 
 def build_tools() -> str:

@@ -19,6 +19,7 @@ _ENVIRONMENTS: Final = (
     {"FLOWPORT_SOURCE": "mine"},
     {"FLOWPORT_HOME": "results"},
     {"FLOWPORT_OUTPUT_DIR": "~no-such-user/x"},
+    {"FLOWPORT_DATABASE_URL": "mysql://db.example.com/flowport"},
     {"FLOWPORT_DATABASE_URL": "postgresql://x"},
     {"FLOWPORT_REQUESTS_PER_MINUTE": "0", "FLOWPORT_REQUESTS_PER_DAY": "5"},
     {"MAGNIFIC_API_KEY": "${MAGNIFIC_API_KEY}"},

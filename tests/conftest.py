@@ -9,11 +9,13 @@ import httpx2
 import hypothesis
 import pytest
 
+from flowport.network import sandbox_process
 from tests.fakes.client import Client as SandboxClient
 from tests.fakes.client import open_sandbox
 from tests.fakes.magica.client import MagicaClient
 from tests.support.harness import MODES, Mode
 from tests.support.official_requests import RequestChecker
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.postgres import PostgresServer, create_migrated, create_template, open_postgres
 
 hypothesis.settings.register_profile("flowport", deadline=None, print_blob=True)
@@ -68,6 +70,14 @@ def _refuse_the_network() -> Iterator[None]:
     patch.setattr(socket.socket, "connect", connect_here)
     yield
     patch.undo()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _collect_sandboxes() -> Iterator[None]:
+    """Wait for sandboxes that outlived the program which started them: they end with the last one that used them."""
+    yield
+    while sandbox_process._left_running:
+        sandbox_process._left_running.pop().wait(PATIENCE_SECONDS)
 
 
 def build_checked(checker: RequestChecker, handle: Callable[..., Awaitable[httpx2.Response]]) -> Any:

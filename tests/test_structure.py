@@ -5,6 +5,10 @@ import tomllib
 from pathlib import Path
 from typing import Final
 
+import pytest
+
+from tests.support.patience import PATIENCE_SECONDS
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "flowport"
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -25,6 +29,10 @@ LONG_TESTS: Final[dict[str, int]] = {
     "server/test_resources.py": 410,
 }
 """Test files above the limit, with their lines. The numbers may only fall."""
+
+
+TEST_FILES = [path for path in (ROOT / "tests").rglob("*.py") if "node_modules" not in path.parts]
+HTTP_CALLS: Final = {"get", "post", "put", "patch", "delete", "head", "request", "stream", "Client", "AsyncClient"}
 
 
 def get_module(path: Path) -> str:
@@ -59,9 +67,36 @@ def find_tiny_modules() -> list[str]:
 
 def find_long_tests() -> dict[str, int]:
     """Return the test files above the limit, with their lines."""
-    files = [path for path in (ROOT / "tests").rglob("*.py") if "node_modules" not in path.parts]
-    lines = {path.relative_to(ROOT / "tests").as_posix(): count_lines(path) for path in files}
+    lines = {path.relative_to(ROOT / "tests").as_posix(): count_lines(path) for path in TEST_FILES}
     return {name: count for name, count in sorted(lines.items()) if count > MOST_LINES}
+
+
+def is_short(limit: ast.expr | None) -> bool:
+    """Return whether a limit of time is a number that a busy machine may exceed; zero does not wait."""
+    value = limit.value if isinstance(limit, ast.Constant) else None
+    return isinstance(value, int | float) and 0 < value < PATIENCE_SECONDS
+
+
+def has_short_wait(node: ast.AST) -> bool:
+    """Return whether a part of a test gives up sooner than `PATIENCE_SECONDS`."""
+    match node:
+        case ast.Call(func=ast.Attribute(value=ast.Name(id="httpx2"), attr=attr), keywords=keywords) if (
+            attr in HTTP_CALLS and not {keyword.arg for keyword in keywords} & {"timeout", "transport"}
+        ):
+            return True  # the library's own limit is 5 s
+        case ast.Call(func=ast.Attribute(attr="fail_after" | "settimeout"), args=[limit]):
+            return is_short(limit)
+        case ast.Call(keywords=keywords):
+            return any(keyword.arg == "timeout" and is_short(keyword.value) for keyword in keywords)
+        case ast.BinOp(left=ast.Call(func=ast.Attribute(attr="monotonic" | "time")), op=ast.Add(), right=limit):
+            return is_short(limit)
+        case _:
+            return False
+
+
+def find_short_waits(source: str) -> list[int]:
+    """Return the lines of a test file that give up sooner than `PATIENCE_SECONDS`."""
+    return [node.lineno for node in ast.walk(ast.parse(source)) if has_short_wait(node) and isinstance(node, ast.expr)]
 
 
 def count_lines(path: Path) -> int:
@@ -87,6 +122,34 @@ def test_no_long_test_file() -> None:
 
     assert {name: count for name, count in long.items() if count > LONG_TESTS.get(name, MOST_LINES)} == {}
     assert [name for name in LONG_TESTS if name not in long] == [], "remove these lines"
+
+
+def test_no_test_gives_up_before_a_busy_machine_is_done() -> None:
+    """A limit that only a broken program exceeds may be long; the default limit of an HTTP client is not."""
+    found = {path.relative_to(ROOT).as_posix(): find_short_waits(path.read_text("utf-8")) for path in TEST_FILES}
+
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "is_found"),
+    [
+        ("httpx2.get(url)", True),
+        ("httpx2.AsyncClient(trust_env=False)", True),
+        ("httpx2.AsyncClient(timeout=5)", True),
+        ("httpx2.AsyncClient(timeout=PATIENCE_SECONDS)", False),
+        ("httpx2.AsyncClient(transport=httpx2.ASGITransport(app))", False),
+        ("process.wait(timeout=0.5)", True),
+        ("anyio.fail_after(5)", True),
+        ("anyio.fail_after(0)", False),
+        ("connection.settimeout(2)", True),
+        ("give_up_at = time.monotonic() + 5", True),
+        ("give_up_at = time.monotonic() + PATIENCE_SECONDS", False),
+    ],
+)
+def test_a_short_limit_is_found(line: str, *, is_found: bool) -> None:
+    """The rule sees each way in which tests wait."""
+    assert bool(find_short_waits(line)) is is_found
 
 
 def test_few_tiny_modules_with_one_importer() -> None:

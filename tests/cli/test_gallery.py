@@ -11,6 +11,7 @@ import httpx2
 import pytest
 
 from tests.support.children import Child, open_child
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.provider_process import open_provider
 
 ADDRESS = re.compile(r"http://127\.0\.0\.1:[0-9]+/[A-Za-z0-9_-]{32}/")
@@ -40,8 +41,8 @@ def test_a_run_of_a_server_shows_in_the_gallery_beside_it(tmp_path: Path, provid
     with open_child(folder, environment=provider) as server, open_gallery(folder, "--no-open", **provider) as (_, url):
         server.greet()
         facts = server.call("text_to_picture", prompt="a lake")
-        runs = httpx2.get(f"{url}api/runs", trust_env=False).json()["runs"]
-        file = httpx2.get(f"{url}{runs[0]['outputs'][0]['file']}", trust_env=False)
+        runs = httpx2.get(f"{url}api/runs", trust_env=False, timeout=PATIENCE_SECONDS).json()["runs"]
+        file = httpx2.get(f"{url}{runs[0]['outputs'][0]['file']}", trust_env=False, timeout=PATIENCE_SECONDS)
 
     assert ADDRESS.fullmatch(url)
     assert [run["run_id"] for run in runs] == [facts["run_id"]]
@@ -53,7 +54,7 @@ def test_a_signal_ends_the_gallery_with_an_open_connection(tmp_path: Path, numbe
     """Ctrl-C in the terminal, while the browser keeps its connection."""
     with (
         open_gallery(tmp_path / "person", "--no-open", "--json") as (child, line),
-        httpx2.Client(base_url=json.loads(line)["url"], trust_env=False) as browser,
+        httpx2.Client(base_url=json.loads(line)["url"], trust_env=False, timeout=PATIENCE_SECONDS) as browser,
     ):
         assert browser.get("api/runs").json() == {"runs": [], "next": None}
         child.process.send_signal(number)

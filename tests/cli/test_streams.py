@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.children import GIVE_UP_SECONDS
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.person import Person
 from tests.support.provider_process import ProviderProcess, open_provider
 
@@ -39,7 +39,7 @@ def type_line(person: Person, line: str) -> "subprocess.CompletedProcess[str]":
         capture_output=True,
         check=False,
         text=True,
-        timeout=GIVE_UP_SECONDS,
+        timeout=PATIENCE_SECONDS,
     )
 
 
@@ -91,7 +91,7 @@ def test_a_terminal_that_was_closed_ends_no_run(person: Person) -> None:
             stdout=subprocess.PIPE,
             stderr=terminal,
             check=False,
-            timeout=GIVE_UP_SECONDS,
+            timeout=PATIENCE_SECONDS,
         )
 
     assert done.returncode == 0

@@ -14,9 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support.children import CONDITIONS, Child, open_child
-
-SESSION_SECONDS = 60.0
-"""When a hanging session is ended from outside; its trial then fails."""
+from tests.support.patience import PATIENCE_SECONDS
 
 SETTINGS = {
     "FLOWPORT_REQUESTS_PER_MINUTE": "0",
@@ -66,7 +64,7 @@ def open_session(folder: Path, environment: Mapping[str, str], rehearsal: str) -
     """Start Flowport on the home of the earlier sessions, and initialise the connection."""
     named = {**SETTINGS, **environment, CONDITIONS: f"pace=0.05 {rehearsal}"}
     with open_child(folder, environment=named) as child:
-        watchdog = threading.Timer(SESSION_SECONDS, child.process.kill)
+        watchdog = threading.Timer(PATIENCE_SECONDS, child.process.kill)
         watchdog.start()
         try:
             child.greet()
@@ -124,7 +122,7 @@ def persist(
         if learnt.refusals or state in {"succeeded", "partial", "unknown"}:
             break
         # Whatever failed, nothing was started; with the network back it may succeed.
-        is_restored.wait(SESSION_SECONDS)
+        is_restored.wait(PATIENCE_SECONDS)
     if state == "unknown":
         # People and models do not always read: the same call once more.
         learnt.record(child.call(tool, **arguments))

@@ -130,9 +130,10 @@ def _go_on_without_room(child: Child, arguments: dict[str, Any]) -> dict[str, An
     fill_disk(child)
     death = threading.Timer(GRACE_SECONDS, child.process.kill)
     death.start()
-    facts = read_until_death(child, number)
-    death.join()
-    return facts
+    try:
+        return read_until_death(child, number)
+    finally:
+        death.join()
 
 
 @contextlib.contextmanager
@@ -151,8 +152,10 @@ def _outage(cell: Cell, bench: Bench) -> Iterator[threading.Event]:
     bench.cut()
     timer = threading.Timer(OUTAGE_SECONDS, restore)
     timer.start()
-    yield is_restored
-    timer.join()
+    try:
+        yield is_restored
+    finally:
+        timer.join()
 
 
 def _look_around(child: Child) -> tuple[set[str], float]:

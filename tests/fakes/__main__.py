@@ -21,11 +21,13 @@ def main() -> None:
     parser.add_argument("--requests-per-minute", type=int, default=50, help="0 for no limit")
     parser.add_argument("--minute-seconds", type=float, default=60.0, help="how long the minute of that limit is")
     parser.add_argument("--style", choices=[*Style], default=Style.BOTH, help="the path families of Magnific")
+    parser.add_argument("--quick", action="store_true", help="every run makes a picture of one pixel")
     flags = parser.parse_args()
     is_limited = flags.requests_per_minute > 0
     options = FakeOptions(
         flags.key,
         speed=flags.speed,
+        is_quick=flags.quick,
         requests_per_minute=flags.requests_per_minute,
         minute_seconds=flags.minute_seconds,
         magica_requests_per_minute=60 if is_limited else 0,

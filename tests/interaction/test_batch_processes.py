@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.interaction.test_claim import ask_until
 from tests.support.children import Child, open_child
+from tests.support.patience import poll_until
 from tests.support.provider_process import ProviderProcess, open_provider
 
 ROWS = 20
@@ -58,7 +58,7 @@ def begin(child: Child, sandbox: ProviderProcess, home: Path, *, sent: int) -> s
         sandbox.ask("next_run", {"hold": True})
     child.greet()
     batch_id: str = child.call("run_batch", app=TOOL, rows=build_rows(ROWS), wait=False)["run_id"]
-    ask_until(lambda: read_states(home)["running"] >= sent and not read_states(home)["starting"])
+    poll_until(lambda: read_states(home)["running"] >= sent and not read_states(home)["starting"])
     return batch_id
 
 
@@ -103,7 +103,7 @@ def test_the_next_start_continues_a_batch_with_the_missing_rows(
     assert read_states(home)["accepted"] == ROWS - sent
     with open_child(tmp_path / "me", environment={**sandbox.environment, **QUICK}) as second:
         second.greet()
-        ask_until(lambda: read_states(home)["running"] == ROWS)
+        poll_until(lambda: read_states(home)["running"] == ROWS)
         release(home, sandbox)
         check_each_once(second, sandbox, batch_id)
 
@@ -119,7 +119,7 @@ def test_a_running_process_takes_over_a_batch(tmp_path: Path, sandbox: ProviderP
             assert again["run_id"] == batch_id
             first.process.kill()
             first.process.wait()
-            ask_until(lambda: read_states(home)["running"] == ROWS)
+            poll_until(lambda: read_states(home)["running"] == ROWS)
             release(home, sandbox)
             check_each_once(second, sandbox, batch_id)
 
@@ -133,7 +133,7 @@ def test_a_batch_larger_than_the_live_limit_survives_a_kill(
         first.greet()
         rows = [{"note": str(n)} for n in range(count)]
         batch_id = first.call("run_batch", app="always_fails", rows=rows, wait=False)["run_id"]
-        ask_until(lambda: sandbox.ask("counts")["run"] >= 10)
+        poll_until(lambda: sandbox.ask("counts")["run"] >= 10)
         first.process.kill()
         first.process.wait()
     before = sandbox.ask("counts")["run"]

@@ -1,18 +1,15 @@
 """Two real processes of one home, one of which is killed."""
 
 import sqlite3
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.children import Child, open_child
+from tests.support.patience import poll_until
 from tests.support.provider_process import ProviderProcess, open_provider
-
-GIVE_UP_SECONDS = 30.0
-"""When a test gives up; the awaited event comes within ten seconds."""
 
 
 @pytest.fixture
@@ -27,15 +24,8 @@ def start_run(child: Child) -> str:
     """Start a run, let the call end before the run, and return the run's id once the provider has acknowledged it."""
     child.greet()
     run_id: str = child.call("text_to_picture", prompt="a lake")["run_id"]
-    ask_until(lambda: child.call("get_run", run_id=run_id, wait=False)["state"] == "running")
+    poll_until(lambda: child.call("get_run", run_id=run_id, wait=False)["state"] == "running")
     return run_id
-
-
-def ask_until(condition: Callable[[], bool]) -> None:
-    """Repeat a check until it holds."""
-    give_up_at = time.monotonic() + GIVE_UP_SECONDS
-    while not condition():
-        assert time.monotonic() < give_up_at
 
 
 def find_remote_id(home: Path, run_id: str) -> str:
@@ -91,10 +81,10 @@ def test_the_run_of_a_killed_process_is_saved_without_a_request(tmp_path: Path, 
             first.process.wait()
             sandbox.ask(f"runs/{find_remote_id(tmp_path / 'f/home', run_id)}", {"release": True})
             # The run itself is not requested here, because that would claim it at once.
-            ask_until(lambda: second.call("list_runs")["runs"][0]["state"] == "succeeded")
-            ask_until(lambda: any((tmp_path / "f/outputs").glob("*/*.json")))
+            poll_until(lambda: second.call("list_runs")["runs"][0]["state"] == "succeeded")
+            poll_until(lambda: any((tmp_path / "f/outputs").glob("*/*.json")))
             # The file is written a moment before its record.
-            ask_until(lambda: "saved_path" in second.call("get_run", run_id=run_id)["outputs"][0])
+            poll_until(lambda: "saved_path" in second.call("get_run", run_id=run_id)["outputs"][0])
             check_saved(second.call("get_run", run_id=run_id))
 
     assert sandbox.ask("counts")["runs_accepted"] == 1

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.children import CONDITIONS, Child, open_child
+from tests.support.patience import poll_until
 from tests.support.provider_process import open_provider
 
 CALL = {"name": "text_to_picture", "arguments": {"prompt": "a lake"}}
@@ -40,8 +41,7 @@ def open_unread(folder: Path, sandbox: dict[str, str]) -> Iterator[Child]:
         for _ in range(MANY_LISTS):
             child.send("tools/list")
         child.send("tools/call", CALL)
-        while not list((folder / "outputs").glob("*/*.json")):
-            pass
+        poll_until(lambda: any((folder / "outputs").glob("*/*.json")))
         yield child
 
 

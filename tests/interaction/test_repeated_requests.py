@@ -10,6 +10,7 @@ import pytest
 from tests.crash.benches import KEY, Bench, open_bench
 from tests.support.callers import ERAS, StdioCaller
 from tests.support.children import CONDITIONS
+from tests.support.patience import poll_until
 
 TOOL = "text_to_picture"
 PROMPT = {"prompt": "a lake"}
@@ -74,8 +75,8 @@ def test_another_call_under_an_id_in_progress_is_refused_by_it(client: StdioCall
     client.send(client.build(TOOL, PROMPT, request_id=500))
     client.send(client.build(TOOL, {"prompt": "a hill"}, request_id=500))
     refusal = client.read(500)
-    while not (going := list(bench.get_runs())):
-        pass
+    poll_until(lambda: len(bench.get_runs()) == 1)
+    going = list(bench.get_runs())
     bench.switch(f"runs/{going[0]}", release=True)
     assert refusal["error"]["code"] == -32600
     assert read(client, 500)["state"] == "succeeded"
@@ -88,8 +89,8 @@ def test_a_number_and_the_same_as_text_are_two_ids(client: StdioCaller, bench: B
         bench.switch("next_run", hold=True)
     client.send(client.build(TOOL, PROMPT, request_id=7))
     client.send(client.build(TOOL, {"prompt": "a hill"}, request_id="7"))
-    while len(going := list(bench.get_runs())) < 2:
-        pass
+    poll_until(lambda: len(bench.get_runs()) == 2)
+    going = list(bench.get_runs())
     client.send({**CANCELLED, "params": {"requestId": 7}})
     for run_id in going:
         bench.switch(f"runs/{run_id}", release=True)

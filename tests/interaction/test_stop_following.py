@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.interaction.test_claim import ask_until
 from tests.support.children import Child, open_child
+from tests.support.patience import poll_until
 from tests.support.provider_process import ProviderProcess, open_provider
 
 PROGRESS = {"_meta": {"progressToken": 1}}
@@ -114,7 +114,7 @@ def test_a_stopped_start_of_a_killed_process_becomes_unknown(tmp_path: Path, san
         child.ask("tools/list")
         sandbox.process.send_signal(signal.SIGSTOP)
         child.send("tools/call", {"name": "text_to_picture", "arguments": {"prompt": "a lake"}})
-        ask_until(lambda: count_runs(home, "starting") == 1)
+        poll_until(lambda: count_runs(home, "starting") == 1)
         before = read_run(home)
         stopped = child.call("cancel_run", run_id=before["id"], stop_following=True)
         assert (before["state"], stopped["outcome"], read_run(home)["is_followed"]) == ("starting", "unfollowed", 0)
@@ -123,7 +123,7 @@ def test_a_stopped_start_of_a_killed_process_becomes_unknown(tmp_path: Path, san
     sandbox.process.kill()
     with open_child(tmp_path / "f", environment=environment) as child:
         child.greet()
-        ask_until(lambda: read_run(home)["state"] != "starting")
+        poll_until(lambda: read_run(home)["state"] != "starting")
         after = read_run(home)
     assert (after["state"], after["reserved_credits"]) == ("unknown", 0.0)
     assert after["spent_credits"] == before["reserved_credits"] > 0

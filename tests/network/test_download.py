@@ -4,6 +4,7 @@ import hashlib
 import io
 import threading
 import tracemalloc
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -138,11 +139,19 @@ async def test_a_server_that_falls_silent_is_given_up(total_seconds: float, read
 
 async def test_a_cancelled_fetch_gives_its_connection_back() -> None:
     """Otherwise twenty impatient callers would stop all fetching."""
-    async with serving({"/": fall_silent}) as server, fetching() as fetcher:
+    is_asked = anyio.Event()
+
+    async def answer(stream: anyio.abc.ByteStream) -> None:
+        """Fall silent, and let the caller go."""
+        is_asked.set()
+        await fall_silent(stream)
+
+    async with serving({"/": answer}) as server, fetching() as fetcher:
         rules = FetchRules(trusted_origins=frozenset({server.origin}))
-        with anyio.move_on_after(0.05) as scope:
-            await fetcher.fetch_to_file(f"{server.origin}/", io.BytesIO(), rules=rules)
-        assert scope.cancelled_caught
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(fetcher.fetch_to_file, f"{server.origin}/", io.BytesIO(), rules=rules))
+            await is_asked.wait()
+            tasks.cancel_scope.cancel()
         (transport,) = fetcher.outlet._transports.values()
         assert isinstance(transport._pool, httpcore2.AsyncConnectionPool)
         assert transport._pool.connections == []

@@ -14,6 +14,7 @@ from flowport.domain.errors import ProviderUnreachable
 from flowport.network.api_client import Location
 from flowport.network.sandbox_process import CHILD_COMMAND, BuiltInSandbox
 from flowport.providers.magnific.api import Magnific
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.scripted import wait_until
 
 GONE = [sys.executable, "-c", "raise SystemExit(3)"]
@@ -35,7 +36,7 @@ def kill(sandbox: BuiltInSandbox) -> None:
 
 async def list_apps(location: Location) -> int:
     """Ask the sandbox for something with its key and return the status."""
-    async with httpx2.AsyncClient(trust_env=False) as http:
+    async with httpx2.AsyncClient(trust_env=False, timeout=PATIENCE_SECONDS) as http:
         return (await http.get(f"{location.base_url}/v1/ai/flows", headers=dict(location.headers))).status_code
 
 

@@ -532,7 +532,7 @@ async def test_the_library_reports_when_the_first_byte_leaves() -> None:
         """Keep an event."""
         events.append(event)
 
-    async with serving(build_reply()) as server, httpx2.AsyncClient(trust_env=False) as client:
+    async with serving(build_reply()) as server, httpx2.AsyncClient(trust_env=False, timeout=60) as client:
         await client.post(server.origin, json={}, extensions={"trace": note})
     first = ["connection.connect_tcp.started", "connection.connect_tcp.complete", "http11.send_request_headers.started"]
     assert events[:3] == first

@@ -13,13 +13,14 @@ from flowport.domain.models import Run, RunState
 from flowport.media.input_files import MediaRules
 from flowport.network.file_transfer import Fetcher
 from flowport.providers.magnific.api import Magnific
+from flowport.runs.call_rebuilder import CallRebuilder
 from flowport.runs.delivery import DeliveredRuns
 from flowport.runs.downloads import DownloadRetrier, LinkRefresher, OutputSaver
 from flowport.runs.live import LiveRun, LiveRuns, PendingWrites
 from flowport.runs.output_file import SavingRules
 from flowport.runs.poll import RunPoller
 from flowport.runs.prepare import CallPreparer
-from flowport.runs.recovery import CallRebuilder, Recovery
+from flowport.runs.recovery import Recovery
 from flowport.runs.references import OutputFinder
 from flowport.runs.service import Runner
 from flowport.runs.start import RunStarter

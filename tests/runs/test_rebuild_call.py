@@ -15,9 +15,9 @@ from flowport.domain.errors import Breakage, DayUsedUp, Operation, ProviderRefus
 from flowport.domain.models import Input, InputKind, Run
 from flowport.media.input_files import MediaRules
 from flowport.providers.magica.api import Magica
+from flowport.runs.call_rebuilder import CallRebuilder
 from flowport.runs.delivery import DeliveredRuns
 from flowport.runs.prepare import CallPreparer, PreparedCall
-from flowport.runs.recovery import CallRebuilder
 from flowport.runs.references import OutputFinder
 from flowport.runs.submit import RunRequest
 from tests.fakes.client import build_photo, write

@@ -13,6 +13,7 @@ from flowport.sandbox.runs import Retention
 from flowport.sandbox.storage import DATABASE_NAME, Storage
 from tests.fakes.client import build_photo, write
 from tests.sandbox.client import Client, open_sandbox
+from tests.support.patience import PATIENCE_SECONDS
 
 TYPES = [
     *(f"image/{kind}" for kind in ("png", "jpeg", "webp")),
@@ -25,7 +26,7 @@ async def upload(sandbox: Client, data: bytes, content_type: str = "image/png") 
     """Upload a file and return its place."""
     answer = await sandbox.http.post("/v1/ai/uploads/request-url", json={"files": [{"content_type": content_type}]})
     place: dict[str, Any] = answer.json()["files"][0]
-    async with httpx2.AsyncClient(trust_env=False) as http:
+    async with httpx2.AsyncClient(trust_env=False, timeout=PATIENCE_SECONDS) as http:
         put = await http.put(place["upload_url"], content=data, headers=place["headers"])
     assert put.status_code == 200, put.text
     return place

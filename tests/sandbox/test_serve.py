@@ -10,6 +10,7 @@ import pytest
 from flowport.sandbox.serve import SandboxOptions, serve
 from tests.fakes.client import KEY
 from tests.sandbox.client import Client, open_sandbox
+from tests.support.patience import PATIENCE_SECONDS
 
 PLACE = {"files": [{"content_type": "image/png"}]}
 
@@ -52,7 +53,7 @@ async def test_after_the_end_nothing_listens() -> None:
     """The ports are free again."""
     async with open_sandbox() as client:
         addresses = client.addresses
-    async with httpx2.AsyncClient(trust_env=False) as http:
+    async with httpx2.AsyncClient(trust_env=False, timeout=PATIENCE_SECONDS) as http:
         with pytest.raises(httpx2.ConnectError):
             await http.get(addresses.api_url)
 

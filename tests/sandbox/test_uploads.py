@@ -11,6 +11,7 @@ from flowport.sandbox.web import Refused
 from tests.fakes.client import KEY, build_photo, write
 from tests.fakes.client import Client as FakeClient
 from tests.sandbox.client import Client
+from tests.support.patience import PATIENCE_SECONDS
 
 PNG = write(build_photo())
 
@@ -37,7 +38,7 @@ async def request(sandbox: Client | FakeClient, *types: str) -> list[dict[str, A
 async def put(place: dict[str, Any], **headers: str) -> httpx2.Response:
     """Put a file as a client should, with changes; a header without a value is left out."""
     named = {**place["headers"], **{name.replace("_", "-"): value for name, value in headers.items()}}
-    async with httpx2.AsyncClient(trust_env=False) as http:
+    async with httpx2.AsyncClient(trust_env=False, timeout=PATIENCE_SECONDS) as http:
         sent = {name: value for name, value in named.items() if value}
         return await http.put(place["upload_url"], content=PNG, headers=sent)
 

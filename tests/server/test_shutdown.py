@@ -10,7 +10,7 @@ import pytest
 
 from flowport.server import shutdown as ending
 from flowport.server.shutdown import CLOSING_SECONDS
-from tests.support.children import GIVE_UP_SECONDS
+from tests.support.patience import PATIENCE_SECONDS
 
 STUCK = """
 import sys, anyio
@@ -60,7 +60,7 @@ def run(program: str, end: Callable[[subprocess.Popen[str]], None], *arguments: 
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
             end(process)
-            code = process.wait(timeout=GIVE_UP_SECONDS)
+            code = process.wait(timeout=PATIENCE_SECONDS)
             return code, "" if process.stdout.closed else process.stdout.read()
         finally:
             process.kill()

@@ -2,8 +2,8 @@
 
 import json
 import os
+import select
 import sys
-import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, BinaryIO
@@ -19,6 +19,8 @@ from flowport.server.requests import RequestTable
 from flowport.server.stdio import RequestReader
 from flowport.server.stdio_streams import READ_BYTES, LineReader, LineWriter, parse_line
 from tests.support.fake_clock import wait_until_blocked
+from tests.support.patience import PATIENCE_SECONDS
+from tests.support.threads import running_thread
 
 LARGE = 512 * 1024
 """More than any pipe holds."""
@@ -28,9 +30,18 @@ LARGE = 512 * 1024
 def open_pipe() -> Iterator[tuple[int, int]]:
     """Return both ends of a pipe."""
     ends = os.pipe()
-    yield ends
-    for end in ends:
-        os.close(end)
+    try:
+        yield ends
+    finally:
+        for end in ends:
+            os.close(end)
+
+
+def hang_up(end: int, flags: int) -> None:
+    """Close an end of a pipe for the other side; its descriptor stays taken until the pipe is closed."""
+    null = os.open(os.devnull, flags)
+    os.dup2(null, end)
+    os.close(null)
 
 
 @asynccontextmanager
@@ -42,6 +53,12 @@ async def writing(descriptor: int, written: list[SessionMessage] | None = None) 
         tasks.start_soon(writer.write_waiting)
         yield writer
         tasks.cancel_scope.cancel()
+
+
+def has_data(source: int) -> bool:
+    """Return whether a pipe has bytes that were not read."""
+    ready, _, _ = select.select([source], [], [], 0)
+    return bool(ready)
 
 
 def get_ids(messages: list[SessionMessage]) -> list[t.RequestId | None]:
@@ -90,14 +107,13 @@ async def test_messages_arrive_in_order_however_the_pipe_splits_them() -> None:
             """Write more than a pipe holds, and end as a client does."""
             for piece in (text[:7], text[7:1000], text[1000:], long, build_line(201)[:-1]):
                 os.write(sink, piece)
-            os.close(sink)
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sink)
+            hang_up(sink, os.O_WRONLY)
 
-        threading.Thread(target=write).start()
-        reader = LineReader(source)
-        assert [get_id(await reader.receive()) for _ in range(202)] == list(range(202))
-        with pytest.raises(anyio.EndOfStream):
-            await reader.receive()
+        with running_thread(write):
+            reader = LineReader(source)
+            assert [get_id(await reader.receive()) for _ in range(202)] == list(range(202))
+            with pytest.raises(anyio.EndOfStream):
+                await reader.receive()
 
 
 def test_a_line_with_invalid_bytes_is_refused() -> None:
@@ -119,8 +135,11 @@ async def test_a_reader_without_input_can_be_cancelled() -> None:
         with anyio.move_on_after(0.02) as scope:
             await reader.receive()
         assert scope.cancelled_caught
-        # The thread is still reading; it must not outlive its pipe.
+        # The thread is still reading, or about to; it must not outlive its pipe.
         os.write(sink, b"\n")
+        with anyio.fail_after(PATIENCE_SECONDS):
+            while has_data(source):
+                await anyio.lowlevel.checkpoint()
 
 
 async def test_a_small_answer_is_written_at_once() -> None:
@@ -197,7 +216,7 @@ async def test_the_end_of_the_input_is_reported_at_once() -> None:
     """Answers may still have to be written, so the end of input is reported before the server has ended."""
     ended = anyio.Event()
     with open_pipe() as (source, sink):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sink)
+        hang_up(sink, os.O_WRONLY)
         with pytest.raises(anyio.EndOfStream):
             await LineReader(source, ended.set).receive()
     assert ended.is_set()
@@ -206,7 +225,7 @@ async def test_the_end_of_the_input_is_reported_at_once() -> None:
 async def test_a_disconnected_client_fails_every_write() -> None:
     """Writing fails at once, and the task that writes waiting lines ends."""
     with open_pipe() as (source, sink):
-        os.dup2(os.open(os.devnull, os.O_RDONLY), source)
+        hang_up(source, os.O_RDONLY)
         writer = LineWriter(sink)
         problems: list[Exception] = []
 

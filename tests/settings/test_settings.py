@@ -15,8 +15,6 @@ from flowport.settings.settings import Settings, get_environment
 from flowport.settings.variables import get_variables
 from tests.support.configuring import KEY, load, refuse
 
-NOT_BUILT = [variable.name for variable in get_variables() if variable.parse is None]
-
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
@@ -72,8 +70,10 @@ def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) 
         "FLOWPORT_LINK_HOURS": "15",
         "FLOWPORT_LOGS": "JSON",
         "FLOWPORT_PERSON_MAX_WAITING_CALLS": "16",
+        "FLOWPORT_DATABASE_URL": "postgresql://flowport@db.example/flowport",
+        "FLOWPORT_WORKER_RUNS": "17",
     }
-    assert set(environ) | set(NOT_BUILT) == {variable.name for variable in get_variables()}
+    assert set(environ) == {variable.name for variable in get_variables()}
     magnific = {
         "api_style": "apps",
         "file_origins": frozenset({"http://10.0.0.5:8188", "https://files.example"}),
@@ -110,6 +110,8 @@ def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) 
         should_save_outputs=False,
         should_show_previews=False,
         should_send_links=False,
+        database_url="postgresql://flowport@db.example/flowport",
+        worker_runs=17,
         http=HttpSettings(
             public_url="https://flowport.example/team",
             trusted_proxies=(ip_network("127.0.0.1"), ip_network("10.0.0.0/8")),
@@ -187,7 +189,7 @@ def test_the_persons_own_file_is_read_and_may_be_missing(monkeypatch: pytest.Mon
         (
             "flowport_database_url = true",
             "FLOWPORT_DATABASE_URL",
-            "is not built in this version, so it would have no effect",
+            "is not the address of a PostgreSQL database",
         ),
         ("flowport_max_tools = true", "FLOWPORT_MAX_TOOLS", "is 'true'"),
         ("flowport_previews = 2", "FLOWPORT_PREVIEWS", "is '2'"),
@@ -304,15 +306,6 @@ def test_what_is_not_ours_is_ignored() -> None:
     injected = ("FLOWPORT_PORT", "FLOWPORT_PORT_80_TCP_ADDR", "FLOWPORT_SERVICE_HOST", "FLOWPORT_SERVICE_PORT_HTTP")
     others = ("PATH", "flowport_max_tools", "MAGNIFIC_THEME")
     assert load(dict.fromkeys((*injected, *others), "tcp://10.0.0.1:80")) == load()
-
-
-@pytest.mark.parametrize("name", NOT_BUILT)
-def test_a_variable_that_would_have_no_effect_is_refused(name: str) -> None:
-    """A cap that does not hold is worse than none."""
-    error = refuse({name: "1"})
-    assert (error.setting, error.problem) == (name, "is not built in this version, so it would have no effect")
-    with pytest.raises(ConfigurationError):
-        load(flags={name: "1"})
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from tests.support.children import Child, open_child
+from tests.support.patience import PATIENCE_SECONDS
 
 MODERN = "2026-07-28"
 ERAS = ("2025-06-18", MODERN)
@@ -20,7 +21,6 @@ _META = {
     "io.modelcontextprotocol/clientInfo": {"name": "matrix", "version": "1"},
     "io.modelcontextprotocol/clientCapabilities": {},
 }
-ANSWER_SECONDS = 60.0
 JsonObject = dict[str, Any]
 
 
@@ -114,7 +114,7 @@ class StdioCaller:
     def reconnect(self, _: int | str) -> None:
         """Close standard input, wait for the process to end, and start another."""
         self._child.close_input()
-        self._child.process.wait(timeout=ANSWER_SECONDS)
+        self._child.process.wait(timeout=PATIENCE_SECONDS)
         self._open()
 
 
@@ -125,7 +125,7 @@ class HttpCall:
         parts = urlsplit(url)
         self._response: http.client.HTTPResponse | None = None
         self.id = message.get("id")
-        self.connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS)
+        self.connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=PATIENCE_SECONDS)
         accepted = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
         try:
             self.connection.request("POST", parts.path, json.dumps(message), {**accepted, **headers})

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.patience import PATIENCE_SECONDS
+
 ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "src" / "flowport"
 CONDITIONS = "TESTS_CRASH_CONDITIONS"
 """The variable of `tests.crash.child`, which is named here so that no test imports Flowport for it."""
 HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
-GIVE_UP_SECONDS = 60.0
-"""When a test fails because a process does not end. The machine's load decides how long an end takes here; the deadline of
-`flowport.server.shutdown` has its own tests."""
 
 
 @dataclass
@@ -72,8 +72,16 @@ class Child:
         self.process.stdin.close()
 
     def wait(self) -> int:
-        """Wait for the end and return the exit code; fail after `GIVE_UP_SECONDS`."""
-        return self.process.wait(timeout=GIVE_UP_SECONDS)
+        """Wait for the end and return the exit code; fail after `PATIENCE_SECONDS`.
+
+        The machine's load decides how long an end takes here; the deadline of `flowport.server.shutdown` has its own tests.
+        """
+        return self.process.wait(timeout=PATIENCE_SECONDS)
+
+
+def is_of_python(noise: str) -> bool:
+    """Return whether Python itself reports an interrupt, which arrived before it ran a line of Flowport."""
+    return "KeyboardInterrupt" in noise and str(PACKAGE) not in noise
 
 
 def _build_command(command: str, environment: Mapping[str, str]) -> list[str]:

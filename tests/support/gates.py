@@ -8,8 +8,8 @@ from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-WAIT_SECONDS = 60.0
-"""After this time a held request goes on, and the test fails."""
+from tests.support.patience import PATIENCE_SECONDS
+
 _NOT_FORWARDED = {"connection", "transfer-encoding", "content-length", "keep-alive", "host"}
 
 
@@ -37,7 +37,7 @@ class Gate:
 
     def wait(self) -> None:
         """Wait until a request is held."""
-        assert self._arrived.wait(WAIT_SECONDS), "no request reached the gate"
+        assert self._arrived.wait(PATIENCE_SECONDS), "no request reached the gate"
 
     def open(self) -> None:
         """Release all requests."""
@@ -48,7 +48,7 @@ class Gate:
         """Wait while requests of this kind are held."""
         if self._stop is stop:
             self._arrived.set()
-            self._opened.wait(WAIT_SECONDS)
+            self._opened.wait(PATIENCE_SECONDS)
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def open_gate(target_port: int) -> Iterator[Gate]:
             body = self.rfile.read(int(self.headers.get("content-length", "0")))
             if self.path.endswith("/request-url"):
                 gate.pass_through(Stop.UPLOAD)
-            far = http.client.HTTPConnection("127.0.0.1", target_port, timeout=WAIT_SECONDS)
+            far = http.client.HTTPConnection("127.0.0.1", target_port, timeout=PATIENCE_SECONDS)
             headers = {name: value for name, value in self.headers.items() if name.lower() not in _NOT_FORWARDED}
             far.request(self.command, self.path, body, headers)
             reply = far.getresponse()

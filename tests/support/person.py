@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.children import GIVE_UP_SECONDS, ROOT
+from tests.support.children import ROOT
+from tests.support.patience import PATIENCE_SECONDS
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 """What moves the cursor or sets a colour."""
@@ -42,7 +43,7 @@ class TerminalSession:
         """Read to the end and return the exit code."""
         while self._read():
             pass
-        return self.process.wait(timeout=GIVE_UP_SECONDS)
+        return self.process.wait(timeout=PATIENCE_SECONDS)
 
     @property
     def plain(self) -> str:

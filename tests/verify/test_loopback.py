@@ -14,6 +14,8 @@ from tests.verify.clones import ROOT
 sys.path.insert(0, str(ROOT / "scripts"))
 from loopback import build_context, find_proxy, run_server
 
+from tests.support.patience import PATIENCE_SECONDS
+
 
 @pytest.mark.parametrize("kind", ["nginx", "caddy"])
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT], ids=str)
@@ -37,7 +39,7 @@ def test_it_serves_over_tls_and_ends_what_it_started(kind: str, end: signal.Sign
 
     assert [health.status_code, runs.status_code, unknown.status_code] == [200, 200, 401]
     with pytest.raises(httpx2.ConnectError):
-        httpx2.get(url, trust_env=False)
+        httpx2.get(url, trust_env=False, timeout=PATIENCE_SECONDS)
     if sys.platform != "win32":
         with pytest.raises(ProcessLookupError):
             os.killpg(script.pid, 0)

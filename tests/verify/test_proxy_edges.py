@@ -19,6 +19,8 @@ from tests.verify.test_proxies import PROXIES, TOOL, World, open_client
 sys.path.insert(0, str(ROOT / "scripts"))
 from loopback import HOST, build_context, find_proxy, reserve_port, run_proxy, run_server, write_certificate
 
+from tests.support.patience import PATIENCE_SECONDS
+
 FORGED = {
     "X-Forwarded-For": "203.0.113.7",
     "X-Forwarded-Proto": "http",
@@ -155,7 +157,9 @@ def test_a_result_is_undelivered_when_its_client_left(world: World, tmp_path_fac
 def test_a_browser_signs_in_to_the_gallery_through_the_proxy(world: World) -> None:
     """The cookie is for TLS alone, and forms are taken from the public origin."""
     server = world.server
-    with httpx2.Client(base_url=server.url, verify=build_context(server.certificate), trust_env=False) as browser:
+    with httpx2.Client(
+        base_url=server.url, verify=build_context(server.certificate), trust_env=False, timeout=PATIENCE_SECONDS
+    ) as browser:
         start = browser.get("/gallery", follow_redirects=True)
         origin = {"origin": server.url}
         signed = browser.post("/gallery/sign-in", data={"token": server.token}, headers=origin)

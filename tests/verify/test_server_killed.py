@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.provider_process import ProviderProcess, open_provider
 from tests.support.public_server import PublicServer, open_public_server
 
@@ -124,7 +125,9 @@ class Load:
 
 def find_in_state(home: Path, *states: str) -> set[str]:
     """Return the ids of the runs in some states, from the record."""
-    with closing(sqlite3.connect(f"file:{home / 'store.sqlite3'}?mode=ro", uri=True, timeout=30)) as connection:
+    with closing(
+        sqlite3.connect(f"file:{home / 'store.sqlite3'}?mode=ro", uri=True, timeout=PATIENCE_SECONDS)
+    ) as connection:
         marks = ", ".join("?" * len(states))
         rows = connection.execute(f"SELECT id FROM runs WHERE state IN ({marks})", states).fetchall()
     return {row[0] for row in rows}
@@ -133,7 +136,9 @@ def find_in_state(home: Path, *states: str) -> set[str]:
 def find_prompts(home: Path, *states: str) -> list[str]:
     """Return the prompts of the runs in some states, from the record."""
     ids = find_in_state(home, *states)
-    with closing(sqlite3.connect(f"file:{home / 'store.sqlite3'}?mode=ro", uri=True, timeout=30)) as connection:
+    with closing(
+        sqlite3.connect(f"file:{home / 'store.sqlite3'}?mode=ro", uri=True, timeout=PATIENCE_SECONDS)
+    ) as connection:
         rows = connection.execute("SELECT id, arguments_json FROM runs WHERE row_count = 0").fetchall()
     return [str(json.loads(text)["prompt"]) for run_id, text in rows if run_id in ids]
 

@@ -17,6 +17,7 @@ from flowport.runtime.logging import start_logging
 from flowport.web.access_log import LEFT_STATUS, RequestLog, Traffic, build_log_context, parse_trace_id
 from tests.support.callers import _META as META
 from tests.support.callers import ERAS, MODERN, HttpCall, HttpCaller
+from tests.support.patience import PATIENCE_SECONDS
 from tests.web.test_http import open_http_child
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -113,9 +114,11 @@ def test_each_request_is_one_line_with_its_route_and_its_id(tmp_path: Path) -> N
     with open_http_child(tmp_path / "f") as (child, url):
         base = url.removesuffix("/mcp")
         given = {"x-request-id": "mine-1", "traceparent": PARENT, "authorization": f"Bearer {secret}"}
-        health = httpx2.get(f"{base}/healthz?{secret}", headers=given, trust_env=False)
-        httpx2.get(f"{base}/{secret}", trust_env=False)
-        httpx2.post(url, content=secret, headers={"content-type": "application/json"}, trust_env=False)
+        health = httpx2.get(f"{base}/healthz?{secret}", headers=given, trust_env=False, timeout=PATIENCE_SECONDS)
+        httpx2.get(f"{base}/{secret}", trust_env=False, timeout=PATIENCE_SECONDS)
+        httpx2.post(
+            url, content=secret, headers={"content-type": "application/json"}, trust_env=False, timeout=PATIENCE_SECONDS
+        )
         child.process.terminate()
         child.wait()
     text = (tmp_path / "f/stderr.txt").read_text()
@@ -155,7 +158,7 @@ def test_a_trace_of_the_message_is_joined(tmp_path: Path, era: str) -> None:
 def test_text_can_be_chosen(tmp_path: Path) -> None:
     """A person who looks on reads it more easily."""
     with open_http_child(tmp_path / "f", FLOWPORT_LOGS="text") as (child, url):
-        httpx2.get(url.replace("/mcp", "/healthz"), trust_env=False)
+        httpx2.get(url.replace("/mcp", "/healthz"), trust_env=False, timeout=PATIENCE_SECONDS)
         child.process.terminate()
         child.wait()
     assert "INFO flowport.access: GET /healthz 200 in " in (tmp_path / "f/stderr.txt").read_text()

@@ -16,6 +16,7 @@ from flowport.domain.access_tokens import create_token, is_token
 from flowport.web.local_token import NAME
 from tests.support.children import HELLO, Child, open_child
 from tests.support.harness import MODES, Mode
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.tokens import add_token, revoke_token, show_token
 
 ACCEPTED = {"accept": "application/json, text/event-stream"}
@@ -58,7 +59,7 @@ def test_a_server_for_this_computer_makes_a_token_and_says_where_it_is(tmp_path:
         line = child.process.stdout.readline().decode()
         token = path.read_text().strip()
         refused, served = greet(url, {}), greet(url, show_token(token))
-        health = httpx2.get(url.removesuffix("/mcp") + "/healthz", trust_env=False)
+        health = httpx2.get(url.removesuffix("/mcp") + "/healthz", trust_env=False, timeout=PATIENCE_SECONDS)
 
     log = (tmp_path / "f/stderr.txt").read_text()
     assert is_token(token)
@@ -135,7 +136,7 @@ async def test_a_token_counts_in_its_header_alone_and_in_its_one_spelling(tmp_pa
             greet(url, {"authorization": "Bearer " + "a" * 20_000}),
         ]
         several = greet(url, [("authorization", f"Bearer {token}"), ("authorization", f"Bearer {other}")])
-        health = httpx2.get(url.removesuffix("/mcp") + "/healthz", trust_env=False)
+        health = httpx2.get(url.removesuffix("/mcp") + "/healthz", trust_env=False, timeout=PATIENCE_SECONDS)
 
     assert {answer.status_code for answer in served} == {200}
     assert {answer.status_code for answer in refused} == {401}
@@ -160,7 +161,11 @@ async def test_a_session_belongs_to_the_person_who_opened_it(tmp_path: Path) -> 
             for token in (mine, second, other)
         ]
         unknown = httpx2.post(
-            url, json=ask, headers={**ACCEPTED, "mcp-session-id": "0" * 32, **show_token(other)}, trust_env=False
+            url,
+            json=ask,
+            headers={**ACCEPTED, "mcp-session-id": "0" * 32, **show_token(other)},
+            trust_env=False,
+            timeout=PATIENCE_SECONDS,
         )
 
     assert [answer.status_code for answer in answers] == [200, 200, 404]

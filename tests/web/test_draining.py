@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.callers import ERAS, HttpCaller
 from tests.support.children import Child
+from tests.support.patience import PATIENCE_SECONDS, poll_until
 from tests.web.test_http import ACCEPTED, build_legacy, build_listen, open_http_child
 
 TOOL = "sandbox_slow_cinema_still"
@@ -31,8 +32,7 @@ def test_a_waiting_call_is_answered_with_its_run_when_the_server_ends(tmp_path: 
     with open_server(tmp_path / "f") as (child, url, stack):
         client = HttpCaller(url, era, stack)
         calls = [client.call(TOOL, {"prompt": f"a lake {n}"}) for n in range(3)]
-        while len(list_runs(client)) < len(calls):
-            pass
+        poll_until(lambda: len(list_runs(client)) == len(calls))
         child.process.send_signal(signal.SIGTERM)
         facts = [call.read()[1]["result"]["structuredContent"] for call in calls]
         code = child.wait()
@@ -58,11 +58,9 @@ def ending(tmp_path: Path) -> Iterator[tuple[Child, str]]:
         parts = urlsplit(url)
         slow = stack.enter_context(socket.create_connection((parts.hostname or "", parts.port or 0)))
         slow.sendall(b"POST /mcp HTTP/1.1\r\nHost: %b\r\nContent-Length: 9\r\n\r\n" % parts.netloc.encode())
-        while 'flowport_http_requests_open{method="POST"} 1.0' not in get(url, "/metrics").text:
-            pass
+        poll_until(lambda: 'flowport_http_requests_open{method="POST"} 1.0' in get(url, "/metrics").text)
         child.process.send_signal(signal.SIGTERM)
-        while get(url, "/readyz").status_code != 503:
-            pass
+        poll_until(lambda: get(url, "/readyz").status_code == 503)
         yield child, url
 
 
@@ -74,7 +72,9 @@ def get(url: str, path: str) -> httpx2.Response:
 def test_an_ending_server_says_so_and_takes_nothing_new(ending: tuple[Child, str]) -> None:
     """A load balancer sends requests elsewhere, and a client tries again."""
     child, url = ending
-    refused = httpx2.post(url, json={"jsonrpc": "2.0", "id": 1, "method": "ping"}, trust_env=False)
+    refused = httpx2.post(
+        url, json={"jsonrpc": "2.0", "id": 1, "method": "ping"}, trust_env=False, timeout=PATIENCE_SECONDS
+    )
     ready, health = get(url, "/readyz"), get(url, "/healthz")
     child.process.send_signal(signal.SIGTERM)
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from flowport.web.signing import Purpose, load_signer
 from tests.fakes.magnific.webhooks import SecretReading, build_signature
 from tests.support.callers import HttpCall
 from tests.support.children import CONDITIONS
+from tests.support.patience import poll_until
 from tests.support.provider_process import ProviderProcess, open_provider
 from tests.support.public_server import PublicServer, open_public_server
 
@@ -68,6 +70,10 @@ class World:
         """Return how often the provider was asked for a run."""
         return int(self.provider.ask("counts")["status"])
 
+    def is_over(self, provider_run_id: str) -> bool:
+        """Return whether the provider has ended a run."""
+        return self.provider.ask("runs")["runs"][provider_run_id]["completed_at"] is not None
+
     def send(self, attack: Attack) -> int:
         """Send a request byte by byte, and return the status of its answer; 0 where the connection was closed."""
         parts = urlsplit(self.server.doorway.url)
@@ -118,9 +124,8 @@ def hold_target(world: World, prompt: str) -> Target:
     seen = len(world.provider.ask("webhooks")["deliveries"])
     world.provider.ask("next_run", {"hold": True})
     world.calls.append(world.server.connect().call(TOOL, {"prompt": prompt}))
-    while len(deliveries := world.provider.ask("webhooks")["deliveries"]) == seen:
-        pass
-    delivery = deliveries[seen]
+    poll_until(lambda: len(world.provider.ask("webhooks")["deliveries"]) > seen)
+    delivery = world.provider.ask("webhooks")["deliveries"][seen]
     path = urlsplit(delivery["url"]).path
     return Target(path.split("/")[3], path, delivery["run_id"], delivery["headers"], delivery["body"].encode())
 
@@ -311,8 +316,7 @@ def test_no_forged_webhook_has_an_effect(world: World) -> None:
     world.provider.ask("webhooks", {"signed": world.is_signed})
     for one in targets:
         world.provider.ask(f"runs/{one.provider_run_id}", {"release": True})
-        while world.provider.ask("runs")["runs"][one.provider_run_id]["completed_at"] is None:
-            pass
+        poll_until(partial(world.is_over, one.provider_run_id))
         event = finish(one)
         true = to_lines(world.sign(event, message_id=f"msg_{one.run_id}"))
         assert world.send(Attack("true", one.path, headers=true, body=event)) == OK

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import httpx2
 
+from tests.support.patience import poll_until
 from tests.web.test_http import open_http_child
 
 
@@ -29,8 +30,7 @@ def test_a_server_whose_store_is_held_by_another_program_is_alive_and_not_ready(
     """It cannot accept a run, and to restart it would not help."""
     with open_http_child(tmp_path / "f") as (_, url):
         path = tmp_path / "f/home/store.sqlite3"
-        while get(url, "/readyz").status_code != 200:
-            pass
+        poll_until(lambda: get(url, "/readyz").status_code == 200)
         holder = sqlite3.connect(path, isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
         held = get(url, "/readyz")

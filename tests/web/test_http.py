@@ -24,6 +24,7 @@ from flowport.web.transport import serve
 from tests.fakes.client import open_sandbox
 from tests.support.children import HELLO, Child, open_child
 from tests.support.harness import MODES, Harness, Mode, open_harness
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.scripted import wait_until
 
 ENDS = {"SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
@@ -95,7 +96,7 @@ async def test_a_client_of_each_era_runs_an_app(url: str, mode: Mode) -> None:
 async def test_a_page_in_the_browser_cannot_reach_us(url: str, headers: dict[str, str], status: int) -> None:
     """An untrusted page can have its own name resolve to this computer, and clients do not authenticate."""
     message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": HELLO}
-    async with httpx2.AsyncClient(trust_env=False) as http:
+    async with httpx2.AsyncClient(trust_env=False, timeout=PATIENCE_SECONDS) as http:
         answer = await http.post(url, json=message, headers={**ACCEPTED, **headers})
 
     assert answer.status_code == status

@@ -12,6 +12,7 @@ import pytest
 from tests.crash.benches import KEY, Bench, open_bench
 from tests.support.callers import ERAS, MODERN, HttpCall, HttpCaller, open_http_server
 from tests.support.children import CONDITIONS
+from tests.support.patience import poll_until
 
 TOOL = "text_to_picture"
 
@@ -179,6 +180,12 @@ def test_an_undelivered_result_is_delivered_by_any_answer_that_contains_it(
 ) -> None:
     """By `get_run` and by reading an output, but neither by a list nor by an answer to a disconnected client."""
     client, prompt = world.connect(era), request.node.name
+
+    def get_newest() -> dict[str, Any]:
+        """Return the newest run of the list."""
+        row: dict[str, Any] = read(client.call("list_runs", {"limit": 1}))["runs"][0]
+        return row
+
     run_ids = []
     for n in range(2):
         world.hold_runs(1)
@@ -186,8 +193,8 @@ def test_an_undelivered_result_is_delivered_by_any_answer_that_contains_it(
         going = world.wait_for_runs(1)
         call.close()
         world.release(going)
-        while (row := read(client.call("list_runs", {"limit": 1}))["runs"][0])["state"] != "succeeded":
-            pass
+        poll_until(lambda: get_newest()["state"] == "succeeded")
+        row = get_newest()
         run_ids.append(row["run_id"])
         assert row["is_seen"] is False
 

@@ -15,6 +15,7 @@ import pytest
 from flowport.settings.http_settings import HttpSettings
 from flowport.web.limits import MAX_BUCKETS, RateLimit, build_address_key
 from tests.support.callers import ERAS, HttpCaller
+from tests.support.patience import PATIENCE_SECONDS, poll_until
 from tests.support.people import open_team
 from tests.support.scripted import wait_until
 from tests.web.test_http import open_http_child
@@ -55,8 +56,8 @@ def test_addresses_of_one_network_are_one_client() -> None:
 def test_requests_above_the_rate_are_refused_with_the_time_to_wait(tmp_path: Path) -> None:
     """Nothing is started by them, and health checks go on."""
     with open_http_child(tmp_path / "f", FLOWPORT_PERSON_REQUESTS_PER_MINUTE="3") as (_, url):
-        answers = [httpx2.post(url, json={}, trust_env=False) for _ in range(5)]
-        health = httpx2.get(url.replace("/mcp", "/healthz"), trust_env=False)
+        answers = [httpx2.post(url, json={}, trust_env=False, timeout=PATIENCE_SECONDS) for _ in range(5)]
+        health = httpx2.get(url.replace("/mcp", "/healthz"), trust_env=False, timeout=PATIENCE_SECONDS)
 
     assert [one.status_code == 429 for one in answers] == [False, False, False, True, True]
     assert int(answers[-1].headers["retry-after"]) >= 1
@@ -84,8 +85,7 @@ def test_a_connection_above_the_limit_is_answered_that_the_server_is_full(small:
         refused = full.getresponse()
         assert (refused.status, refused.getheader("retry-after")) == (503, "5")
         assert b"as many connections as it takes" in refused.read()
-    while ask_health(address) != 200:
-        pass
+    poll_until(lambda: ask_health(address) == 200)
 
 
 def ask_health(address: tuple[str, int]) -> int:
@@ -103,7 +103,7 @@ def test_a_session_above_the_limit_is_refused_and_ends_no_other(small: str) -> N
         first = HttpCaller(small, ERAS[0], stack)
         hello = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": ERAS[0]}}
         headers = {"accept": "application/json, text/event-stream"}
-        refused = httpx2.post(small, json=hello, headers=headers, trust_env=False)
+        refused = httpx2.post(small, json=hello, headers=headers, trust_env=False, timeout=PATIENCE_SECONDS)
         assert refused.status_code == 503
         assert "result" in first.call("list_runs", {}).read()[1]
 

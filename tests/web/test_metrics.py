@@ -11,6 +11,7 @@ import pytest
 from flowport.web import metrics
 from tests.support.callers import ERAS, HttpCaller
 from tests.support.children import open_child
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.people import open_team
 from tests.web.test_http import open_http_child
 
@@ -23,8 +24,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]
     with open_http_child(tmp_path_factory.mktemp("m")) as (_, url), ExitStack() as stack:
         call = HttpCaller(url, ERAS[1], stack).call("sandbox_text_to_picture", {"prompt": "a lake"})
         run_id = call.read()[1]["result"]["structuredContent"]["run_id"]
-        httpx2.get(url.replace("/mcp", "/secret-path"), trust_env=False)
-        yield httpx2.get(url.replace("/mcp", "/metrics"), trust_env=False).text, run_id
+        httpx2.get(url.replace("/mcp", "/secret-path"), trust_env=False, timeout=PATIENCE_SECONDS)
+        yield httpx2.get(url.replace("/mcp", "/metrics"), trust_env=False, timeout=PATIENCE_SECONDS).text, run_id
 
 
 def test_the_state_of_the_server_is_measured(served: tuple[str, str]) -> None:
@@ -66,10 +67,12 @@ def test_a_request_that_a_proxy_passed_on_needs_a_token(tmp_path: Path) -> None:
         found = re.search(r"http://\S+", child.process.stdout.readline().decode())
         assert found
         address = found[0].replace("/mcp", "/metrics")
-        here = httpx2.get(address, trust_env=False)
-        passed_on = httpx2.get(address, headers={"x-forwarded-for": "127.0.0.1"}, trust_env=False)
+        here = httpx2.get(address, trust_env=False, timeout=PATIENCE_SECONDS)
+        passed_on = httpx2.get(
+            address, headers={"x-forwarded-for": "127.0.0.1"}, trust_env=False, timeout=PATIENCE_SECONDS
+        )
         headers = {"x-forwarded-for": "127.0.0.1", "authorization": f"Bearer {token_file.read_text().strip()}"}
-        known = httpx2.get(address, headers=headers, trust_env=False)
+        known = httpx2.get(address, headers=headers, trust_env=False, timeout=PATIENCE_SECONDS)
 
     assert (here.status_code, passed_on.status_code, known.status_code) == (200, 401, 200)
 

@@ -48,6 +48,9 @@ COMMANDS: Final = {
     "install": Entry("flowport.cli.install", "add Flowport to the configuration of a client"),
     "uninstall": Entry("flowport.cli.install", "remove Flowport from the configuration of a client", "uninstall"),
     "serve": Entry("flowport.cli.serve", "speak MCP on standard input and output (the default), or over HTTP"),
+    "worker": Entry(
+        "flowport.cli.serve", "carry out the runs of a team, whose database FLOWPORT_DATABASE_URL names", "worker"
+    ),
     "token": Entry("flowport.cli.tokens", "add, list and revoke the tokens of a server for several people"),
     "sandbox": Entry("flowport.cli.sandbox", "serve the demo provider alone, for development and tests"),
     "completion": Entry("flowport.cli.completion", "print the completion script of a shell"),
@@ -95,8 +98,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _is_server(words: Sequence[str]) -> bool:
-    """Return whether the words start the MCP server, which has its own use of standard output."""
-    return not words or words[0] == DEFAULT_COMMAND or (words[0].startswith("-") and words[0] not in _OWN_FLAGS)
+    """Return whether the words start the MCP server, which has its own use of standard output, or a worker, which has none."""
+    return (
+        not words
+        or words[0] in {DEFAULT_COMMAND, "worker"}
+        or (words[0].startswith("-") and words[0] not in _OWN_FLAGS)
+    )
 
 
 def _call(words: list[str]) -> int:

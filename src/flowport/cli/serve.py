@@ -1,4 +1,4 @@
-"""`flowport serve`: MCP over standard input and output or over HTTP, and a clean end however it comes."""
+"""`flowport serve`: MCP over standard input and output or over HTTP, and a clean end however it comes; `flowport worker`."""
 
 import gc
 import importlib
@@ -7,9 +7,10 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import anyio
 import anyio.abc
@@ -25,8 +26,8 @@ from flowport.server.server import FlowportServer, LateHandlers, build_late_serv
 from flowport.server.shutdown import DRAINING_SECONDS, End, listen_for_signals, open_client_fd
 from flowport.settings.api_keys import is_placeholder
 from flowport.settings.settings import Settings, get_environment, load_settings
-from flowport.settings.values import Variable, strip_quotes
-from flowport.settings.variables import get_variables
+from flowport.settings.values import Variable, find_passwords, strip_quotes
+from flowport.settings.variables import DATABASE_URL, get_secret_names, get_variables
 from flowport.web.listen_address import FLAG, NO_AUTH, Address, is_private, listen, parse_address
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,23 @@ if TYPE_CHECKING:
 OpenAssembly: TypeAlias = "Callable[..., AbstractAsyncContextManager[Assembly]]"
 Serve: TypeAlias = "Callable[[FlowportServer, anyio.abc.TaskGroup, End, Assembly | None], Awaitable[None]]"
 
+
+class Role(Enum):
+    """What a process does for its team."""
+
+    SERVER = "server"
+    """It accepts calls and answers them."""
+    WORKER = "worker"
+    """It carries out runs."""
+    BOTH = "both"
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether it carries out runs."""
+        return self is not Role.SERVER
+
+
+WORKER: Final = "--worker"
 _PREFIX: Final = "FLOWPORT_"
 _HTTP: Final = "flowport.web.transport"
 _WEBHOOKS: Final = "flowport.web.webhooks"
@@ -54,7 +72,8 @@ thread needs a turn for each statement, and a run waits for it before its reques
 def add_setting_flags(function: Callable[..., int]) -> Callable[..., int]:
     """Add a flag for each variable of ours that this version obeys. Keys have none: flags are public."""
     for variable in reversed(get_variables()):
-        if variable.name.startswith(_PREFIX) and variable.parse is not None:
+        is_ours = variable.name.startswith(_PREFIX) and variable.name not in get_secret_names()
+        if is_ours:
             names = (build_flag(variable.name), variable.name)
             function = click.option(*names, metavar="VALUE", help=_format_help(variable))(function)
     return function
@@ -88,6 +107,12 @@ def build_flag(name: str) -> str:
     default=True,
     help="Serve every program on this computer over HTTP without a token.",
 )
+@click.option(
+    WORKER,
+    "is_worker",
+    is_flag=True,
+    help="Carry out runs as well, for a team whose database FLOWPORT_DATABASE_URL names.",
+)
 @add_setting_flags
 @click.pass_obj
 def command(
@@ -96,11 +121,30 @@ def command(
     config: Path | None,
     http: str | None,
     has_auth: bool,  # noqa: FBT001 - click gives it by name
+    is_worker: bool,  # noqa: FBT001 - likewise
     **given: str | None,
 ) -> int:
     """Speak MCP on standard input and output."""
     values = {name: value for name, value in given.items() if value is not None}
-    return run(config, http, values, open_all, has_auth=has_auth)
+    role = Role.BOTH if is_worker else Role.SERVER
+    return run(config, http, values, open_all, has_auth=has_auth, role=role)
+
+
+@define_command(
+    "worker",
+    examples=("flowport worker", "flowport worker --worker-runs 100"),
+    variables={DATABASE_URL: "The PostgreSQL database that the replicas and workers of a team share."},
+)
+@add_config_flag
+@add_setting_flags
+@click.pass_obj
+def worker(open_all: "OpenAssembly | None", /, config: Path | None, **given: str | None) -> int:
+    """Carry out the runs that the replicas of a team accept, until a signal comes.
+
+    It then takes nothing new, finishes what it is sending, and leaves the rest to other workers.
+    """
+    values = {name: value for name, value in given.items() if value is not None}
+    return run(config, None, values, open_all, role=Role.WORKER)
 
 
 def run(
@@ -110,21 +154,24 @@ def run(
     open_all: "OpenAssembly | None",
     *,
     has_auth: bool = True,
+    role: Role = Role.SERVER,
 ) -> int:
     """Serve until shutdown; returns only if serving cannot begin, so that no thread can delay the end.
 
     Args:
         given: The variables that flags set.
         has_auth: Whether each request over HTTP has to prove who sends it.
+        role: What this process does for its team.
         open_all: Opens everything that the settings name; tests give it another clock. None for the usual way.
     """
     start_logging(_get_secrets())
-    is_stdio = http is None
+    is_stdio = http is None and role is not Role.WORKER
     try:
         address = None if http is None else parse_address(http)
-        settings = _load_settings(config, given, is_stdio=address is None)
+        settings = _load_settings(config, given, is_stdio=is_stdio)
+        check_team(settings, role, is_stdio=is_stdio)
         check_exposure(address, settings, has_auth=has_auth)
-        serve = _choose_way(address, has_auth=has_auth)
+        serve = _work if role is Role.WORKER else _choose_way(address, has_auth=has_auth)
     except ConfigurationError as exc:
         sys.stderr.write(f"{exc}\n")
         return _USAGE_ERROR
@@ -134,7 +181,7 @@ def run(
         return 1
     code = 1
     try:
-        code = anyio.run(partial(_serve, settings, serve, open_all, is_stdio=is_stdio))
+        code = anyio.run(partial(_serve, settings, serve, open_all, is_stdio=is_stdio, is_worker=role.is_worker))
     except BaseException as exc:  # the boundary of the process, which is left below without a traceback
         problem = _find_first(exc)
         if isinstance(problem, FlowportError):
@@ -154,6 +201,23 @@ def _choose_way(address: Address | None, *, has_auth: bool) -> Serve:
     listener = listen(address)
     # By name, so that only this way pays for a web server.
     return partial(importlib.import_module(_HTTP).serve, listener, has_auth=has_auth)
+
+
+def check_team(settings: Settings | ConfigurationError, role: Role, *, is_stdio: bool) -> None:
+    """Refuse a worker that belongs to no team.
+
+    Raises:
+        ConfigurationError: The sentence for the person who starts it.
+    """
+    if role is Role.BOTH and is_stdio:
+        raise ConfigurationError(WORKER, f"belongs to {FLAG}", f"Add {FLAG} ADDRESS, or start `flowport worker`.")
+    if isinstance(settings, ConfigurationError):
+        if role is Role.WORKER:
+            raise settings
+        return
+    if role.is_worker and not settings.database_url:
+        problem = "is not set, and a worker carries out the runs in the database of a team"
+        raise ConfigurationError(DATABASE_URL, problem, "Set it, or start `flowport serve` alone.")
 
 
 def check_exposure(address: Address | None, settings: Settings | ConfigurationError, *, has_auth: bool) -> None:
@@ -190,7 +254,11 @@ def _load_settings(config: Path | None, given: Mapping[str, str], *, is_stdio: b
         settings = load_settings(given, get_environment(), config_path=config)
     except ConfigurationError as exc:
         return exc
+    if is_stdio and settings.database_url:
+        problem = "belongs to a team, and a server on standard input and output serves one person"
+        return ConfigurationError(DATABASE_URL, problem, f"Remove it, or serve with {FLAG} ADDRESS.")
     secrets = {secret for one in settings.providers for secret in (one.api_key, *one.webhook_secrets)}
+    secrets |= find_passwords(settings.database_url)
     is_json = settings.http.log_format == "json" or (settings.http.log_format == "" and not is_stdio)
     start_logging(_get_secrets() | secrets, is_json=is_json)
     return settings
@@ -213,8 +281,22 @@ async def _serve_stdio(server: FlowportServer, tasks: anyio.abc.TaskGroup, end: 
     await stdio.serve(server, tasks, end)
 
 
+async def _work(_: FlowportServer, __: anyio.abc.TaskGroup, end: End, assembly: "Assembly | None") -> None:
+    """Carry out runs until shutdown begins."""
+    logger.info("the worker has begun")
+    await end.begun.wait()
+    if assembly is not None:
+        await assembly.drain()
+    end.ask()
+
+
 async def _serve(
-    settings: Settings | ConfigurationError, serve: Serve, open_all: "OpenAssembly | None", *, is_stdio: bool
+    settings: Settings | ConfigurationError,
+    serve: Serve,
+    open_all: "OpenAssembly | None",
+    *,
+    is_stdio: bool,
+    is_worker: bool = False,
 ) -> int:
     """Serve, and return the exit code when everything is closed."""
     # Only a client on standard output has disconnected when its end is closed.
@@ -234,6 +316,7 @@ async def _serve(
                 tasks,
                 open_all,
                 is_alone=is_stdio,
+                is_worker=is_worker,
             )
         # What reads standard input cannot be cancelled: the process ends with it still waiting.
         logging.shutdown()
@@ -248,6 +331,7 @@ async def _serve_home(
     open_all: "OpenAssembly | None",
     *,
     is_alone: bool,
+    is_worker: bool = False,
 ) -> None:
     """Serve until the end; what runs apps is loaded first, or after a list that was saved by an earlier process.
 
@@ -276,7 +360,9 @@ async def _serve_home(
 
     # By name, so that only a server over HTTP pays for a web server.
     build_url = None if is_alone else importlib.import_module(_WEBHOOKS).build_webhook_urls(settings)
-    more = {} if build_url is None else {"build_webhook_url": build_url}
+    more: dict[str, Any] = {} if build_url is None else {"build_webhook_url": build_url}
+    if is_worker:
+        more["is_worker"] = True
     accepts_own_keys = not is_alone and settings.http.should_accept_own_keys
     opening = (open_all or open_assembly)(settings, first_list=first_list, accepts_own_keys=accepts_own_keys, **more)
     async with opening as assembly:

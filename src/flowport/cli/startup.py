@@ -6,7 +6,7 @@ import signal
 from collections.abc import Sequence
 from typing import Final
 
-SERVING: Final = frozenset({"serve", "sandbox", "gallery"})
+SERVING: Final = frozenset({"serve", "worker", "sandbox", "gallery"})
 """What a signal ends as it is meant to; any other command is interrupted by it."""
 INTERRUPTED: Final = 130
 

@@ -226,6 +226,10 @@ class PendingWrites:
         self._pending.setdefault(run.id, deque()).append((event, run.lease))
         return await self._write(run.id, lambda: apply(run, event))
 
+    def has_pending(self, run_id: str) -> bool:
+        """Return whether an event of a run waits for the store."""
+        return run_id in self._pending
+
     async def flush(self, run: Run) -> Run:
         """Record the pending events of a run, which has had them already; without any, nothing is done."""
         return await self._write(run.id, lambda: run)

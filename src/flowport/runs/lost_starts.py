@@ -7,7 +7,7 @@ is which makes no difference. Everything else is shown to a person, who decides.
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NoReturn
 
@@ -20,7 +20,8 @@ from flowport.domain.run_events import Settled, Witness
 from flowport.network.account import OpenAccount
 from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.lost_runs import ListedRun, RecentOutput
-from flowport.runs.recovery import CallRebuilder, Recovery
+from flowport.runs.call_rebuilder import CallRebuilder
+from flowport.runs.recovery import Recovery
 from flowport.runs.witness import StartWitness
 from flowport.store.records import Recorded
 
@@ -74,8 +75,15 @@ class _Search:
 class LostStarts:
     """Settles the unknown runs of this process's accounts."""
 
-    def __init__(self, witness: StartWitness, rebuilder: CallRebuilder, recovery: Recovery) -> None:
-        """Settle by the witness what the recovery then follows."""
+    def __init__(
+        self,
+        witness: StartWitness,
+        rebuilder: CallRebuilder,
+        recovery: Recovery,
+        has_turn: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Settle by the witness what the recovery then follows; `has_turn` says whether this process is to look."""
+        self._has_turn = has_turn
         self._witness = witness
         self._rebuilder = rebuilder
         self._recovery = recovery
@@ -89,7 +97,8 @@ class LostStarts:
         problem = ""
         while True:
             try:
-                await self.look()
+                if self._has_turn():
+                    await self.look()
                 problem = ""
             except StoreError as exc:
                 if str(exc) != problem:

@@ -71,6 +71,8 @@ class PreparedCall:
     canonical_digest: str
     media: tuple["MediaInput", ...] = ()
     """The files, which are brought to the provider once the run is accepted."""
+    whole_arguments: Mapping[str, JsonValue] = field(default_factory=dict, repr=False, compare=False)
+    """From these another process prepares exactly the same call."""
     names: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     """The argument's name by each of the provider's names for its input."""
 
@@ -147,6 +149,7 @@ class CallPreparer:
             raw_digest=build_raw_digest(_name_outputs(named, media)),
             canonical_digest=build_canonical_digest(app, values, digests),
             media=tuple(media.values()),
+            whole_arguments={**named, **{one.argument: _name_meant(values[key], one) for key, one in media.items()}},
             names={
                 key: listing.property_names[item.id]
                 for item in app.inputs or ()
@@ -298,10 +301,15 @@ def _name_outputs(arguments: Mapping[str, JsonValue], media: Mapping[str, MediaI
 
 
 def _show_media(value: JsonValue, item: MediaInput) -> JsonValue:
-    """Return a media argument without bytes, and with the output that was meant: "last" is another one each time."""
+    """Return a media argument without bytes, and with the output that was meant."""
+    return _name_meant(value, item, _shorten_media)
+
+
+def _name_meant(value: JsonValue, item: MediaInput, show: Callable[[str], JsonValue] = str) -> JsonValue:
+    """Return a media argument with the output that was meant: "last" is another one each time."""
     pairs = zip(_get_texts(value), item.media, strict=True)
-    shown: list[JsonValue] = [one.uri if isinstance(one, OutputMedia) else _shorten_media(text) for text, one in pairs]
-    return shown if isinstance(value, list) else shown[0]
+    meant: list[JsonValue] = [one.uri if isinstance(one, OutputMedia) else show(text) for text, one in pairs]
+    return meant if isinstance(value, list) else meant[0]
 
 
 def _shorten_media(text: str) -> JsonValue:

@@ -3,36 +3,27 @@
 A run is claimed, and `service.Runner` then executes its next step, as for a run of its own.
 """
 
-import itertools
-import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NoReturn
 
-from flowport.catalog.refresher import Catalog
-from flowport.domain.backoff import Backoff
-from flowport.domain.call_errors import AppNotFound
 from flowport.domain.errors import (
-    AppUnsupported,
-    ArgumentsInvalid,
-    DayUsedUp,
     ProviderError,
     ProviderRefused,
     ProviderRejected,
     RunNotFound,
     StoreError,
 )
-from flowport.domain.models import LOCAL_OWNER, InputKind, JsonValue, Run, RunState
+from flowport.domain.models import Run, RunState
 from flowport.domain.run_events import Adopted, AdoptionTried, RunEvent
 from flowport.network.account import OpenAccount
 from flowport.runs.downloads import LinkRefresher
 from flowport.runs.poll import fetch_status
-from flowport.runs.prepare import CallPreparer, PreparedCall
 from flowport.runs.service import Runner
 from flowport.runs.steps import Download, Drop, MarkUnknown, Start
-from flowport.runs.submit import RunRequest
 from flowport.runtime.clock import Clock
+from flowport.store.cluster import JobQueue
 from flowport.store.interface import Store, Workers
 from flowport.store.records import Claimed
 
@@ -49,6 +40,9 @@ MAX_ADOPTED: Final = 100
 
 UNSAVED_SECONDS: Final = 2 * 24 * 3600.0
 """For how long an output is tried whose link has expired by our clock; longer than any clock is wrong by its zone."""
+
+UNCLAIMED_SECONDS: Final = 3600.0
+"""For how long a run that no worker has claimed is left to one that has its key, while keys are replaced."""
 
 KEY_GONE: Final = "The key that started this run is no longer configured, and the present key cannot read it."
 KEY_ABSENT: Final = (
@@ -72,8 +66,14 @@ class Recovery:
         link_refresher: LinkRefresher,
         should_save: bool = True,
         can_adopt: bool = True,
+        jobs: JobQueue | None = None,
     ) -> None:
-        """Prepare; `can_adopt` says whether an account may take the runs of another key of its provider over."""
+        """Prepare; `can_adopt` says whether an account may take the runs of another key of its provider over.
+
+        Args:
+            jobs: The queue to which the runs of queued accounts are left; None where no team has one.
+        """
+        self._jobs = jobs
         self._runner = runner
         self._accounts = accounts
         self._store = store
@@ -87,9 +87,14 @@ class Recovery:
         """Take over what dead processes left, now and every few seconds."""
         await self._repeat(self.scan, WATCH_SECONDS)
 
-    async def keep_adopting(self) -> NoReturn:
-        """Try to read the runs of keys that are no longer configured, now and every minute."""
-        await self._repeat(self.scan_other_keys, ADOPT_SECONDS)
+    async def keep_adopting(self, has_turn: Callable[[], bool] = lambda: True) -> NoReturn:
+        """Try to read the runs of keys that are no longer configured, now and every minute, if this process is to."""
+
+        async def scan() -> None:
+            if has_turn():
+                await self.scan_other_keys()
+
+        await self._repeat(scan, ADOPT_SECONDS)
 
     async def scan(self) -> None:
         """Take over the live runs of dead processes, and those whose outputs are not saved.
@@ -105,13 +110,16 @@ class Recovery:
             await self.scan_account(account_id)
 
     async def scan_account(self, account_id: str) -> None:
-        """Do the same for the runs of one account.
+        """Do the same for the runs of one account; those that are queued are left to the workers.
 
         Raises:
             StoreError: The store cannot be read or written.
         """
+        is_queued = self._runner.is_queued(account_id)
+        if is_queued and not self._runner.has_live(account_id):
+            return
         await self._take_over_all(await self._store.get_live_runs(account_id=account_id))
-        if self._should_save:
+        if self._should_save and not is_queued:
             now = self._clock.now()
             since = now - UNSAVED_SECONDS
             await self._take_over_all(await self._store.get_unsaved_runs(account_id=account_id, now=now, since=since))
@@ -157,8 +165,12 @@ class Recovery:
         is_ours = run.is_batch and run.process_id == self._process.process_id
         if self._runner.get_entry(run.id) is not None:
             self._runner.note_kept(run)
+        elif self._runner.is_queued(run.account_id) or _is_unclaimed(run, self._clock.now()):
+            return
         elif is_ours or not self._process.is_alive(run.process_id):
             run = await self.adopt(run)
+            if self._runner.is_queued(run.account_id):
+                return
             # A run that is no longer polled stays so at its provider; what was not there yet gets its end.
             if run.is_followed or not run.state.is_at_provider:
                 await self._resume(run)
@@ -169,6 +181,9 @@ class Recovery:
         Raises:
             StoreError: What became of it could not be recorded.
         """
+        if self._jobs is not None and self._runner.is_queued(run.account_id):
+            await self._resume_queued(run, self._jobs)
+            return
         if self._runner.get_entry(run.id) is not None or self.is_followed_elsewhere(run):
             return
         try:
@@ -187,12 +202,17 @@ class Recovery:
         Raises:
             StoreError: It could not be claimed.
         """
+        if self._jobs is not None and self._runner.is_queued(run.account_id):
+            await self._jobs.resume(run.id)
+            return
         outcome = await self._store.claim(run.id, self._process.process_id, lease=run.lease)
         if isinstance(outcome, Claimed):
             self._runner.follow(outcome.run)
 
     def is_followed_elsewhere(self, run: Run) -> bool:
-        """Return whether another living process follows the run."""
+        """Return whether another living process follows the run, or any worker does."""
+        if self._runner.is_queued(run.account_id):
+            return run.is_followed and not run.state.is_final
         return run.is_followed and not run.state.is_final and self.is_held_elsewhere(run)
 
     async def refresh_link(self, run: Run, n: int) -> Run | None:
@@ -208,10 +228,26 @@ class Recovery:
 
     def is_held_elsewhere(self, run: Run) -> bool:
         """Return whether another living process holds the run."""
+        if run.state is RunState.UNKNOWN and self._runner.is_queued(run.account_id):
+            # The worker that could not start it does nothing more for it.
+            return False
         return run.process_id != self._process.process_id and self._process.is_alive(run.process_id)
 
     def _can_be_read(self, run: Run) -> bool:
         return run.account_id in self._accounts and bool(run.provider_run_id)
+
+    async def _resume_queued(self, run: Run, jobs: JobQueue) -> None:
+        """Have a run resumed by a worker if something is left to do that is not on the way already.
+
+        Raises:
+            StoreError: What became of it could not be recorded.
+        """
+        if run.state is RunState.ACCEPTED and not run.is_followed:
+            await self._runner.cancel_unsent(run.id)
+        elif isinstance(self._runner.get_step(run), Download) or not (run.state.is_final or run.is_followed):
+            await jobs.resume(run.id)
+        elif run.state.is_final and not run.is_batch and run.account_id in self._accounts:
+            await self._link_refresher.refresh_expired(run, self._accounts[run.account_id])
 
     async def _resume(self, run: Run) -> None:
         if run.state is RunState.ACCEPTED and not run.is_followed:
@@ -276,7 +312,10 @@ class Recovery:
         else:
             event = Adopted(heir, run.account_id)
         # Also when another process was first: it has the same key, or the run would not be there.
-        return (await self._store.record(run.id, event)).run or run
+        adopted = (await self._store.record(run.id, event)).run or run
+        if isinstance(event, Adopted) and self._jobs is not None and self._runner.is_queued(heir):
+            await self._jobs.resume(run.id)
+        return adopted
 
     def _find_heir(self, run: Run) -> OpenAccount | None:
         """Return the open account of the same provider and host, if it is to try."""
@@ -289,102 +328,13 @@ class Recovery:
         return next((one for one in heirs if one.account.id != run.adoption_tried_by), None)
 
 
+def _is_unclaimed(run: Run, now: float) -> bool:
+    """Return whether a run of a key that is not open here waits for a worker that has it, and not for too long."""
+    return not run.process_id and run.state is RunState.ACCEPTED and now - run.accepted_at < UNCLAIMED_SECONDS
+
+
 def _is_verdict(error: ProviderError) -> bool:
     """Return whether the provider answered about the run, and not about the network, its own state or the key."""
     if isinstance(error, ProviderRefused):
         return error.status == _FORBIDDEN
     return isinstance(error, ProviderRejected)
-
-
-CATALOGUE_SECONDS: Final = 60.0
-"""How long a restored call waits for a first catalogue. A home without one is as good as new."""
-
-
-FAILED_RESTORE: Final = Backoff(300.0, 1.0, tries=5, steps=(5.0, 20.0, 60.0))
-"""Between attempts to read the app's definition; a call waits for the run, and nothing is charged without it."""
-
-FAILED_RESTORE_OF_ROW: Final = replace(FAILED_RESTORE, tries=None)
-"""The same for a row of a batch, which no call waits for."""
-
-
-class CallRebuilder:
-    """Restores calls exactly, or not at all."""
-
-    def __init__(
-        self, preparer: CallPreparer, catalogs: Mapping[str, Catalog], clock: Clock, store: Store | None = None
-    ) -> None:
-        """Take the catalogues by account id; the store knows the rows of batches, and is None where there are none."""
-        self._store = store
-        self._preparer = preparer
-        self._catalogs = catalogs
-        self._clock = clock
-
-    async def restore(self, run: Run, account: OpenAccount) -> PreparedCall | None:
-        """Return the call that the run was accepted for; None when it cannot be restored exactly.
-
-        The record shortens long texts and leaves out inlined files, files may have changed, and so may the app: only the
-        same digest proves that the person gets what was asked for. Nor is another price paid than the caller was given.
-        A row of a batch is retried without a limit.
-
-        Raises:
-            DayUsedUp, ProviderRefused: Waiting does not help.
-            FlowportError: What has to be read for it could not be, for so long.
-        """
-        backoff = FAILED_RESTORE_OF_ROW if run.batch_id else FAILED_RESTORE
-        for failures in itertools.count(1):
-            try:
-                return await self._prepare(run, account)
-            except (DayUsedUp, ProviderRefused):
-                raise
-            except (ProviderError, StoreError, AppNotFound) as exc:
-                pause = backoff.get_pause(failures)
-                if pause is None:
-                    raise
-                logger.info("what run %s is made of cannot be read just now: %s", run.id, exc)
-            await self._clock.sleep(pause)
-        raise AssertionError("counting has no end")
-
-    def find_free_arguments(self, run: Run) -> frozenset[str] | None:
-        """Return the arguments that take values of all types; None when the app's definition is not at hand."""
-        catalog = self._catalogs.get(run.account_id)
-        try:
-            listing = None if catalog is None else catalog.get_listing(run.tool_name)
-        except AppNotFound:
-            return None
-        if listing is None or listing.app.inputs is None:
-            return None
-        names = listing.property_names
-        return frozenset(
-            names[item.id] for item in listing.app.inputs if item.kind is InputKind.ANY and item.id in names
-        )
-
-    async def _prepare(self, run: Run, account: OpenAccount) -> PreparedCall | None:
-        catalog = self._catalogs.get(run.account_id)
-        if catalog is None:
-            return None
-        if not catalog.is_ready:
-            await catalog.wait_until_attempted(CATALOGUE_SECONDS)
-        try:
-            listing = await catalog.fetch_listing(run.tool_name)
-            arguments = await self._get_arguments(run)
-            request = RunRequest(run.owner, is_local=run.owner == LOCAL_OWNER)
-            call = await self._preparer.prepare(account, listing, arguments, request)
-        except (AppNotFound, AppUnsupported, ArgumentsInvalid) as exc:
-            if isinstance(exc, AppNotFound) and catalog.current.listed_at is None:
-                # Not gone: no list was ever read.
-                raise
-            logger.info("the call of run %s cannot be prepared again: %s", run.id, exc)
-            return None
-        # Where prices are estimates, each of which may differ, the run was accepted at one, and it is not paid here.
-        is_estimated = account.provider.capabilities.price is not None
-        is_same_price = is_estimated or call.app.price_credits == run.price_credits
-        return call if call.canonical_digest == run.canonical_digest and is_same_price else None
-
-    async def _get_arguments(self, run: Run) -> dict[str, JsonValue]:
-        """Return what the run is made of: of a row of a batch all of it, of another run what its record shows."""
-        found = None if self._store is None or not run.batch_id else await self._store.get_whole_arguments(run.id)
-        parts = [run.arguments_json] if found is None else found
-        arguments: dict[str, JsonValue] = {}
-        for part in parts:
-            arguments |= json.loads(part)
-        return arguments

@@ -1,15 +1,16 @@
 """The runs of this process: accept them, execute one step of each after the other, cancel them."""
 
+import json
 import logging
-from collections.abc import Awaitable, Mapping
-from enum import Enum
+from collections.abc import Awaitable, Collection, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Final, Protocol, assert_never
 
 import anyio
 
 from flowport.domain.backoff import Backoff
-from flowport.domain.errors import FlowportError, ProviderError, RunNotFound, StoreError
+from flowport.domain.errors import FlowportError, RunNotFound, StoreError
 from flowport.domain.models import (
     ENDED_UNRESTORED,
     ENDED_UNSENT,
@@ -21,7 +22,7 @@ from flowport.domain.models import (
 )
 from flowport.domain.run_events import Cancelled, Finished, PollingStopped, RunEvent, StartUnknown
 from flowport.network.account import OpenAccount
-from flowport.network.ratelimit.limiter import Priority
+from flowport.runs.cancelling import CancelOutcome, ask_to_cancel, cancel_unwanted
 from flowport.runs.downloads import DownloadRetrier
 from flowport.runs.live import LiveRun, LiveRuns, PendingWrites
 from flowport.runs.poll import RunPoller
@@ -40,23 +41,8 @@ logger = logging.getLogger(__name__)
 CRASHED: Final = Backoff(5.0, 2.0, 300.0)
 """Pauses after internal errors while a run is polled or saved; each may be a bug that every poll meets again."""
 
-_CRASHED_WHILE_STARTING: Final = "Flowport made a mistake while it started this run, so it may or may not be running."
-
-
-class CancelOutcome(Enum):
-    """The result of a request to cancel a run."""
-
-    CANCELLED = "cancelled"
-    """Nothing had been sent to the provider; nothing is charged."""
-    ASKED = "asked"
-    """The provider accepted the request; the next poll shows how the run ended."""
-    CANNOT = "cannot"
-    """The provider cannot cancel; the run goes on."""
-    UNFOLLOWED = "unfollowed"
-    """The provider cannot cancel; the run is no longer polled."""
-    ALREADY_OVER = "already over"
-    UNKNOWN = "unknown"
-    """It is not known whether the provider has the run, and it has no id by which it could be cancelled."""
+CRASHED_WHILE_STARTING: Final = "Flowport made a mistake while it started this run, so it may or may not be running."
+CRASHED_UNSENT: Final = "Flowport made a mistake before anything was sent."
 
 
 class Conductor(Protocol):
@@ -84,7 +70,14 @@ class Runner:
         retrier: DownloadRetrier,
         conductor: Conductor | None = None,
         should_save: bool = True,
+        queued_account_ids: Collection[str] = (),
     ) -> None:
+        """Prepare.
+
+        Args:
+            queued_account_ids: The accounts whose runs the workers of a team carry out; this process only accepts them.
+        """
+        self._queued_ids = queued_account_ids
         self._accounts = accounts
         self._store = store
         self._live_runs = live_runs
@@ -98,14 +91,25 @@ class Runner:
         self._conductor = conductor
         self._should_save = should_save
 
+    def is_queued(self, account_id: str) -> bool:
+        """Return whether the workers of a team carry the runs of an account out, and not the process that accepts them."""
+        return account_id in self._queued_ids
+
+    def has_live(self, account_id: str) -> bool:
+        """Return whether this process carries runs of an account out."""
+        return self._live_runs.has_unsettled(account_id)
+
     async def submit(self, call: PreparedCall, request: RunRequest) -> Submission:
         """Accept a call and start its run in the background, or join the run that it repeats; see `Acceptor.submit`."""
-        run = build_run(call, request.owner, self._clock, self._acceptor.process)
+        run, whole = build_run(call, request.owner, self._clock, self._acceptor.process), None
+        if self.is_queued(run.account_id):
+            # Any worker starts it, from this alone.
+            run, whole = replace(run, process_id=""), json.dumps(dict(call.whole_arguments))
         trigger(Failpoint.BEFORE_ACCEPTED)
         return await self._acceptor.submit(
             run,
             request,
-            accept=partial(self._store.accept, run),
+            accept=partial(self._store.accept, run, whole_arguments=whole),
             begin=partial(self._begin, run, call, request),
             on_crash=partial(self._note_crash, run),
         )
@@ -113,7 +117,11 @@ class Runner:
     async def _begin(self, run: Run, call: PreparedCall, request: RunRequest, *, is_unwanted: bool) -> None:
         """Start the run, unless its caller has left and nothing else wants it."""
         trigger(Failpoint.AFTER_ACCEPTED)
-        self._put(run, request.urgency)
+        if self.is_queued(run.account_id):
+            if is_unwanted:
+                await self._abandon(run, request.id)
+            return
+        self.put(run, request.urgency)
         if is_unwanted and await self._abandon(run, request.id):
             self._live_runs.remove(run.id)
             return
@@ -125,24 +133,27 @@ class Runner:
 
     def get_step(self, run: Run) -> Step:
         """Return what is to be done next for a run."""
-        return next_step(run, should_save=self._should_save)
+        return next_step(run, should_save=self._should_save, is_queued=self.is_queued(run.account_id))
 
     def follow(self, run: Run) -> None:
-        """Execute the steps of a run or batch that this process holds, in the background, until none is left."""
-        if self._live_runs.get(run.id) is not None:
+        """Execute the steps of a run or batch that this process holds, in the background, until none is left.
+
+        Those of a queued account have a job.
+        """
+        if self.is_queued(run.account_id) or self._live_runs.get(run.id) is not None:
             return
         step = self.get_step(run)
         # A run whose download is being retried has no entry, so its present attempt must not be doubled.
         if isinstance(step, Done) or (isinstance(step, Download) and not self._retrier.restart(run.id)):
             return
-        self._put(run, run.urgency)
+        self.put(run, run.urgency)
         self._live_runs.update(run, is_saving=isinstance(step, Download))
         self._spawn(run)
 
-    def _put(self, run: Run, urgency: Urgency) -> None:
+    def put(self, run: Run, urgency: Urgency) -> LiveRun:
         """Add a run to the live runs; its time counts from its acceptance, by the wall clock for what was before us."""
         age = max(0.0, self._clock.now() - run.accepted_at)
-        self._live_runs.put(run, noted_at=self._clock.monotonic() - age, urgency=urgency)
+        return self._live_runs.put(run, noted_at=self._clock.monotonic() - age, urgency=urgency)
 
     def _spawn(self, run: Run) -> None:
         # A task for each step: the files of a call do not stay in memory while its run goes on.
@@ -169,7 +180,7 @@ class Runner:
         """
         account, step = self._accounts.get(run.account_id), self.get_step(run)
         if isinstance(step, Start | Poll | Download | Conduct):
-            self._put(run, run.urgency)
+            self.put(run, run.urgency)
         match step:
             case Start():
                 return await self._start(run, account, call)
@@ -201,8 +212,11 @@ class Runner:
                 return await self._settle(run, Cancelled(reason, self._clock.now()))
             started = await self._send(run, account, call)
         except FlowportError as exc:
+            if isinstance(exc, StoreError) and self.is_queued(run.account_id):
+                # Nothing was sent: its job is executed again.
+                raise
             # Before `starting` was written nothing was sent; after it, every outcome is a value and not an error.
-            started = await self._fail_unsent(run, str(exc))
+            started = await self.fail_unsent(run, str(exc))
         if not started.state.is_at_provider or started.process_id != run.process_id:
             await self._end(started)
             return None
@@ -335,28 +349,31 @@ class Runner:
         now = self._clock.now()
         try:
             run = await self._get_latest(run)
-            # A row that was not sent keeps its place: the process that goes on with its batch sends it.
-            if run.state is RunState.ACCEPTED and not run.batch_id:
+            # A row that was not sent keeps its place: the process that goes on with its batch sends it. So does a queued run.
+            if run.state is RunState.ACCEPTED and not run.batch_id and not self.is_queued(run.account_id):
                 await self._store.record(run.id, Cancelled(ENDED_UNSENT, now), run.lease)
             elif run.state is RunState.STARTING:
                 await self._store.record(run.id, StartUnknown(ENDED_WHILE_STARTING, now), run.lease)
         except (StoreError, RunNotFound) as exc:
             logger.error("run %s was %s at the end, which could not be recorded: %s", run.id, run.state, exc)  # noqa: TRY400
 
-    async def _fail_unsent(self, run: Run, reason: str) -> Run:
+    async def fail_unsent(self, run: Run, reason: str) -> Run:
+        """Record that a run of which nothing was sent has failed, and return it."""
         failed = Finished(RunState.FAILED, self._clock.now(), failure=reason)
         return await self._writer.record(run, failed)
 
     async def _note_crash(self, run: Run) -> None:
         """Record what is certain about a run whose task had an internal error; poll or save it again after a pause."""
+        if self.is_queued(run.account_id):
+            return
         try:
             latest = await self._get_latest(run)
         except RunNotFound:  # it was not accepted, or erased
             return
         if latest.state is RunState.STARTING:
-            latest = await self._writer.record(latest, StartUnknown(_CRASHED_WHILE_STARTING, self._clock.now()))
+            latest = await self._writer.record(latest, StartUnknown(CRASHED_WHILE_STARTING, self._clock.now()))
         elif latest.state is RunState.ACCEPTED:
-            latest = await self._fail_unsent(latest, "Flowport made a mistake before anything was sent.")
+            latest = await self.fail_unsent(latest, CRASHED_UNSENT)
         entry = self._live_runs.get(run.id)
         self._live_runs.update(latest, is_saving=False, problem="Flowport made a mistake while it followed this run.")
         if entry is None or not isinstance(self.get_step(latest), Poll | Download):
@@ -370,25 +387,3 @@ class Runner:
         await self._clock.sleep(CRASHED.get_pause(entry.crashes) or CRASHED.longest_seconds)
         if self._live_runs.get(entry.run.id) is entry:
             self._spawn(entry.run)
-
-
-async def ask_to_cancel(run: Run, account: OpenAccount) -> bool:
-    """Ask the provider to cancel; False when it cannot, or has not named the run yet. The next poll shows the end and the cost.
-
-    Raises:
-        ProviderError: It can, and did not, or it is not known whether it did.
-    """
-    cancel = account.provider.capabilities.cancel
-    if cancel is None or not run.provider_run_id:
-        return False
-    await account.converse(cancel(run.provider_run_id), Priority.START)
-    return True
-
-
-async def cancel_unwanted(run: Run, account: OpenAccount, store: Store) -> None:
-    """Have a run cancelled whose caller has gone and wanted it stopped, unless another call waits for it."""
-    try:
-        if not await store.is_waited_for(run.id) and await ask_to_cancel(run, account):
-            logger.info("%s was asked to cancel run %s, whose caller has gone", account.provider.title, run.id)
-    except (StoreError, ProviderError) as exc:
-        logger.warning("run %s, whose caller has gone, was not cancelled: %s", run.id, exc)

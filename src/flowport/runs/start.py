@@ -14,6 +14,7 @@ from functools import partial
 from typing import Final, TypeAlias, TypeVar, assert_never
 
 import anyio
+import anyio.lowlevel
 
 from flowport.domain import run_events
 from flowport.domain.backoff import Backoff
@@ -47,7 +48,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 Restore: TypeAlias = Callable[[Run, OpenAccount], Awaitable[PreparedCall | None]]
-"""Prepares the call of a run again from its record; see `recovery.CallRebuilder.restore`."""
+"""Prepares the call of a run again from its record; see `call_rebuilder.CallRebuilder.restore`."""
 
 LOST_CONNECTION: Final = Backoff(1.0, 1.0, tries=3)
 """After a connection that was never made: the first try and two more."""
@@ -127,6 +128,8 @@ class RunStarter:
         self._writer = writer
         self._live_runs = live_runs
         self._clock = clock
+        self.under_way: set[str] = set()
+        """The runs whose start requests are being sent; none is to be cancelled before the outcome is recorded."""
         self._lines: defaultdict[tuple[str, Priority], dict[str, None]] = defaultdict(dict)
         """The runs of each account that wait for their turn, in order."""
         # Rows have slots of their own: with a low request limit they hold them long, and must not delay runs that calls wait for.
@@ -143,8 +146,11 @@ class RunStarter:
         Raises:
             FlowportError: A file of the run could not be brought; nothing was started.
         """
-        started = await self._outwait_day(run, partial(self._start, run, call, account))
-        return await self._get_kept(run) if started is None else started
+        try:
+            started = await self._outwait_day(run, partial(self._start, run, call, account))
+            return await self._store.get_run_of_any_owner(run.id) if started is None else started
+        finally:
+            self.under_way.discard(run.id)
 
     async def restore(self, run: Run, account: OpenAccount) -> PreparedCall | None:
         """Return the call of a run from its record; None when it is not exactly the same, or the run was cancelled meanwhile.
@@ -223,7 +229,9 @@ class RunStarter:
             async with self._stand_in_line(run, account, priority):
                 if self._is_over(run):
                     # Before it takes a request of the budget.
-                    return await self._get_kept(run)
+                    return await self._store.get_run_of_any_owner(run.id)
+                await anyio.lowlevel.checkpoint_if_cancelled()
+                self.under_way.add(run.id)
                 sent = run_events.StartRequested(self._clock.now(), f"{request.method} {request.path}")
                 requested = await self._store.record(run.id, sent, run.lease)
                 if isinstance(requested, Stale):
@@ -237,12 +245,14 @@ class RunStarter:
             if pause is None or not await self._retreat(run):
                 if _is_mismatch(outcome):
                     self._on_mismatch(account, call.app)
-                    await self._forget(inputs, account)
+                    if self._input_preparer is not None:
+                        await self._input_preparer.forget(inputs, account)
                 return await self._conclude(starting, _name_inputs(outcome, call), is_sandbox=account.is_sandbox)
+            self.under_way.discard(run.id)
             self._live_runs.update(run, problem=_format_retry(outcome, pause))
             await self._clock.sleep(pause)
             if await self._drop_unwanted(run):
-                return await self._get_kept(run)
+                return await self._store.get_run_of_any_owner(run.id)
 
     @asynccontextmanager
     async def _stand_in_line(self, run: Run, account: OpenAccount, priority: Priority) -> AsyncIterator[None]:
@@ -286,13 +296,6 @@ class RunStarter:
         if self._input_preparer is None:
             return PreparedInputs(call.inputs)
         return await self._input_preparer.prepare(run, call, account)
-
-    async def _forget(self, inputs: PreparedInputs, account: OpenAccount) -> None:
-        if self._input_preparer is not None:
-            await self._input_preparer.forget(inputs, account)
-
-    async def _get_kept(self, run: Run) -> Run:
-        return await self._store.get_run(run.id, account_id=run.account_id, owner=run.owner)
 
     async def _retreat(self, run: Run) -> bool:
         """Return whether the store has the run as accepted again; only then may it be sent again."""
@@ -366,8 +369,7 @@ def _format_not_taken(error: ProviderError, *, may_have_changed: bool) -> str:
 def _format_cause(error: ProviderError) -> str:
     if isinstance(error, ProviderUnreachable):
         return error.why
-    status = getattr(error, "status", None)
-    return getattr(error, "problem", None) or f"it answered HTTP {status}"
+    return getattr(error, "problem", None) or f"it answered HTTP {getattr(error, 'status', None)}"
 
 
 def _format_retry(outcome: StartOutcome, pause: float) -> str:

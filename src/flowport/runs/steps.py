@@ -90,17 +90,18 @@ class Done:
 Step: TypeAlias = Start | Drop | MarkUnknown | Poll | Download | Conduct | Done
 
 
-def next_step(run: Run, *, should_save: bool = True) -> Step:
+def next_step(run: Run, *, should_save: bool = True, is_queued: bool = False) -> Step:
     """Return what the process that holds a run does next for it.
 
     Args:
         should_save: Whether outputs are saved, or only linked.
+        is_queued: Whether workers carry it out: the process that accepted it was never to start it.
     """
     if run.is_batch:
         return Done() if run.state.is_final else Conduct(run)
     match run.state:
         case RunState.ACCEPTED:
-            is_known = run.lease == FIRST_LEASE or run.reported_at is not None
+            is_known = is_queued or run.lease == FIRST_LEASE or run.reported_at is not None
             return Start() if is_known else Drop()
         case RunState.STARTING:
             return MarkUnknown()

@@ -5,7 +5,7 @@ the provider's run. The id is then read: only a run that the provider knows is t
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Final, TypeAlias
 
@@ -71,8 +71,14 @@ class StartWitness:
         clock: Clock,
         build_webhook_url: BuildWebhookUrl | None = None,
         process_id: str = "",
+        *,
+        queued_account_ids: Collection[str] = (),
     ) -> None:
-        """Keep the parts; without `build_webhook_url` no webhook is asked for. The process follows what it settles."""
+        """Keep the parts; without `build_webhook_url` no webhook is asked for.
+
+        The process follows what it settles, but for the runs of queued accounts, which any worker follows.
+        """
+        self._queued_ids = queued_account_ids
         self.accounts = accounts
         self.store = store
         self.clock = clock
@@ -120,7 +126,7 @@ class StartWitness:
                 account=account,
                 store=self.store,
                 clock=self.clock,
-                process_id=self._process_id,
+                process_id="" if run.account_id in self._queued_ids else self._process_id,
             )
         except StoreError as exc:
             logger.warning("that run %s was started could not be recorded: %s", run.id, exc)

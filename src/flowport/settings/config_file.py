@@ -171,7 +171,7 @@ def _find_same(key: str) -> Iterator[str]:
 
 
 def _get_keys() -> tuple[str, ...]:
-    return tuple(variable.name.lower() for variable in get_variables() if variable.parse is not None)
+    return tuple(variable.name.lower() for variable in get_variables())
 
 
 def _build_snake(key: str) -> str:

@@ -72,6 +72,10 @@ class Settings:
     should_send_links: bool = True
     """Whether answers hold resource links, which some clients cannot take; addresses are in the text either way."""
     http: HttpSettings = field(default_factory=HttpSettings)
+    database_url: str = field(default="", repr=False)
+    """The PostgreSQL database of a team, with its password; empty for SQLite in the home."""
+    worker_runs: int = 500
+    """The most runs that a worker of the team carries out side by side."""
     keyless: tuple[ProviderSettings, ...] = ()
     """The other providers that take a key, without one: what the accounts of people's own keys are opened with."""
 
@@ -135,7 +139,7 @@ def explain_settings(
     usual = {variable.name: variable.usual for variable in get_variables()}
     for variable in get_variables():
         read[variable.name] = variable.usual
-        if variable.parse is not None and variable.name in sources.values:
+        if variable.name in sources.values:
             try:
                 read[variable.name] = variable.parse(variable, sources.values[variable.name])
             except ConfigurationError as exc:
@@ -252,6 +256,8 @@ def _combine(read: Mapping[str, Any], wrong: AbstractSet[str]) -> Settings:
         should_save_outputs=read["FLOWPORT_SAVE_OUTPUTS"],
         should_show_previews=read["FLOWPORT_PREVIEWS"],
         http=_build_http_settings(read),
+        database_url=read["FLOWPORT_DATABASE_URL"],
+        worker_runs=read["FLOWPORT_WORKER_RUNS"],
         keyless=_build_keyless(read, {one.provider for one in providers}),
     )
 
@@ -326,12 +332,11 @@ def _is_ours(name: str) -> bool:
 
 def _find_name_problem(name: str) -> ConfigurationError | None:
     """Return what is wrong with a variable's name; None when this version obeys it, or when it is not ours."""
-    known = {variable.name: variable for variable in get_variables()}
+    known = [variable.name for variable in get_variables()]
     if name in known:
-        problem = "is not built in this version, so it would have no effect"
-        return None if known[name].parse else ConfigurationError(name, problem, "Remove it.")
+        return None
     if not name.startswith("FLOWPORT_") and not get_close_matches(name, known, 1, cutoff=_SLIP):
         return None
-    nearest = get_nearest(name, [variable.name for variable in get_variables() if variable.parse])
+    nearest = get_nearest(name, known)
     hint = f"Did you mean {nearest[0]}?" if nearest else "See docs/settings.md for all variables."
     return ConfigurationError(name, "is not a variable that Flowport knows", hint)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 import platformdirs
 
@@ -47,9 +47,7 @@ class Variable:
     """One sentence for docs/settings.md and `--help`."""
     default: str
     """As docs/settings.md shows it."""
-    parse: "Parse | None"
-    """None when this version does not obey it. Such a variable is refused, never ignored: a cap that does not hold is
-    worse than none."""
+    parse: "Parse"
     usual: Any = None
     """The value when nothing is given."""
 
@@ -135,6 +133,35 @@ def parse_base_url(variable: Variable, text: str) -> str:
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS):
         raise ConfigurationError(variable.name, "is not https", "Only an address on this machine may be http.")
     return url
+
+
+def parse_database_url(variable: Variable, text: str) -> str:
+    """Parse the address of a PostgreSQL database. An error does not quote it, it may hold a password."""
+    url = text.strip()
+    parts = _split(url)
+    example = "It looks like postgresql://USER@HOST/DATABASE."
+    if parts is None or parts.scheme not in {"postgresql", "postgres"} or not url.isprintable() or " " in url:
+        raise ConfigurationError(variable.name, "is not the address of a PostgreSQL database", example)
+    is_local = "host=" in parts.query
+    if not parts.path.strip("/") or not (parts.hostname or is_local):
+        raise ConfigurationError(variable.name, "names no host, or no database", example)
+    return url
+
+
+def describe_database(url: str) -> str:
+    """Return the host and the name of a database, without the rest of its address."""
+    parts = urlsplit(url)
+    host = parts.hostname or parse_qs(parts.query).get("host", ["this computer"])[0]
+    return f"{host}/{parts.path.strip('/')}"
+
+
+def find_passwords(url: str) -> set[str]:
+    """Return what no log may hold of the address of a database: the whole of it, and each form of its password."""
+    if not url:
+        return set()
+    parts = urlsplit(url)
+    given = {parts.password or "", *parse_qs(parts.query).get("password", [])}
+    return {url, *(form for one in given if one for form in (one, unquote(one)))}
 
 
 def parse_origins(variable: Variable, text: str) -> frozenset[str]:

@@ -10,6 +10,7 @@ from flowport.settings.http_settings import HTTP_VARIABLES
 from flowport.settings.values import (
     Variable,
     parse_choice,
+    parse_database_url,
     parse_list,
     parse_number,
     parse_path,
@@ -19,6 +20,8 @@ from flowport.settings.values import (
 
 MAX_LISTED_TOOLS: Final = 1000
 """The largest FLOWPORT_MAX_TOOLS; no known client handles more."""
+
+DATABASE_URL: Final = "FLOWPORT_DATABASE_URL"
 
 _parse_credits: Final = parse_number(0, 1_000_000_000)
 _parse_requests: Final = parse_number(0, 100_000, is_whole=True)
@@ -144,7 +147,21 @@ _OWN: Final = (
         "resource",
     ),
     *HTTP_VARIABLES,
-    Variable("FLOWPORT_DATABASE_URL", "A PostgreSQL store.", "SQLite in FLOWPORT_HOME", None),
+    Variable(
+        DATABASE_URL,
+        "The PostgreSQL database that several replicas and workers share instead of a store of their own, such as "
+        "`postgresql://flowport@db.example.com/flowport`; for `serve --http` and `worker`.",
+        "SQLite in FLOWPORT_HOME",
+        parse_database_url,
+        "",
+    ),
+    Variable(
+        "FLOWPORT_WORKER_RUNS",
+        "The most runs that one worker carries out side by side.",
+        "`500`",
+        parse_number(1, 10_000, is_whole=True),
+        500,
+    ),
 )
 
 
@@ -155,8 +172,9 @@ def get_variables() -> tuple[Variable, ...]:
 
 
 def get_secret_names() -> tuple[str, ...]:
-    """Return the variables whose values are never shown: keys, and what signs webhooks."""
-    return tuple(row.name for row in get_variables() if row.name.endswith(("_API_KEY", "_WEBHOOK_SECRET")))
+    """Return the variables whose values are never shown: keys, what signs webhooks, and an address with a password."""
+    endings = ("_API_KEY", "_WEBHOOK_SECRET", DATABASE_URL)
+    return tuple(row.name for row in get_variables() if row.name.endswith(endings))
 
 
 def get_key_names() -> tuple[str, ...]:

@@ -163,6 +163,20 @@ def take_process_lock(home: Path) -> ProcessLock:
         raise StoreError(reason, "Set FLOWPORT_HOME to a folder that you may write to.") from exc
 
 
+def prepare_home(home: Path) -> None:
+    """Create a home and its folder of locks where they are missing, without the lock of a process.
+
+    Raises:
+        StoreError: The folder cannot be written to.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (home / FOLDER).mkdir(mode=0o700, exist_ok=True)
+    except OSError as exc:
+        reason = f"the folder {home} cannot be written to ({exc.strerror or type(exc).__name__})"
+        raise StoreError(reason, "Set FLOWPORT_HOME to a folder that you may write to.") from exc
+
+
 def _lock(descriptor: int) -> bool:
     """Take the lock if it is free, and return whether this process holds it.
 

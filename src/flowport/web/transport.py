@@ -130,13 +130,19 @@ async def _watch_lag(traffic: Traffic, is_over: anyio.Event) -> None:
 
 async def _drain(app: WebApp, assembly: Assembly | None, scope: anyio.CancelScope) -> None:
     """Answer the calls that wait: those with a run name it, the others ask to call again."""
-    if assembly is not None:
-        assembly.workspace.waiter.patience.end()
+    async with anyio.create_task_group() as group:
+        if assembly is not None:
+            assembly.workspace.waiter.patience.end()
+            group.start_soon(assembly.drain)
+        await _answer_all(app)
+    scope.cancel()
+
+
+async def _answer_all(app: WebApp) -> None:
     with anyio.move_on_after(ANSWER_SECONDS):
         await app.traffic.wait_until_answered()
     app.calls.end()
     await app.traffic.wait_until_answered()
-    scope.cancel()
 
 
 async def _run_sessions(

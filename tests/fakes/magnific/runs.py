@@ -1,5 +1,6 @@
 """The runs of the sandbox: from pending to their end, by a clock that tests can hold or hurry."""
 
+import base64
 import logging
 import secrets
 import string
@@ -14,7 +15,7 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 
-from flowport.sandbox.apps import Outcome, ProductKind, SandboxApp, StepFailed, Values
+from flowport.sandbox.apps import Outcome, Product, ProductKind, Recipe, SandboxApp, StepFailed, Values
 from flowport.sandbox.engine import produce
 from flowport.sandbox.web import format_instant
 from tests.fakes.magnific.files import FileStore, StoredFile
@@ -22,6 +23,10 @@ from tests.fakes.magnific.files import FileStore, StoredFile
 _LOG = logging.getLogger(__name__)
 
 _ID_LETTERS: Final = string.ascii_letters + string.digits
+
+_PIXEL: Final = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGPgEpEDAABoAD1UCKP3AAAAAElFTkSuQmCC"
+)
 
 
 class RunStatus(StrEnum):
@@ -86,6 +91,11 @@ class _Life:
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
 
 
+def make_pixel(_: Recipe, __: Values) -> Outcome:
+    """Make a picture of one pixel: a load test measures Flowport, not how fast pictures are drawn."""
+    return Outcome((Product(ProductKind.IMAGES, "text-to-image", "image/png", _PIXEL, 1, 1),))
+
+
 class RunStore:
     """All runs since the last reset, each followed by a task of its own."""
 
@@ -95,8 +105,15 @@ class RunStore:
         tasks: anyio.abc.TaskGroup,
         limiter: anyio.CapacityLimiter,
         clock: Callable[[], float] = time.time,
+        *,
+        make: Callable[[Recipe, Values], Outcome] = produce,
     ) -> None:
-        """Start empty; runs live in `tasks` and work in threads of `limiter`."""
+        """Start empty; runs live in `tasks` and work in threads of `limiter`.
+
+        Args:
+            make: Does the work of a run.
+        """
+        self._make = make
         self._files = files
         self._tasks = tasks
         self._limiter = limiter
@@ -172,7 +189,7 @@ class RunStore:
     async def _work(self, run: Run) -> Outcome:
         try:
             return await anyio.to_thread.run_sync(
-                produce, run.app.recipe, run.values, limiter=self._limiter, abandon_on_cancel=True
+                self._make, run.app.recipe, run.values, limiter=self._limiter, abandon_on_cancel=True
             )
         except StepFailed as exc:
             return Outcome((), str(exc))

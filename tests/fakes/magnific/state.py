@@ -37,6 +37,8 @@ class FakeOptions:
     """Requests allowed to each key at Magica's face; 0: no limit."""
     speed: float = 1.0
     """Multiplies the time that runs take; 0: no longer than the work itself."""
+    is_quick: bool = False
+    """Whether every run makes a picture of one pixel, which costs this process nothing."""
     dialect: Dialect = PLAIN
     """The form of the API at the start and after a reset."""
 

@@ -8,6 +8,7 @@ import pytest
 from tests.fakes.client import IDS, Client
 from tests.fakes.magnific.faults import Fault, FaultKind, FaultQueue
 from tests.fakes.magnific.traffic import Operation
+from tests.support.patience import PATIENCE_SECONDS
 
 
 async def run_with(sandbox: Client, fault: str, **more: Any) -> httpx2.Response:
@@ -30,7 +31,7 @@ async def test_a_long_delay_outlasts_the_client(sandbox: Client) -> None:
     """That is how a client's own time limit is tested."""
     await sandbox.switch("faults", operation="list", fault="delay", seconds=3000)
     with pytest.raises(httpx2.ReadTimeout):
-        await sandbox.http.get("/v1/ai/flows", timeout=0.05)
+        await sandbox.http.get("/v1/ai/flows", timeout=httpx2.Timeout(PATIENCE_SECONDS, read=0.05))
 
 
 async def test_a_reset_happens_before_anything_is_done(sandbox: Client) -> None:

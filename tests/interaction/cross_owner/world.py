@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from tests.fakes.client import build_photo, write
 from tests.support.harness import Mode
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.tenants import SHARED_KEY, Tenancy, get_facts
 
 TOOL: Final = "text_to_picture"
@@ -143,7 +144,7 @@ class Intruder:
         """Send a message to a session as a program without a library does; return status, headers and body."""
         headers = {**ACCEPTED, "mcp-session-id": session_id, "mcp-protocol-version": "2025-11-25"}
         body = None if method != "POST" else {"jsonrpc": "2.0", **message}
-        with anyio.fail_after(30):
+        with anyio.fail_after(PATIENCE_SECONDS):
             return show_answer(await self.http.request(method, self.tenancy.url, json=body, headers=headers))
 
 

@@ -5,7 +5,8 @@ one that has ended goes on from what is on record, and a row becomes a run once.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -18,9 +19,10 @@ from flowport.domain.run_events import Finished
 from flowport.network.account import OpenAccount
 from flowport.runs.batch.prepare import PreparedBatch, build_batch, build_row_run
 from flowport.runs.batch.report import BatchReport, SavedReport
+from flowport.runs.cancelling import ask_to_cancel
 from flowport.runs.live import LiveRuns
 from flowport.runs.recovery import Recovery
-from flowport.runs.service import Runner, ask_to_cancel
+from flowport.runs.service import Runner
 from flowport.runs.steps import get_max_live_rows
 from flowport.runs.submit import Acceptor, RunRequest, Submission
 from flowport.runtime.background import Supervisor
@@ -32,6 +34,9 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 1.0
 """Between two looks at a batch whose rows end in other processes; an end in this one is noticed at once."""
+
+SAVING_SECONDS: Final = 15.0
+"""How long the table of a batch waits for outputs that other processes save."""
 
 TRIAL_ROWS: Final = 4
 """Live rows of a batch that stops after failures, until one has succeeded, unless more failures are allowed: whatever is
@@ -65,8 +70,13 @@ class BatchConductor:
         process: Workers,
         report: BatchReport,
         find_free_arguments: Callable[[Run], frozenset[str] | None],
+        queued_account_ids: Collection[str] = (),
     ) -> None:
-        """Prepare; `find_free_arguments` returns the arguments of a batch's app that take values of all types."""
+        """Prepare; `find_free_arguments` returns the arguments of a batch's app that take values of all types.
+
+        Rows of the queued accounts may be carried out by other processes.
+        """
+        self._queued_ids = queued_account_ids
         self._accounts = accounts
         self._store = store
         self._live_runs = live_runs
@@ -136,6 +146,8 @@ class BatchConductor:
             rows = await self._store.get_waiting_rows(batch.id, limit=free)
             price = batch_progress.price_each_credits
             runs = [(row.n, build_row_run(batch, row, price, self._clock, self._process)) for row in rows]
+            if batch.account_id in self._queued_ids:
+                runs = [(n, replace(run, process_id="")) for n, run in runs]
             for run in await self._store.accept_rows(batch.id, runs):
                 runner.follow(run)
         return None
@@ -148,9 +160,11 @@ class BatchConductor:
         rows = await self._store.get_rows(batch.id)
         self._show_cancelled(rows)
         entries = [self._live_runs.get(row.run.id) for row in rows if row.run is not None]
+        now = self._clock.now()
         if any(entry is not None and not entry.is_settled for entry in entries):
             return None
-        now = self._clock.now()
+        if batch.account_id in self._queued_ids and any(row.run and _is_being_saved(row.run, now) for row in rows):
+            return None
         # The store may not take the end, and is asked again every second.
         saved = self._saved.get(batch.id) or await self._save_report(batch, rows, at=now)
         if saved.path:
@@ -212,10 +226,13 @@ class Batches:
     async def submit(self, prepared: PreparedBatch, request: RunRequest) -> Submission:
         """Accept a batch and begin it in the background, or join the one that it repeats; see `Acceptor.submit`."""
         batch = build_batch(prepared, request.owner, self._clock, self._acceptor.process)
+        is_queued = self._runner.is_queued(batch.run.account_id)
+        if is_queued:
+            batch = replace(batch, run=replace(batch.run, process_id=""))
         return await self._acceptor.submit(
             batch.run,
             request,
-            accept=partial(self._store.accept_batch, batch),
+            accept=partial(self._store.accept_batch, batch, is_queued=is_queued),
             begin=partial(self._begin, batch.run, request),
             on_crash=anyio.lowlevel.checkpoint,
         )
@@ -294,6 +311,12 @@ def _format_end(batch_progress: BatchProgress) -> str:
     made = f"{lost} of {batch_progress.rows} row{'s' * (batch_progress.rows != 1)} made nothing." if lost else ""
     begun = f"{batch_progress.dropped} were not started." if batch_progress.dropped else ""
     return " ".join(filter(None, (made, begun, batch_progress.stop_reason)))
+
+
+def _is_being_saved(row: Run, now: float) -> bool:
+    """Return whether another process may just be saving the outputs of a row for the first time."""
+    is_fresh = row.finished_at is not None and now - row.finished_at < SAVING_SECONDS
+    return is_fresh and any(one.url and not one.saved_path and not one.save_problem for one in row.outputs)
 
 
 def _find_reason_to_stop(batch_progress: BatchProgress, refusal: str) -> str:

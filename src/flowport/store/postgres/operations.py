@@ -23,7 +23,7 @@ from flowport.domain.run_events import (
 )
 from flowport.store.cluster import NewsKind
 from flowport.store.postgres.database import Transaction, Values
-from flowport.store.postgres.jobs import add_job, add_jobs
+from flowport.store.postgres.jobs import add_job
 from flowport.store.records import Recorded, RecordOutcome, Stale
 from flowport.store.rows import (
     FINAL,
@@ -153,8 +153,8 @@ async def insert_runs(transaction: Transaction, runs: Sequence[Run], *, is_queue
         transaction.send(_INSERT_RUN, values)
         write_outputs(transaction, run.id, run.outputs)
         post_change(transaction, run, NewsKind.CREATED)
-    if is_queued:
-        await add_jobs(transaction, runs)
+        if is_queued:
+            await add_job(transaction, run)
 
 
 def _build_folded(run: Run) -> dict[str, str]:
