@@ -12,7 +12,7 @@ from flowport.domain.models import Run
 from flowport.domain.run_events import Cancelled, Finished
 from flowport.domain.spending import SpendingCheck
 from flowport.store.postgres.accept import accept_call
-from flowport.store.postgres.database import Database, Transaction
+from flowport.store.postgres.database import Database
 from flowport.store.postgres.operations import (
     insert_runs,
     is_waited_for,
@@ -25,6 +25,7 @@ from flowport.store.postgres.operations import (
     translate,
     writes,
 )
+from flowport.store.postgres.transaction import Transaction
 from flowport.store.records import (
     Accepted,
     AcceptOutcome,
@@ -97,24 +98,27 @@ class BatchOperations:
 
     database: Database
 
-    @writes
     async def accept_batch(
         self,
-        transaction: Transaction,
         batch: NewBatch,
         rules: AttachRules | None = None,
         terms: SpendingCheck | None = None,
         *,
         is_queued: bool = False,
     ) -> AcceptOutcome:
+        """Record a batch with its rows, or return the earlier batch that the call joins."""
         digests = [row.canonical_digest for row in batch.rows]
-        outcome = await accept_call(transaction, batch.run, rules, terms, row_digests=digests, is_queued=is_queued)
-        if isinstance(outcome, Accepted):
-            transaction.send(_ADD_BATCH, build_batch_values(batch))
-            for row in batch.rows:
-                folded = {"folded_display": row.display_json.casefold()}
-                transaction.send(_ADD_ROW, {**build_row_values(batch.run.id, row), **folded})
-        return outcome
+
+        async def accept(transaction: Transaction) -> AcceptOutcome:
+            outcome = await accept_call(transaction, batch.run, rules, terms, row_digests=digests, is_queued=is_queued)
+            if isinstance(outcome, Accepted):
+                transaction.send(_ADD_BATCH, build_batch_values(batch))
+                for row in batch.rows:
+                    folded = {"folded_display": row.display_json.casefold()}
+                    transaction.send(_ADD_ROW, {**build_row_values(batch.run.id, row), **folded})
+            return outcome
+
+        return await self.database.write(accept, is_in_line=True)
 
     @writes
     async def accept_rows(

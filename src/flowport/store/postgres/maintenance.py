@@ -13,8 +13,9 @@ import anyio
 from flowport.domain.call_errors import RunNotOver
 from flowport.domain.errors import RunNotFound, StoreError
 from flowport.domain.models import FINAL_STATES, BootTime
-from flowport.store.postgres.database import PATIENCE_SECONDS, Database, Transaction
+from flowport.store.postgres.database import PATIENCE_SECONDS, Database
 from flowport.store.postgres.operations import IS_OVER, looks_up, reads, select, translate, writes
+from flowport.store.postgres.transaction import Transaction
 from flowport.store.records import Erasure, History
 from flowport.store.rows import Value
 from flowport.store.statements import build_history_queries, parse_history
@@ -31,7 +32,7 @@ RUN_TABLES: Final = ("runs", "outputs", "waiting_calls", "batches", "batch_rows"
 TABLES: Final = (
     *RUN_TABLES,
     *("tool_names", "property_names", "uploads", "tokens", "received_files", "file_use"),
-    *("migrations", "processes", "rate_windows", "used_marks"),
+    *("commits", "migrations", "processes", "rate_windows", "used_marks"),
 )
 
 _JOB_TABLES: Final = ("procrastinate_jobs", "procrastinate_events")
@@ -78,8 +79,8 @@ class RecordMaintenance:
 
     @writes
     async def check_writable(self, transaction: Transaction) -> None:
-        transaction.send("SET LOCAL lock_timeout = '1s'")
-        transaction.send("UPDATE migrations SET name = name WHERE name = (SELECT min(name) FROM migrations)")
+        # Every transaction that writes leaves its mark in `commits`.
+        await transaction.flush()
 
     async def prune(self, *, before: float, boot_before: BootTime | None = None) -> Erasure:
         """Delete the runs that ended and were delivered before an instant."""

@@ -22,8 +22,8 @@ from flowport.domain.run_events import (
     is_covered,
 )
 from flowport.store.cluster import NewsKind
-from flowport.store.postgres.database import Transaction, Values
 from flowport.store.postgres.jobs import add_job
+from flowport.store.postgres.transaction import Transaction, Values
 from flowport.store.records import Recorded, RecordOutcome, Stale
 from flowport.store.rows import (
     FINAL,
@@ -136,9 +136,12 @@ async def find_run(transaction: Transaction, run_id: str, *, is_locked: bool = F
     return next(iter(await select_runs(transaction, "runs WHERE id = %s", (run_id,))), None)
 
 
-def lock_text(transaction: Transaction, text: str) -> None:
-    """Let transactions with an equal text wait for each other, until they end."""
-    transaction.send("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (text,))
+def lock_texts(transaction: Transaction, *texts: str) -> None:
+    """Let transactions with an equal text wait for each other until they end; the locks are taken in this order."""
+    if texts:
+        transaction.send(
+            "SELECT pg_advisory_xact_lock(hashtextextended(given, 0)) FROM unnest(%s::text[]) AS given", (list(texts),)
+        )
 
 
 async def insert_run(transaction: Transaction, run: Run, *, is_queued: bool) -> None:
@@ -195,7 +198,7 @@ async def record_event(
         remove_waiting(transaction, ended_call_id)
     if isinstance(event, StartAcknowledged):
         # Of two of our runs that are found to be one run of the provider, the second is to see the first.
-        lock_text(transaction, f"provider run {event.provider_run_id}")
+        lock_texts(transaction, f"provider run {event.provider_run_id}")
     before = await find_run(transaction, run_id, is_locked=True)
     if before is None or (unless_waited_for and await is_waited_for(transaction, run_id)):
         return Stale(before)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from flowport.domain.access_tokens import AccessToken
-from flowport.store.postgres.database import Database, Transaction
-from flowport.store.postgres.operations import lock_text, looks_up, select, translate, writes
+from flowport.store.postgres.database import Database
+from flowport.store.postgres.operations import lock_texts, looks_up, select, translate, writes
+from flowport.store.postgres.transaction import Transaction
 from flowport.store.received_files import Kept, QuotaExceeded, ReceivedFile, ReceiveOutcome, TicketUsed
 from flowport.store.statements import (
     ADD_FILE,
@@ -114,7 +115,7 @@ class ReceivedFileOperations:
 
 
 def _lock_files(transaction: Transaction, owner: str) -> None:
-    lock_text(transaction, f"files of {owner}")
+    lock_texts(transaction, f"files of {owner}")
 
 
 async def _find(transaction: Transaction, file_id: str) -> ReceivedFile | None:

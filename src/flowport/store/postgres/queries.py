@@ -5,7 +5,7 @@ from typing import Final
 
 from flowport.domain.errors import RunNotFound
 from flowport.domain.models import Run, RunState, get_url_place
-from flowport.store.postgres.database import Database, Transaction
+from flowport.store.postgres.database import Database
 from flowport.store.postgres.operations import (
     IS_ALONE,
     IS_LIVE,
@@ -18,6 +18,7 @@ from flowport.store.postgres.operations import (
     select_runs,
     translate,
 )
+from flowport.store.postgres.transaction import Transaction
 from flowport.store.records import AppHistory, RunSearch
 from flowport.store.statements import (
     DURATIONS,

@@ -291,3 +291,10 @@ CREATE TABLE used_marks (
     mark text COLLATE "C" PRIMARY KEY,
     expires_at double precision NOT NULL
 );
+
+-- The last transaction of each connection of a process; by it the process finds out whether a lost COMMIT happened.
+CREATE TABLE commits (
+    slot text COLLATE "C" PRIMARY KEY,
+    number bigint NOT NULL,
+    changed_at timestamptz NOT NULL DEFAULT now()
+) WITH (fillfactor = 50);
