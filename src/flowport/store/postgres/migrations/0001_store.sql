@@ -51,6 +51,9 @@ CREATE TABLE runs (
     -- What only this store has: records of an older version are written without it.
     row_number bigint GENERATED ALWAYS AS IDENTITY,
     is_queued boolean NOT NULL DEFAULT false,
+    -- What a search looks through: the app's and the tool's name, then the rest, without upper case.
+    folded_app text COLLATE "C" NOT NULL DEFAULT '',
+    folded_rest text COLLATE "C" NOT NULL DEFAULT '',
     changed_number bigint NOT NULL DEFAULT nextval('changes')
 );
 
@@ -130,6 +133,7 @@ CREATE TABLE batch_rows (
     canonical_digest text COLLATE "C" NOT NULL,
     run_id text COLLATE "C" NOT NULL DEFAULT '',
     is_dropped boolean NOT NULL DEFAULT false,
+    folded_display text COLLATE "C" NOT NULL DEFAULT '',
     PRIMARY KEY (batch_id, n)
 );
 
@@ -216,6 +220,9 @@ CREATE INDEX batch_rows_by_run ON batch_rows (run_id) WHERE run_id <> '';
 -- Links are longer than an ordered index takes.
 CREATE INDEX outputs_by_url ON outputs USING hash (url);
 
+-- A link that was replaced differs behind the question mark alone.
+CREATE INDEX outputs_by_place ON outputs USING hash (split_part(url, '?', 1));
+
 CREATE INDEX waiting_calls_by_process ON waiting_calls (process_id);
 
 CREATE INDEX runs_by_change ON runs (changed_number);
@@ -273,11 +280,15 @@ CREATE TABLE processes (
     ended_at timestamptz
 );
 
--- The request window of each account, as a text COLLATE "C" that `network/ratelimit` writes.
+-- The request window of each account, as a text that `network/ratelimit` writes. Its instants are of a clock that the row
+-- itself carries: it goes with the clock of the database, and neither back nor forward when that one is set.
 CREATE TABLE rate_windows (
     key text COLLATE "C" PRIMARY KEY,
-    text text COLLATE "C" NOT NULL
-);
+    text text COLLATE "C" NOT NULL,
+    seconds double precision NOT NULL,
+    last_seconds double precision NOT NULL,
+    used_at timestamptz NOT NULL
+) WITH (fillfactor = 50);
 
 -- What may be used once, or counts no longer: sign-in links, sessions that were signed out.
 CREATE TABLE used_marks (
