@@ -144,7 +144,7 @@ class QueueConnector(procrastinate.PsycopgConnector):
                     for channel in channels:
                         await connection.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(channel)))
                     await self._pass_on(connection, on_notification)
-            except (psycopg.OperationalError, OSError):
+            except (psycopg.Error, OSError):
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _pass_on(self, connection: psycopg.AsyncConnection[Any], on_notification: Any) -> None:
@@ -176,6 +176,8 @@ class FencedJobs(JobManager):
         self.fetched_at: dict[int, float] = {}
         self.note_lost: Callable[[Sequence[int]], None] = lambda _ids: None
         self._beaten_at = time.monotonic()
+        self._unknown: set[tuple[int, int]] = set()
+        """Jobs, in their attempts, that the database gave to this worker and that it does not know."""
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
         """Return the next job, which is this worker's from then on; None when none is due."""
@@ -190,7 +192,7 @@ class FencedJobs(JobManager):
                 return None
             except ConnectorException as exc:
                 if getattr(exc.__cause__, "sqlstate", None) == _FOREIGN_KEY:
-                    await self.update_heartbeat(worker_id)
+                    await self._beat(worker_id)
                     continue
                 await self.connector.wait_out(exc)
                 query = _ADOPT
@@ -236,16 +238,31 @@ class FencedJobs(JobManager):
             self.fetched_at.pop(get_id(job), None)
 
     async def update_heartbeat(self, worker_id: int) -> None:
-        """Show that this worker lives, and find out after a pause what was given to others meanwhile."""
-        known = dict(self.known)
+        """Show that this worker lives, and compare the jobs that it has with those that it knows."""
+        try:
+            await self._beat(worker_id)
+            await self._compare(worker_id)
+        except ConnectorException as exc:
+            # An error here would end the heartbeats of the worker for good.
+            logger.warning("a heartbeat of the queue was refused: %s", exc.__cause__ or exc)
+
+    async def _beat(self, worker_id: int) -> None:
         await self.connector.execute_query_async(_BEAT, worker_id=worker_id)
+
+    async def _compare(self, worker_id: int) -> None:
+        known = {(job_id, job.attempts) for job_id, job in self.known.items()}
+        rows = await self.connector.execute_query_all_async(_HELD, worker_id=worker_id)
+        held = {(row["id"], row["attempts"]) for row in rows}
         now = time.monotonic()
-        was_paused = now - self._beaten_at >= self._dead_seconds / 2
-        self._beaten_at = now
-        if was_paused and known:
-            rows = await self.connector.execute_query_all_async(_HELD, worker_id=worker_id)
-            held = {(row["id"], row["attempts"]) for row in rows}
-            self.note_lost([job_id for job_id, job in known.items() if (job_id, job.attempts) not in held])
+        was_paused, self._beaten_at = now - self._beaten_at >= self._dead_seconds / 2, now
+        if was_paused and (lost := known - held):
+            self.note_lost([job_id for job_id, _ in lost])
+        # What was unknown for a whole beat is not just on its way here.
+        unknown = {one for one in held if one[0] not in self.known}
+        for job_id, attempts in unknown & self._unknown:
+            values = {"id": job_id, "worker_id": worker_id, "attempts": attempts, "queue": QUEUE}
+            await self.connector.execute_query_all_async(_GIVE_BACK_ONE, **values, after_seconds=0.0, failures=None)
+        self._unknown = unknown
 
     async def prune_stalled_workers(self, seconds_since_heartbeat: float) -> list[int]:  # noqa: ARG002 - the library's own
         """Do nothing: the reconciler knows whether old heartbeats mean anything."""

@@ -136,6 +136,8 @@ class JobWorker:
             ConnectorException: The database has refused a statement.
         """
         async with self._open():
+            if self._is_stopping:
+                return
             self._task = asyncio.create_task(
                 self._worker.run(),  # type: ignore[no-untyped-call]
                 name="the worker of the queue",
