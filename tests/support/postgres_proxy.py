@@ -1,6 +1,7 @@
 """A proxy before PostgreSQL that cuts a connection at an exact point of the conversation."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ class CuttingProxy:
         task = asyncio.current_task()
         assert task is not None
         self.tasks.add(task)
+        if sys.platform == "win32":
+            raise OSError
         there, back = await asyncio.open_unix_connection(self.server.folder / SOCKET_NAME)
         try:
             async with asyncio.TaskGroup() as group:
@@ -72,6 +75,8 @@ class CuttingProxy:
 async def open_proxy(server: PostgresServer, folder: Path) -> AsyncIterator[CuttingProxy]:
     """Start a proxy, reached by a socket in a folder."""
     proxy = CuttingProxy(folder, server)
+    if sys.platform == "win32":
+        raise OSError
     listener = await asyncio.start_unix_server(proxy.serve, folder / SOCKET_NAME)
     try:
         yield proxy

@@ -186,7 +186,7 @@ async def test_a_database_that_is_not_there_is_reported_without_its_address(
 async def test_a_wrong_password_is_in_no_log(postgres: PostgresServer, caplog: pytest.LogCaptureFixture) -> None:
     """Nor is it in the sentence."""
     caplog.set_level(logging.DEBUG)
-    database = Database(f"postgresql://nobody:s3cret-word@/postgres?host={postgres.folder}", patience_seconds=0.2)
+    database = Database(f"postgresql://somerole:s3cret-word@/postgres?host={postgres.folder}", patience_seconds=0.2)
     with pytest.raises(StoreError, match="the database cannot be reached"):
         await database.open()
     await database.close()
@@ -326,7 +326,7 @@ async def test_commits_reach_the_disk_whatever_the_server_does_by_default(databa
 
 
 async def test_more_operations_than_connections_wait_their_turn(database_url: str) -> None:
-    """Waiting for others is no sign that the database is gone, however long it takes."""
+    """Waiting for others says nothing about the database, however long it takes."""
     database = Database(database_url, max_connections=2, patience_seconds=0.2)
     release = anyio.Event()
     counts = {"running": 0, "most": 0}

@@ -214,7 +214,7 @@ async def read(store: PostgresStore, query: str) -> list[tuple[Any, ...]]:
 
 
 async def test_a_queued_run_that_was_not_sent_outlives_every_process(replicas: tuple[PostgresStore, ...]) -> None:
-    """Whether nobody holds it or a worker that has died: it will be started, so a retry joins it and asks for no process."""
+    """With or without a worker that has died, it will be started, so a retry joins it and asks for no process."""
     first, second, _ = replicas
     await accept_queued(first, build_equal("run_1"), "call_1")
     await first.leave("call_1")
@@ -253,7 +253,7 @@ async def test_what_a_settlement_frees_may_be_spent_by_the_same_call(replicas: t
 
 
 async def test_a_late_reply_gives_an_unknown_queued_run_its_job_back(replicas: tuple[PostgresStore, ...]) -> None:
-    """Its worker lost the run meanwhile; whoever takes the job polls it."""
+    """Its worker lost the run meanwhile; the worker that takes the job polls it."""
     store = replicas[0]
     await accept_queued(store, build_equal("run_1"), "call_1")
     await store.claim("run_1", "worker", lease=3)
