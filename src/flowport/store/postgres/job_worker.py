@@ -10,9 +10,11 @@ from typing import Final, TypeAlias
 
 import anyio
 import procrastinate
+import psycopg
 from procrastinate.job_context import JobContext
 from procrastinate.jobs import Job
 from procrastinate.worker import Worker
+from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
 from flowport.store.cluster import JobAgain
@@ -33,8 +35,8 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS: Final = 1.0
 """Between two looks for jobs that no notification has announced."""
 
-BEAT_SECONDS: Final = 2.0
-"""Between two heartbeats."""
+BEATS: Final = 0.2
+"""From one heartbeat to the next, as a part of the age at which a worker is dead."""
 
 DRAIN_SECONDS: Final = 8.0
 """A worker that drains has ended after this time."""
@@ -74,6 +76,11 @@ class _StoppableWorker(Worker):
         self.note_stop()
 
 
+async def _configure(connection: psycopg.AsyncConnection[TupleRow]) -> None:
+    # The job is a reminder: what a crash of the database takes back is done once more, or by the reconciler.
+    await connection.execute("SET synchronous_commit = off")
+
+
 class JobWorker:
     """One worker, from its start to its end."""
 
@@ -83,6 +90,7 @@ class JobWorker:
         execute: Execute,
         *,
         concurrency: int,
+        dead_seconds: float = DEAD_SECONDS,
         latency_listeners: Sequence[Callable[[float], None]] = (),
     ) -> None:
         self._execute = execute
@@ -91,8 +99,6 @@ class JobWorker:
         self._problems: dict[str, str] = {}
         self._is_stopping = False
         self._task: asyncio.Task[None] | None = None
-        # The job is a reminder: what a crash of the database takes back is done once more, or by the reconciler.
-        options = {"autocommit": True, "application_name": "flowport jobs", "options": "-c synchronous_commit=off"}
         self._pool = AsyncConnectionPool(
             url,
             min_size=1,
@@ -100,12 +106,13 @@ class JobWorker:
             timeout=2.0,
             # Its own pauses would grow to minutes; the connector asks again by itself.
             reconnect_timeout=RETRY_SECONDS,
-            kwargs=options,
+            kwargs={"autocommit": True, "application_name": "flowport jobs"},
+            configure=_configure,
             open=False,
         )
         self._connector = QueueConnector(url)
         app = procrastinate.App(connector=self._connector)
-        self._manager = app.job_manager = FencedJobs(self._connector)
+        self._manager = app.job_manager = FencedJobs(self._connector, dead_seconds=dead_seconds)
         self._manager.note_lost = self._cancel_lost
         app.task(name=TASK, queue=QUEUE, retry=_Retry(), pass_context=True)(self._perform)
         self._worker = _StoppableWorker(
@@ -114,8 +121,8 @@ class JobWorker:
             concurrency=concurrency,
             fetch_job_polling_interval=POLL_SECONDS,
             abort_job_polling_interval=30.0,
-            update_heartbeat_interval=BEAT_SECONDS,
-            stalled_worker_timeout=DEAD_SECONDS,
+            update_heartbeat_interval=dead_seconds * BEATS,
+            stalled_worker_timeout=dead_seconds,
             shutdown_graceful_timeout=FINISH_SECONDS,
             delete_jobs="successful",
             install_signal_handlers=False,
