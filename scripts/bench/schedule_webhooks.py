@@ -70,7 +70,7 @@ class Reporter:
         self._deliveries += 1
         entry = self._world.live_runs.get(run_id)
         if entry is not None and not self._is_lost(self._deliveries, self._world.clock.monotonic()):
-            self._world.poller.announce(entry.run, self._world.account, is_end=is_end)
+            self._world.poller.announce(run_id, self._world.account, is_end=is_end)
 
 
 def build_pinned_magnific(clock: VirtualClock, chance: random.Random) -> VirtualAccount:

@@ -185,7 +185,7 @@ async def test_a_stop_request_survives_a_refused_start(store: FaultyStore, tmp_p
         run = (await bench.runner.submit(CALL, call)).run
         if is_shared:
             await bench.runner.submit(CALL, RunRequest("local", connection="another"))
-        bench.live_runs.note_unwanted(run.id)
+        bench.live_runs.note_unwanted(run)
         await store.leave(call.id)
         await wait_until(lambda: bench.clock.count_sleepers() == 1)
         bench.clock.advance(7)

@@ -10,14 +10,15 @@ from starlette.requests import Request
 
 from flowport.domain.errors import StoreError
 from flowport.store.sqlite.store import SqliteStore
-from flowport.web.gallery_sessions import COOKIE, ENDED_NAME, SESSION_SECONDS, GallerySessions
+from flowport.web.gallery_sessions import COOKIE, SESSION_SECONDS, GallerySessions
+from flowport.web.used_marks import ENDED_NAME
 from tests.web.test_gallery_sessions import ANNA, TOKENS, open_server
 
 
-def is_session(sessions: GallerySessions, cookie: str) -> bool:
+async def is_session(sessions: GallerySessions, cookie: str) -> bool:
     """Return whether a cookie is a session."""
     header = (b"cookie", f"{COOKIE}={cookie}".encode())
-    return sessions._read_session(Request({"type": "http", "headers": [header]})) is not None
+    return await sessions._read_session(Request({"type": "http", "headers": [header]})) is not None
 
 
 async def test_an_ended_session_stays_so_in_the_next_process(tmp_path: Path) -> None:
@@ -29,7 +30,7 @@ async def test_an_ended_session_stays_so_in_the_next_process(tmp_path: Path) -> 
         site = server.sessions._site
         path = site.settings.home / ENDED_NAME
         later = GallerySessions(site)
-        assert [is_session(later, ended), is_session(later, kept)] == [False, True]
+        assert [await is_session(later, ended), await is_session(later, kept)] == [False, True]
         assert path.read_text().count("\n") == 1
         assert sys.platform == "win32" or stat.S_IMODE(path.stat().st_mode) == 0o600
         server.now[0] += SESSION_SECONDS
@@ -48,7 +49,7 @@ async def test_a_damaged_file_of_ended_sessions_stops_nothing(
         with caplog.at_level(logging.WARNING):
             later = GallerySessions(server.sessions._site)
         async with server.sign_in("anna") as browser:
-            assert is_session(later, browser.cookies[COOKIE])
+            assert await is_session(later, browser.cookies[COOKIE])
 
     assert ("ended-sessions cannot be used" in caplog.text) is (b"1 2 3" not in content)
 

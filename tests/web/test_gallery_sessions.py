@@ -332,8 +332,8 @@ async def test_a_link_from_before_the_start_is_refused(tmp_path: Path) -> None:
         ticket = one.sessions.build_gallery_link(CARA).url.partition("link=")[2]
         one.now[0] += 1
         again = GallerySessions(one.sessions._site)
-        assert one.sessions._open_ticket(ticket.replace("%3D", "=")) is not None
-        assert again._open_ticket(ticket.replace("%3D", "=")) is None
+        assert await one.sessions._open_ticket(ticket.replace("%3D", "=")) is not None
+        assert await again._open_ticket(ticket.replace("%3D", "=")) is None
 
 
 async def test_without_authentication_the_gallery_is_the_local_person_s(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """Signatures of addresses: one purpose each, verified by every secret of the home, made by the first."""
 
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
 from flowport.domain.errors import ConfigurationError
-from flowport.web.signing import SECRETS_NAME, Purpose, load_signer
+from flowport.web.signing import SECRETS_NAME, Purpose, Signer, load_signer
 
 
 def test_a_signature_fits_its_purpose_and_text_alone(tmp_path: Path) -> None:
@@ -46,3 +48,20 @@ def test_a_file_without_a_secret_is_refused(tmp_path: Path, content: bytes) -> N
     (tmp_path / SECRETS_NAME).write_bytes(content)
     with pytest.raises(ConfigurationError, match=r"FLOWPORT_HOME holds a file web-secrets"):
         load_signer(tmp_path)
+
+
+def test_replicas_that_start_together_have_one_secret(tmp_path: Path) -> None:
+    """The address that one replica signs is opened by every other one, also of the first start."""
+    with ThreadPoolExecutor(8) as pool:
+        for home in (tmp_path / str(number) for number in range(20)):
+            together = Barrier(8)
+
+            def load(home: Path = home, together: Barrier = together) -> Signer:
+                """Load it when all do."""
+                together.wait()
+                return load_signer(home)
+
+            signatures = {one.result().sign(Purpose.OUTPUT, "x") for one in [pool.submit(load) for _ in range(8)]}
+
+            assert len(signatures) == 1
+            assert [path.name for path in home.iterdir()] == [SECRETS_NAME]

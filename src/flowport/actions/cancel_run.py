@@ -42,7 +42,7 @@ async def cancel_run(workspace: Workspace, caller: Caller, arguments: Arguments)
         return await _cancel_batch(workspace, caller, run)
     outcome = await workspace.runner.cancel(run, should_stop_following=bool(given.get("stop_following")))
     if outcome is CancelOutcome.ASKED:
-        await workspace.waiter.wait_for_end(run.id, CANCEL_SECONDS)
+        await workspace.waiter.wait_for_end(run, CANCEL_SECONDS)
     now = (await workspace.waiter.get_run_view(run)).run
     summary = format_cancellation(outcome, now, workspace.get_account(run.account_id))
     return await _answer(workspace, caller, now, summary, outcome)

@@ -1,5 +1,6 @@
 """Build the parts that run apps, and start their background work."""
 
+import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from flowport.bootstrap.home import Home
 from flowport.catalog.ranking import ORDER_NAME, ToolOrder
 from flowport.catalog.refresher import Catalog
 from flowport.catalog.snapshots import build_cache_path
+from flowport.domain.errors import StoreError
 from flowport.domain.models import App, Source
 from flowport.media.input_files import MediaRules
 from flowport.media.previews import Previewer
@@ -31,6 +33,8 @@ from flowport.runs.file_links import FileLinks
 from flowport.runs.inputs import InputPreparer
 from flowport.runs.live import LiveRuns, PendingWrites
 from flowport.runs.lost_starts import LostStarts
+from flowport.runs.news import RunNews
+from flowport.runs.news_reader import NewsReader
 from flowport.runs.output_file import SavingRules
 from flowport.runs.poll import DurationBook, RunPoller
 from flowport.runs.prepare import CallPreparer
@@ -48,7 +52,10 @@ from flowport.runs.witness import BuildWebhookUrl, StartWitness
 from flowport.runtime.background import Changes, FirstList, ListKind, Supervisor
 from flowport.runtime.clock import Clock
 from flowport.settings.settings import Settings
+from flowport.store.cluster import Cluster, News, NewsKind
 from flowport.store.process_lock import LeaderLock
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +104,23 @@ def build_catalog(base: Base, account: OpenAccount, stack: AsyncExitStack, *, is
         source=Source.ALL if account.is_sandbox else settings.source,
         on_change=note_change,
         on_saved=first_list.note_outdated,
+        on_written=partial(_post_listed, base, account_id),
         has_turn=turn.take_if_possible,
         unrecorded=base.home.unrecorded,
     )
+
+
+def _post_listed(base: Base, account_id: str) -> None:
+    """Have the other processes of a team read a catalogue that was saved."""
+    if base.home.cluster is not None:
+        base.supervisor.spawn("news of a catalogue", _try_to_post, base.home.cluster, account_id)
+
+
+async def _try_to_post(cluster: Cluster, account_id: str) -> None:
+    try:
+        await cluster.news.post(News(NewsKind.LISTED, account_id=account_id))
+    except StoreError as exc:
+        logger.info("other processes read the saved catalogue later: %s", exc)
 
 
 def build_engine(
@@ -122,7 +143,11 @@ def build_engine(
     preparer = CallPreparer(MediaRules(settings.file_roots), base.file_threads, finder, received)
     link_refresher = LinkRefresher(store, clock)
     durations = DurationBook(store)
-    live_runs = LiveRuns(base.changes.note_run)
+    if cluster is None:
+        live_runs = LiveRuns(base.changes.note_run)
+    else:
+        # A team gets its own changes as news, like those of others, so that each is announced once.
+        live_runs = LiveRuns(news=RunNews(cluster.news, base.supervisor, clock))
     rules = SavingRules(settings.output_dir, is_wanted=settings.should_save_outputs, writer=process.process_id)
     rebuilder = CallRebuilder(preparer, open_catalogs, clock, store)
     requests = RecentRequests(clock, window_seconds=settings.reattach_seconds, spending_limits=settings.spending_limits)
@@ -228,7 +253,23 @@ def build_engine(
         batches=batches,
         accounts=accounts,
         wait_seconds=settings.wait_seconds,
+        should_save=settings.should_save_outputs,
     )
+    if cluster is not None:
+        reader = NewsReader(
+            runner=runner,
+            poller=poller,
+            live_runs=live_runs,
+            accounts=accounts,
+            catalogs=open_catalogs,
+            store=store,
+            clock=clock,
+            supervisor=base.supervisor,
+            changes=base.changes,
+            wait_seconds=settings.wait_seconds,
+        )
+        cluster.news.subscribe(reader.take)
+        base.supervisor.spawn("news of runs", reader.keep_reading)
     workspace = Workspace(
         settings=settings,
         clock=clock,

@@ -46,10 +46,8 @@ FAILED_REFRESH: Final = Backoff(15.0, 2.0, 600.0)
 WATCH_SECONDS: Final = 15.0
 FIRST_WATCH_SECONDS: Final = 0.5
 """Between two checks of the file that another process saves: with a catalogue, and without one."""
-
 MAX_REREAD: Final = 5
 """How many stale definitions are read again within `REREAD_SECONDS`; a model may send wrong inputs all day long."""
-
 REREAD_SECONDS: Final = 600.0
 
 USED_WITHIN_SECONDS: Final = 30 * 24 * 3600.0
@@ -72,6 +70,7 @@ class Catalog:
         source: Source = Source.ALL,
         on_change: Callable[[], None] = lambda: None,
         on_saved: Callable[[], None] = lambda: None,
+        on_written: Callable[[], None] = lambda: None,
         has_turn: Callable[[], bool] = lambda: True,
         unrecorded: dict[str, tuple[str, str]] | None = None,
     ) -> None:
@@ -80,7 +79,7 @@ class Catalog:
         Args:
             shares_list: Whether the tools of other catalogues are in the same list.
             on_change: Called when the tools have changed.
-            on_saved: Called when the file was loaded or saved.
+            on_saved: Called when the file was loaded or saved; on_written: when this process has saved it.
             has_turn: Whether this process is the one that refreshes; the others read what it saves.
             unrecorded: The names given so far in a home that is unusable, where nothing is kept; None in any other.
         """
@@ -94,6 +93,7 @@ class Catalog:
         self._shares_list = shares_list
         self._on_change = on_change
         self._on_saved = on_saved
+        self._on_written = on_written
         self._has_turn = has_turn
         self._is_kept = unrecorded is None
         self._file_stamp = 0
@@ -209,9 +209,9 @@ class Catalog:
         until = self._clock.monotonic() + seconds
         while (left := until - self._clock.monotonic()) > 0:
             await self._clock.sleep(min(left, WATCH_SECONDS))
-            await self._load_changed_file()
+            await self.load_changed()
 
-    async def _load_changed_file(self) -> None:
+    async def load_changed(self) -> None:
         """Load the catalogue if another process has saved it since."""
         if get_stamp(self._cache_path) == self._file_stamp:
             return
@@ -387,7 +387,7 @@ class Catalog:
         """Write the file, with what another process has written into it since. A list wider than ours is kept."""
         if not self._is_kept:
             return
-        await self._load_changed_file()
+        await self.load_changed()
         stored = load_catalogue(self._cache_path)
         whole = self.current if stored is None else merge_catalogues(self.current, stored, is_whole=True)
         try:
@@ -395,5 +395,6 @@ class Catalog:
             self._file_stamp = get_stamp(self._cache_path)
             self._is_cached = True
             self._on_saved()
+            self._on_written()
         except OSError as exc:
             logger.warning("the catalogue could not be saved: %s (%s)", exc.strerror, self._cache_path)

@@ -1,6 +1,7 @@
 """What a provider's webhooks say of runs: they wake a poll, and prove starts whose reply was lost.
 
-An event is never believed. The outcome of a run comes from the read that follows it.
+An event is never believed. The outcome of a run comes from the read that follows it. In a team an event may arrive at any
+replica, and the process that follows the run gets it as news.
 """
 
 from collections import Counter
@@ -17,6 +18,7 @@ from flowport.runs.poll import RunPoller
 from flowport.runs.recovery import Recovery
 from flowport.runs.witness import RUN_KEY, StartWitness
 from flowport.runtime.clock import Clock
+from flowport.store.cluster import NewsKind
 from flowport.store.interface import Store
 
 RECHECK_SECONDS: Final = 1.0
@@ -101,12 +103,15 @@ class Announcements:
             return Reception.FOREIGN
         account = self._accounts.get(run.account_id)
         if account is not None:
-            self._poller.announce(run, account, is_end=not event.is_beginning)
+            self._poller.announce(run.id, account, is_end=not event.is_beginning)
+        if self._live_runs.get(run.id) is None:
+            await self._live_runs.news.send(NewsKind.BEGUN if event.is_beginning else NewsKind.ANNOUNCED, run)
         return Reception.TAKEN
 
     async def _wait_until_started(self, run_id: str, event: WebhookEvent) -> Run | None:
         """Return a run whose start has an outcome; an event may overtake the reply to the start request."""
         while True:
+            changed = self._live_runs.news.get_event(run_id)
             entry = self._live_runs.get(run_id)
             run = await self.find_run(run_id)
             is_open = run is not None and run.state in {RunState.ACCEPTED, RunState.STARTING}
@@ -118,4 +123,5 @@ class Announcements:
             if entry is not None:
                 await entry.changed.wait()
             else:
-                await self._clock.sleep(RECHECK_SECONDS)
+                with self._clock.move_on_after(RECHECK_SECONDS):
+                    await changed.wait()

@@ -16,7 +16,9 @@ from flowport.domain.backoff import Backoff
 from flowport.domain.errors import StoreError
 from flowport.domain.models import Run, RunState, Urgency
 from flowport.domain.run_events import RunEvent, apply
+from flowport.runs.news import RunNews
 from flowport.runtime.clock import Clock
+from flowport.store.cluster import NewsKind
 from flowport.store.interface import Store
 from flowport.store.records import BatchProgress
 
@@ -108,7 +110,13 @@ def _ignore(run_id: str, *, owner: str, is_relisted: bool) -> None:
 class LiveRuns:
     """The live runs of this process by id, and for a while those that have ended."""
 
-    def __init__(self, listener: RunListener = _ignore) -> None:
+    def __init__(self, listener: RunListener = _ignore, news: RunNews | None = None) -> None:
+        """Begin empty.
+
+        Args:
+            news: What other processes of a team say and are to know; None where there are none.
+        """
+        self.news = news or RunNews()
         self._entries: dict[str, LiveRun] = {}
         self._live: set[str] = set()
         self.start_outcomes: Counter[str] = Counter()
@@ -144,6 +152,10 @@ class LiveRuns:
             run.state is RunState.ACCEPTED and bool(run.batch_id) and run.account_id == account_id for run in runs
         )
 
+    def get_ids(self) -> tuple[str, ...]:
+        """Return the runs and batches that this process follows."""
+        return tuple(self._entries)
+
     def has_unsettled(self, account_id: str) -> bool:
         """Return whether runs of an account are started, polled or saved."""
         return any(one.run.account_id == account_id and not one.is_settled for one in self._entries.values())
@@ -173,11 +185,13 @@ class LiveRuns:
             batch.refusal = reason
             batch.wake()
 
-    def note_unwanted(self, run_id: str) -> None:
-        """Record that a caller of the run has disconnected and wants it stopped."""
-        entry = self._entries.get(run_id)
+    def note_unwanted(self, run: Run) -> None:
+        """Record that a caller of the run has disconnected and wants it stopped; another process may follow it."""
+        entry = self._entries.get(run.id)
         if entry is not None:
             entry.is_unwanted = True
+        else:
+            self.news.post(NewsKind.UNWANTED, run)
 
     def update(self, run: Run, *, is_saving: bool | None = None, problem: str = "") -> None:
         """Set the new state of a run and wake its waiters."""
@@ -188,12 +202,19 @@ class LiveRuns:
             self._listener(run.id, owner=run.owner, is_relisted=False)
         was_settled, entry.run = entry.is_settled, run
         self._note_live(run)
+        if problem or entry.problem:
+            self._report_problem(run, problem)
         entry.problem = problem
         if is_saving is not None:
             entry.is_saving = is_saving
         entry.wake()
         if entry.is_settled and not was_settled:
             self._wake_batch(run)
+
+    def _report_problem(self, run: Run, problem: str) -> None:
+        """Report a problem to those who wait elsewhere; of a batch they see what keeps a row from being sent."""
+        if not problem or not run.batch_id or run.state is RunState.ACCEPTED:
+            self.news.report_problem(run, problem)
 
     def _wake_batch(self, row: Run) -> None:
         """Wake those who wait for the batch of a row that is over: another row may be started."""

@@ -229,14 +229,14 @@ class RunPoller:
         """Forget the poller of an account that is closed; none of its runs is polled any more."""
         self._pollers.pop(account.account.id, None)
 
-    def announce(self, run: Run, account: OpenAccount, *, is_end: bool) -> None:
+    def announce(self, run_id: str, account: OpenAccount, *, is_end: bool) -> None:
         """Record that a webhook is about a run; poll it at once if it may be over."""
         poller = self._get_poller(account)
         poller.note_event(is_end=is_end)
-        entry = self._live_runs.get(run.id)
+        entry = self._live_runs.get(run_id)
         if is_end and entry is not None:
             entry.announced_at = self._clock.monotonic()
-            poller.announce(run.id)
+            poller.announce(run_id)
 
     def _get_poller(self, account: OpenAccount) -> AccountPoller:
         known = self._pollers.get(account.account.id)

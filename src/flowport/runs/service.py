@@ -294,10 +294,12 @@ class Runner:
         return CancelOutcome.UNFOLLOWED
 
     def note_kept(self, kept: Run) -> None:
-        """Stop polling a run that another process has stopped or claimed, by what the store has."""
+        """Stop what is done for a run that another process has cancelled, stopped or claimed, by what the store has."""
         entry = self._live_runs.get(kept.id)
-        if entry is None or kept.state.is_final or entry.is_settled:
+        if entry is None or entry.is_settled:
             return
+        if kept.state is RunState.CANCELLED and entry.run.state is RunState.ACCEPTED:
+            self._live_runs.update(kept)
         is_stopped = not kept.is_followed and kept.lease == entry.run.lease and kept.state.is_at_provider
         if is_stopped or (kept.lease > entry.run.lease and kept.process_id != entry.run.process_id):
             self._let_go(kept)
@@ -324,8 +326,13 @@ class Runner:
         if await self.cancel_unsent(run.id, ended_call_id=call_id, unless_waited_for=True):
             return True
         # Its request may just be on its way; when it comes back untaken, the starter asks again.
-        self._live_runs.note_unwanted(run.id)
+        self._live_runs.note_unwanted(run)
         return False
+
+    def note_unwanted(self, run: Run) -> None:
+        """Cancel a run of this process whose caller has left another one, as far as that is possible."""
+        self._live_runs.note_unwanted(run)
+        self._supervisor.spawn(f"cancel of run {run.id}", self._cancel_unwanted, run.id)
 
     async def cancel_unsent(self, run_id: str, *, ended_call_id: str = "", unless_waited_for: bool = False) -> bool:
         """Cancel a run for which nothing was sent, and return whether that was still possible."""

@@ -19,6 +19,7 @@ from flowport.runs.poll import DurationBook
 from flowport.runs.progress import format_batch_progress, format_progress
 from flowport.runs.recovery import KEY_ABSENT, KEY_GONE, Recovery
 from flowport.runtime.clock import Clock
+from flowport.store.cluster import NewsKind
 from flowport.store.interface import Store
 from flowport.store.records import get_usual_seconds
 
@@ -26,11 +27,15 @@ PROGRESS_SECONDS: Final = 5.0
 """Between two progress notifications. Clients that reset their timer on progress do so within ten seconds."""
 
 STORE_SECONDS: Final = 1.0
-"""Between two reads of a run in the store that another process follows."""
+"""Between two reads of a run in the store that another process follows, where no news of it arrives earlier."""
+
+SAVING_SECONDS: Final = 15.0
+"""How long after its end a run of another process counts as being saved; its worker may have died."""
+AWAITED_SECONDS: Final = 1.0
+"""From this age on a run that is waited for again is announced to its worker; a fresh one counts as waited for anyway."""
 
 QUIET_SECONDS: Final = 1.0
 """Between two progress notifications of a batch at the least: hundreds of rows may end at once."""
-
 T = TypeVar("T")
 
 
@@ -162,8 +167,15 @@ class Waiter:
         batches: Batches,
         accounts: Mapping[str, OpenAccount],
         wait_seconds: float,
+        should_save: bool = True,
     ) -> None:
-        """Prepare; `accounts` are the open ones by id, `wait_seconds` is how long a call waits from its arrival."""
+        """Prepare.
+
+        Args:
+            accounts: The open ones by id.
+            wait_seconds: How long a call waits from its arrival.
+        """
+        self.should_save = should_save
         self.store = store
         self.clock = clock
         self.live_runs = live_runs
@@ -181,19 +193,43 @@ class Waiter:
     async def wait_for_run(self, run: Run, caller: Caller) -> RunView:
         """Return the run when nothing more will change, or as it stands when the wait budget is used up."""
         await self.durations.load(run.account_id, run.app_id)
+        if self.get_elapsed_seconds(run) >= AWAITED_SECONDS and self.is_elsewhere(run):
+            self.live_runs.news.post(NewsKind.AWAITED, run)
         return await wait(_RunWait(self, run), caller, self.clock, self.get_deadline(caller), self.patience)
 
     async def wait_for_batch(self, batch: Run, caller: Caller) -> BatchView:
         """Return the batch when it is over, or as it stands when the wait budget is used up."""
         durations = await self.store.get_durations(account_id=batch.account_id, app_id=batch.app_id)
+        if self.is_elsewhere(batch):
+            self.live_runs.news.post(NewsKind.AWAITED, batch)
         subject = _BatchWait(self, batch, get_usual_seconds(durations))
         return await wait(subject, caller, self.clock, self.get_deadline(caller), self.patience)
 
-    async def wait_for_end(self, run_id: str, seconds: float) -> None:
-        """Wait until a run that this process follows is over, at most so long."""
-        with anyio.move_on_after(seconds):
-            while (entry := self.live_runs.get(run_id)) is not None and not entry.run.state.is_final:
-                await entry.changed.wait()
+    def is_elsewhere(self, run: Run) -> bool:
+        """Return whether another process of a team follows a run that is not over."""
+        is_here = not self.live_runs.news.is_shared or self.live_runs.get(run.id) is not None
+        return not is_here and run.is_followed and not run.state.is_final
+
+    async def wait_for_end(self, run: Run, seconds: float) -> None:
+        """Wait until a run that a process follows is over, at most so long.
+
+        Raises:
+            StoreError: The store cannot be read.
+            RunNotFound: The run was erased meanwhile.
+        """
+        with self.clock.move_on_after(seconds):
+            while True:
+                changed, entry = self.live_runs.news.get_event(run.id), self.live_runs.get(run.id)
+                if entry is not None:
+                    if entry.run.state.is_final:
+                        return
+                    await entry.changed.wait()
+                    continue
+                run = await self.store.get_run(run.id, account_id=None, owner=run.owner)
+                if not self.is_elsewhere(run):
+                    return
+                with self.clock.move_on_after(STORE_SECONDS):
+                    await changed.wait()
 
     async def get_run_view(self, run: Run) -> RunView:
         """Return how a run stands: by the list of live runs while this process follows it, else by the store.
@@ -215,7 +251,7 @@ class Waiter:
         elapsed = self.get_elapsed_seconds(kept)
         if not kept.state.is_final and not is_lost:
             await self.durations.load(run.account_id, run.app_id)
-            return self.build_view(LiveRun(kept, noted_at=self.clock.monotonic() - elapsed))
+            return self.build_view(self.build_entry(kept))
         why = KEY_GONE if self.recovery.can_adopt else KEY_ABSENT
         return RunView(kept, elapsed, problem=why if is_lost else "")
 
@@ -230,8 +266,18 @@ class Waiter:
         is_lost = not kept.state.is_final and kept.account_id not in self.accounts
         why = KEY_GONE if self.recovery.can_adopt else KEY_ABSENT
         problem = why if is_lost else self.batches.get_problem(batch)
+        problem = problem or self.live_runs.news.get_problem(batch.id)
         progress = await self.store.get_batch_progress(batch.id)
         return BatchView(kept, progress, self.get_elapsed_seconds(kept), problem=problem)
+
+    def build_entry(self, kept: Run, changed: anyio.Event | None = None, *, is_saving: bool = False) -> LiveRun:
+        """Return the entry of a run that another process follows, made from the store; the event is set at its next change."""
+        entry = LiveRun(kept, is_saving, noted_at=self.clock.monotonic() - self.get_elapsed_seconds(kept))
+        if changed is not None:
+            entry.changed = changed
+        if not kept.state.is_final:
+            entry.problem = self.live_runs.news.get_problem(kept.id)
+        return entry
 
     def build_view(self, entry: LiveRun) -> RunView:
         """Return how a live run stands."""
@@ -263,11 +309,13 @@ class _RunWait:
         self._waiter = waiter
         self._run = run
         self._last: LiveRun | None = None
+        self._over_since: float | None = None
+        """Monotonic seconds at which the run ended in another process, as far as is known here."""
 
     async def observe(self) -> Observation[RunView]:
         """Return how the run stands."""
         waiter, run = self._waiter, self._run
-        entry = self._last = await self._find_entry()
+        entry = self._last = await self._find_entry(waiter.live_runs.news.get_event(run.id))
         if entry is None:
             view = await waiter.get_run_view(run)
             return Observation(lambda: view, is_over=True, changed=anyio.Event())
@@ -283,9 +331,10 @@ class _RunWait:
             entry,
         )
 
-    async def _find_entry(self) -> LiveRun | None:
+    async def _find_entry(self, changed: anyio.Event) -> LiveRun | None:
         """Return the entry of a live run, made from the store while another process follows it; None when none does.
 
+        In a team it is over when its outputs were saved, or could not be at the first attempt, as in the process that saves them.
         A run whose process has died meanwhile is claimed, so that the caller need not ask again. A run that is no longer
         polled stays so: only a new call resumes it.
         """
@@ -296,12 +345,27 @@ class _RunWait:
         if entry is not None:
             return entry
         kept = await waiter.store.get_run(self._run.id, account_id=None, owner=self._run.owner)
-        if kept.state.is_final or not kept.is_followed:
+        if kept.state.is_final:
+            return waiter.build_entry(kept, changed, is_saving=True) if self._is_being_saved(kept) else None
+        if not kept.is_followed:
             return None
         if not waiter.recovery.is_followed_elsewhere(kept):
             await waiter.recovery.resume(kept)
             return waiter.live_runs.get(self._run.id)
-        return LiveRun(kept, noted_at=waiter.clock.monotonic() - waiter.get_elapsed_seconds(kept))
+        return waiter.build_entry(kept, changed)
+
+    def _is_being_saved(self, kept: Run) -> bool:
+        """Return whether a worker is saving the outputs of a run for the first time."""
+        waiter = self._waiter
+        if not (waiter.live_runs.news.is_shared and waiter.should_save):
+            return False
+        now = waiter.clock.monotonic()
+        if self._over_since is None:
+            # The clocks of two machines may differ, so an end that was waited for counts from now.
+            is_seen = self._last is not None
+            self._over_since = now if is_seen else now - max(0.0, waiter.clock.now() - (kept.finished_at or 0.0))
+        is_open = any(output.url and not output.saved_path and not output.save_problem for output in kept.outputs)
+        return is_open and now - self._over_since < SAVING_SECONDS
 
 
 class _BatchWait:
@@ -320,7 +384,7 @@ class _BatchWait:
         """Return how the batch stands; one that no process carries out any more is resumed."""
         waiter, batch = self._waiter, self._batch
         entry = waiter.live_runs.get(batch.id)
-        changed = anyio.Event() if entry is None else entry.changed
+        changed = waiter.live_runs.news.get_event(batch.id) if entry is None else entry.changed
         view = await waiter.get_batch_view(batch)
         if entry is None:
             await waiter.recovery.resume(view.run)

@@ -83,6 +83,10 @@ LIST_SECONDS: Final = 3.0
 notification."""
 
 
+MAX_NOTED: Final = 10_000
+"""Changes that are collected; a process without clients takes none."""
+
+
 class ListKind(StrEnum):
     """A list that clients keep."""
 
@@ -144,7 +148,8 @@ class _Noted(Generic[T]):
         self._bell = anyio.Event()
 
     def add(self, thing: T) -> None:
-        self._things.add(thing)
+        if len(self._things) < MAX_NOTED:
+            self._things.add(thing)
         self._bell.set()
 
     async def take(self, clock: Clock, seconds: float) -> frozenset[T]:

@@ -28,6 +28,8 @@ class NewsKind(StrEnum):
     """The caller of a run has left and wants it stopped, if that is still possible."""
     LISTED = "listed"
     """The catalogue of an account was saved."""
+    AWAITED = "awaited"
+    """A call waits for a run, for as long as a call usually does."""
     TROUBLED = "troubled"
     """The worker of a run has met a problem, or none any more: `text` is the sentence for those who wait."""
     MISSED = "missed"

@@ -83,6 +83,7 @@ def build_site(assembly: Assembly, address: Address, end: End, authenticator: Au
         end=end,
         authenticator=authenticator,
         rate_limit=RateLimit(workspace.settings.http.requests_per_minute),
+        used_marks=None if assembly.cluster is None else assembly.cluster.used_marks,
     )
 
 

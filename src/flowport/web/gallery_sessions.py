@@ -1,39 +1,34 @@
 """Serve the gallery of a server for several people: sign-in by a token or a one-time link, and sessions in a cookie.
 
-A session and a link are signed texts, so neither is stored. Only what must not be used again is remembered: used links by this
-process, and ended sessions also in a file, because sessions outlive a process. A link from before the process began is refused,
-because it may have been used.
+A session and a link are signed texts, so neither is stored. Only what must not be used again is remembered, see
+`web/used_marks.py`; the replicas of a team remember it in their database. Without one a link from before the process began is
+refused, because it may have been used.
 """
 
 import hashlib
 import html
 import json
-import logging
-import os
 import secrets
 from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-import anyio.to_thread
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from flowport.domain.errors import StoreError
 from flowport.domain.principal import LOCAL, Principal
 from flowport.runs.file_links import WebLink
+from flowport.store.cluster import UsedMarks
 from flowport.web.auth import Refusal
 from flowport.web.elsewhere import ElsewhereWords
 from flowport.web.gallery import Visit, build_gallery_routes, refuse
 from flowport.web.limits import build_address_key, refuse_rate
 from flowport.web.signing import Purpose
 from flowport.web.site import SAFE_HEADERS, Site
-
-logger = logging.getLogger(__name__)
+from flowport.web.used_marks import SESSION_PREFIX, LocalMarks
 
 PATH: Final = "/gallery"
 COOKIE: Final = "flowport_session"
@@ -41,15 +36,11 @@ SESSION_SECONDS: Final = 12 * 3600
 LINK_SECONDS: Final = 600
 """How long a sign-in link works, once."""
 
-ENDED_NAME: Final = "ended-sessions"
-"""The file in FLOWPORT_HOME that names the sessions whose person has signed out."""
-
 _SERVER_ERROR: Final = 500
 _MAX_FORM_BYTES: Final = 16_384
-_MAX_REMEMBERED: Final = 100_000
 _NONCE_BYTES: Final = 16
-_ENDED_PARTS: Final = 2
-"""Of a line: the session, and when it expires."""
+_LINK: Final = "link:"
+_SESSION: Final = SESSION_PREFIX
 _STYLE: Final = (
     ":root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}main{max-width:26rem;margin:15vh auto;padding:0 1rem}"
     "label,input,button{display:block;width:100%;box-sizing:border-box;font:inherit}input,button{margin:.4rem 0 1rem;padding:.5rem}"
@@ -79,25 +70,6 @@ _OLD_LINK: Final = "This link was used before or is too old. Ask for another one
 _FOREIGN: Final = "<p>This form was sent from another page. Nothing was done.</p>"
 
 
-@dataclass(slots=True)
-class _Once:
-    """Remembers what must not be used again, until it expires anyway."""
-
-    _expiry: dict[str, float] = field(default_factory=dict)
-
-    def use(self, nonce: str, expires_at: float, now: float) -> bool:
-        """Return whether it is used for the first time."""
-        if nonce in self._expiry:
-            return False
-        if len(self._expiry) >= _MAX_REMEMBERED:
-            self._expiry = {name: end for name, end in self._expiry.items() if end > now}
-        self._expiry[nonce] = expires_at
-        return True
-
-    def __contains__(self, nonce: str) -> bool:
-        return nonce in self._expiry
-
-
 @dataclass(frozen=True, slots=True)
 class Pass:
     """What a session or a link says."""
@@ -117,10 +89,9 @@ class GallerySessions:
         self._site = site
         self._words = ElsewhereWords(site.settings)
         self._authenticator = site.authenticator
-        self._begun_at = site.get_now()
-        self._used_links = _Once()
-        self._ended_path = site.settings.home / ENDED_NAME
-        self._ended = _Once(_load_ended(self._ended_path, self._begun_at))
+        self._marks: UsedMarks = site.used_marks or LocalMarks(site.settings.home, site.get_now())
+        self._links_since = site.get_now() if site.used_marks is None else 0.0
+        """Links made before may have been used."""
         address = urlsplit(site.public_url.lower())
         self._origin = f"{address.scheme}://{address.netloc}"
         self._is_https = address.scheme == "https"
@@ -141,7 +112,10 @@ class GallerySessions:
         return WebLink(f"{self._site.public_url}{PATH}/sign-in?{urlencode({'link': ticket})}", expires_at)
 
     async def _find_visit(self, request: Request) -> Visit | Response:
-        session = self._read_session(request)
+        try:
+            session = await self._read_session(request)
+        except StoreError as exc:
+            return refuse("StoreError", str(exc), 503)
         found = await self._find_principal(request, session)
         if isinstance(found, Refusal):
             if found.status >= _SERVER_ERROR:
@@ -168,19 +142,25 @@ class GallerySessions:
         return await self._authenticator.identify_again(session.owner, session.token_id)
 
     async def _answer_sign_in(self, request: Request) -> Response:
+        try:
+            return await self._sign_in(request)
+        except StoreError as exc:
+            return _answer_page(_FORM % html.escape(str(exc)), 503)
+
+    async def _sign_in(self, request: Request) -> Response:
         if request.method != "POST":
-            return self._answer_link(request.query_params.get("link", ""))
+            return await self._answer_link(request.query_params.get("link", ""))
         if not self._is_from_page(request):
             return _answer_page(_FOREIGN, 403)
         form = await _read_form(request)
         if "link" in form:
-            ticket = self._open_ticket(form["link"])
+            ticket = await self._open_ticket(form["link"])
             if ticket is None:
                 return _answer_page(_FORM % _OLD_LINK, 403)
             found = await self._authenticator.identify_again(ticket.owner, ticket.token_id)
             is_usable = isinstance(found, Principal)
             # A record that cannot be read must not use the link up; of several requests at once one uses it.
-            if is_usable and not self._used_links.use(ticket.nonce, ticket.expires_at, self._site.get_now()):
+            if is_usable and not await self._use(_LINK, ticket):
                 return _answer_page(_FORM % _OLD_LINK, 403)
         else:
             found = await self._authenticator.identify(form.get("token", "").strip())
@@ -190,23 +170,29 @@ class GallerySessions:
         self._set_cookie(answer, self._seal(Purpose.SESSION, found, SESSION_SECONDS), SESSION_SECONDS)
         return answer
 
-    def _answer_link(self, link: str) -> Response:
+    async def _answer_link(self, link: str) -> Response:
         """Return a page with a button: programs that only look at a link must not use it up."""
         if not link:
             return _answer_page(_FORM % "")
-        ticket = self._open_ticket(link)
+        ticket = await self._open_ticket(link)
         if ticket is None:
             return _answer_page(_FORM % _OLD_LINK, 403)
         return _answer_page(_CONFIRMATION % (html.escape(ticket.owner), html.escape(link)))
 
     async def _answer_sign_out(self, request: Request) -> Response:
-        session = self._read_session(request)
+        try:
+            return await self._sign_out(request)
+        except StoreError as exc:
+            return _answer_page(f"<p>{html.escape(str(exc))}</p>", 503)
+
+    async def _sign_out(self, request: Request) -> Response:
+        session = await self._read_session(request)
         if request.method != "POST" and session is not None:
             return _answer_page(_SIGN_OUT % html.escape(session.owner))
         if request.method == "POST" and not self._is_from_page(request):
             return _answer_page(_FOREIGN, 403)
-        if session is not None and self._ended.use(session.nonce, session.expires_at, self._site.get_now()):
-            await anyio.to_thread.run_sync(_keep_ended, self._ended_path, session)
+        if session is not None:
+            await self._use(_SESSION, session)
         answer = RedirectResponse("sign-in", 303, SAFE_HEADERS)
         self._set_cookie(answer, "", 0)
         return answer
@@ -224,16 +210,30 @@ class GallerySessions:
             COOKIE, value, seconds, path=self._cookie_path, secure=self._is_https, httponly=True, samesite="strict"
         )
 
-    def _read_session(self, request: Request) -> Pass | None:
-        session = self._open(Purpose.SESSION, request.cookies.get(COOKIE, ""))
-        return None if session is None or session.nonce in self._ended else session
+    async def _read_session(self, request: Request) -> Pass | None:
+        """Return the session of a request; None without one, and for one whose person has signed out.
 
-    def _open_ticket(self, link: str) -> Pass | None:
-        """Return what a link says; None if it is not ours, was used or is too old."""
+        Raises:
+            StoreError: Whether it has ended cannot be read.
+        """
+        session = self._open(Purpose.SESSION, request.cookies.get(COOKIE, ""))
+        is_ended = session is not None and await self._marks.is_used(f"{_SESSION}{session.nonce}")
+        return None if is_ended else session
+
+    async def _open_ticket(self, link: str) -> Pass | None:
+        """Return what a link says; None if it is not ours, was used or is too old.
+
+        Raises:
+            StoreError: Whether it was used cannot be read.
+        """
         ticket = self._open(Purpose.SIGN_IN, link)
-        if ticket is None or ticket.made_at < self._begun_at or ticket.nonce in self._used_links:
+        if ticket is None or ticket.made_at < self._links_since:
             return None
-        return ticket
+        return None if await self._marks.is_used(f"{_LINK}{ticket.nonce}") else ticket
+
+    async def _use(self, kind: str, found: Pass) -> bool:
+        """Mark a link as used, or a session as ended, and return whether that was the first time."""
+        return await self._marks.use(f"{kind}{found.nonce}", expires_at=found.expires_at, now=self._site.get_now())
 
     def _seal(self, purpose: Purpose, principal: Principal, seconds: float) -> str:
         now = self._site.get_now()
@@ -248,39 +248,6 @@ class GallerySessions:
             return None
         found = Pass(*json.loads(urlsafe_b64decode(text)))
         return found if self._site.get_now() < found.expires_at else None
-
-
-def _load_ended(path: Path, now: float) -> dict[str, float]:
-    """Return the ended sessions of a file with the instants at which they expire, and drop those that have expired."""
-    try:
-        lines = [line.split() for line in path.read_text(encoding="ascii").splitlines()]
-        known = {parts[0]: float(parts[1]) for parts in lines if len(parts) == _ENDED_PARTS}
-        ended = {nonce: expires_at for nonce, expires_at in known.items() if expires_at > now}
-        if len(ended) < len(lines):
-            part = path.with_name(f".{path.name}.part")
-            _write_ended(part, "w", ended)
-            part.replace(path)
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as exc:
-        logger.warning("the file %s cannot be used (%s): delete it", path.name, type(exc).__name__)
-        return {}
-    return ended
-
-
-def _keep_ended(path: Path, session: Pass) -> None:
-    """Add an ended session to a file."""
-    try:
-        _write_ended(path, "a", {session.nonce: session.expires_at})
-    except OSError as exc:
-        logger.warning(
-            "the file %s cannot be written: a session ended until this process ends: %s", path.name, exc.strerror
-        )
-
-
-def _write_ended(path: Path, mode: str, ended: Mapping[str, float]) -> None:
-    with open(path, mode, encoding="ascii", opener=partial(os.open, mode=0o600)) as file:
-        file.writelines(f"{nonce} {expires_at}\n" for nonce, expires_at in ended.items())
 
 
 async def _redirect_to_gallery(_: Request) -> Response:

@@ -9,11 +9,14 @@ import hmac
 import os
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from flowport.domain.errors import ConfigurationError
+from flowport.runtime.file_systems import move_to_free_name
 
 SECRETS_NAME: Final = "web-secrets"
 _SIGNATURE_LENGTH: Final = 32
@@ -53,6 +56,18 @@ def _sign(key: bytes, purpose: Purpose, text: str) -> str:
     ]
 
 
+def _make_secret(path: Path) -> None:
+    """Make the file with its first secret; of replicas that start at the same time one makes it, and none reads half of it."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    try:
+        with open(part, "x", encoding="ascii", opener=partial(os.open, mode=0o600)) as file:
+            file.write(secrets.token_hex(32) + "\n")
+        with suppress(FileExistsError):
+            move_to_free_name(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def load_signer(home: Path) -> Signer:
     """Return the signer of a home, whose secret is made at the first use.
 
@@ -62,13 +77,8 @@ def load_signer(home: Path) -> Signer:
     path = home / SECRETS_NAME
     try:
         home.mkdir(parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            pass
-        else:
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(secrets.token_hex(32) + "\n")
+        if not path.exists():
+            _make_secret(path)
         keys = [line.encode() for line in path.read_text(encoding="ascii").split()]
     except (OSError, ValueError) as exc:
         problem = f"holds a file {SECRETS_NAME} that cannot be used ({type(exc).__name__})"

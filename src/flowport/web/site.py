@@ -12,6 +12,7 @@ from flowport.server.clients import PRINCIPAL_KEY
 from flowport.server.shutdown import End
 from flowport.settings.http_settings import HttpSettings
 from flowport.settings.settings import Settings
+from flowport.store.cluster import UsedMarks
 from flowport.web.access_log import Traffic
 from flowport.web.auth import Authenticator
 from flowport.web.limits import RateLimit
@@ -42,6 +43,8 @@ class Site:
     traffic: Traffic = field(default_factory=Traffic)
     rate_limit: RateLimit = field(default_factory=lambda: RateLimit(HttpSettings().requests_per_minute))
     """Of each person, and of each address without authentication."""
+    used_marks: UsedMarks | None = None
+    """What was used once by all replicas of a team; None where this server is alone."""
 
 
 def get_principal(connection: HTTPConnection) -> Principal:

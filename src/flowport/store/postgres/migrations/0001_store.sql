@@ -220,6 +220,9 @@ CREATE INDEX waiting_calls_by_process ON waiting_calls (process_id);
 
 CREATE INDEX runs_by_change ON runs (changed_number);
 
+-- What the reconciler compares with the jobs.
+CREATE INDEX runs_to_execute ON runs (id) WHERE is_queued AND finished_at IS NULL;
+
 CREATE FUNCTION note_file_use() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     added bigint := 0;

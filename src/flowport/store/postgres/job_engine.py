@@ -1,0 +1,252 @@
+"""Procrastinate, made to survive outages of the database and pauses of its process.
+
+What Procrastinate 3.10 does by itself, and what is done here instead:
+
+- A statement that fails ends the worker, which first waits for its jobs. Here it is repeated until the database is back.
+- A heartbeat that fails is never sent again, because nothing watches the side tasks of an app without periodic ones
+  (`Worker._monitor_side_tasks` returns with the first that ends). Here it is repeated, and a pruned worker returns.
+- A starting worker prunes all whose heartbeats are old, which after an outage are all. Here the reconciler does so.
+- The end of a job goes by its id alone: a worker that was paused closes a job that another has by then
+  (procrastinate-org/procrastinate#1518). Here it must still have the job, in the attempt that it was given.
+- A retry fails for good where another job of its lock waits (procrastinate-org/procrastinate#1446), and wakes no worker.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import procrastinate
+import psycopg
+from procrastinate.exceptions import ConnectorException, UniqueViolation
+from procrastinate.jobs import Job, Status
+from procrastinate.manager import JobManager
+
+from flowport.domain.backoff import Backoff
+from flowport.store.postgres.reconcile import DEAD_SECONDS, GIVE_BACK, HAS_NEXT
+
+logger = logging.getLogger(__name__)
+
+QUEUE: Final = "runs"
+TASK: Final = "advance"
+
+FAILED: Final = Backoff(5.0, 2.0, 300.0)
+"""Pauses after errors of a job; each may be a bug that every attempt meets again."""
+
+RETRY_SECONDS: Final = 0.2
+"""Between two attempts to reach the database."""
+
+LISTEN_CHECK_SECONDS: Final = 10.0
+"""How long a connection may be silent before it is checked."""
+
+_FETCH: Final = """
+SELECT id, status, task_name, priority, lock, queueing_lock, args, scheduled_at, queue_name, attempts, worker_id,
+    extract(epoch FROM clock_timestamp())::float8 AS fetched_at
+FROM procrastinate_fetch_job_v2(%(queues)s::varchar[], %(worker_id)s)
+"""
+
+_ADOPT: Final = """
+SELECT id, status, task_name, priority, lock, queueing_lock, args, scheduled_at, queue_name, attempts, worker_id,
+    extract(epoch FROM clock_timestamp())::float8 AS fetched_at
+FROM procrastinate_jobs WHERE worker_id = %(worker_id)s AND status = 'doing' AND NOT id = ANY(%(known)s::bigint[])
+"""
+"""Jobs that were given to this worker by a statement whose answer was lost."""
+
+_IS_MINE: Final = (
+    "jobs.id = %(id)s AND jobs.status = 'doing' AND jobs.worker_id = %(worker_id)s AND jobs.attempts = %(attempts)s"
+)
+
+_FINISH: Final = f"""
+WITH ended AS (DELETE FROM procrastinate_jobs AS jobs WHERE {_IS_MINE} RETURNING queueing_lock)
+SELECT pg_notify('procrastinate_queue_v1#' || queue_name, json_build_object('type', 'job_inserted', 'job_id', id)::text)
+FROM ended JOIN procrastinate_jobs USING (queueing_lock) WHERE status = 'todo'
+"""  # noqa: S608 - our own words
+
+_GIVE_BACK_ONE: Final = GIVE_BACK.format(
+    found=f"SELECT jobs.id, {HAS_NEXT} FROM procrastinate_jobs AS jobs WHERE {_IS_MINE} FOR UPDATE"  # noqa: S608 - our own words
+)
+
+_BEAT: Final = """
+INSERT INTO procrastinate_workers (id) OVERRIDING SYSTEM VALUE VALUES (%(worker_id)s)
+ON CONFLICT (id) DO UPDATE SET last_heartbeat = now()
+"""
+
+_HELD: Final = "SELECT id, attempts FROM procrastinate_jobs WHERE worker_id = %(worker_id)s AND status = 'doing'"
+
+_FOREIGN_KEY: Final = "23503"
+
+
+class QueueConnector(procrastinate.PsycopgConnector):
+    """Repeats what a lost connection has cut, until the database is back."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._url = url
+        self.gives_up_at: float | None = None
+        """When the process has no more time to wait for the database; None while it has."""
+        self._problem = ""
+
+    async def execute_query_async(self, query: str, **arguments: Any) -> None:
+        """Execute a statement without a result."""
+        await self._repeat(super().execute_query_async, query, arguments)
+
+    async def execute_query_one_async(self, query: str, **arguments: Any) -> dict[str, Any]:
+        """Return the row of a statement."""
+        row: dict[str, Any] = await self._repeat(super().execute_query_one_async, query, arguments)
+        return row
+
+    async def execute_query_all_async(self, query: str, **arguments: Any) -> list[dict[str, Any]]:
+        """Return the rows of a statement."""
+        rows: list[dict[str, Any]] = await self._repeat(super().execute_query_all_async, query, arguments)
+        return rows
+
+    async def _repeat(self, execute: Callable[..., Awaitable[Any]], query: str, arguments: dict[str, Any]) -> Any:
+        while True:
+            try:
+                result = await execute(query, **arguments)
+            except ConnectorException as exc:
+                await self.wait_out(exc)
+            else:
+                self._problem = ""
+                return result
+
+    async def wait_out(self, exc: ConnectorException) -> None:
+        """Wait a moment after the loss of a connection; raise any other error, and this one when there is no more time."""
+        cause = exc.__cause__
+        if not isinstance(cause, psycopg.OperationalError):
+            raise exc
+        if self.gives_up_at is not None and time.monotonic() >= self.gives_up_at:
+            raise exc
+        if type(cause).__name__ != self._problem:
+            self._problem = type(cause).__name__
+            logger.warning("the queue waits for the database (%s)", self._problem)
+        await asyncio.sleep(RETRY_SECONDS)
+
+    async def execute_once(self, query: str, **arguments: Any) -> dict[str, Any] | None:
+        """Execute a statement that must not be repeated blindly, and return its first row."""
+        rows = await super().execute_query_all_async(query, **arguments)
+        return next(iter(rows), None)
+
+    async def listen_notify(self, on_notification: Any, channels: Iterable[str]) -> None:
+        """Pass notifications on, over a connection of its own that is made again when it is lost."""
+        while True:
+            try:
+                async with await psycopg.AsyncConnection.connect(
+                    self._url, autocommit=True, application_name="flowport jobs"
+                ) as connection:
+                    for channel in channels:
+                        await connection.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(channel)))
+                    await self._pass_on(connection, on_notification)
+            except (psycopg.OperationalError, OSError):
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _pass_on(self, connection: psycopg.AsyncConnection[Any], on_notification: Any) -> None:
+        while True:
+            async for one in connection.notifies(timeout=LISTEN_CHECK_SECONDS):
+                await on_notification(channel=one.channel, payload=one.payload)
+            # A connection that a router has forgotten would stay silent.
+            await connection.execute("SELECT 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """How a job is given back."""
+
+    after_seconds: float = 0.0
+    failures: int = 0
+
+
+class FencedJobs(JobManager):
+    """Ends only what this worker still has."""
+
+    def __init__(self, connector: QueueConnector) -> None:
+        super().__init__(connector)
+        self.connector: QueueConnector = connector
+        self.known: dict[int, Job] = {}
+        """The jobs from their fetch until their end is recorded."""
+        self.again: dict[int, Again] = {}
+        self.fetched_at: dict[int, float] = {}
+        self.note_lost: Callable[[Sequence[int]], None] = lambda _ids: None
+        self._beaten_at = time.monotonic()
+
+    async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
+        """Return the next job, which is this worker's from then on; None when none is due."""
+        query = _FETCH
+        while True:
+            try:
+                row = await self.connector.execute_once(
+                    query, queues=list(queues or ()), worker_id=worker_id, known=list(self.known)
+                )
+            except UniqueViolation:
+                # Another worker was given a job of the same run at this very moment.
+                return None
+            except ConnectorException as exc:
+                if getattr(exc.__cause__, "sqlstate", None) == _FOREIGN_KEY:
+                    await self.update_heartbeat(worker_id)
+                    continue
+                await self.connector.wait_out(exc)
+                query = _ADOPT
+                continue
+            if row is None and query is _ADOPT:
+                query = _FETCH
+                continue
+            if row is None or row["id"] is None:
+                return None
+            job = Job.from_row(row)
+            self.known[row["id"]] = job
+            self.fetched_at[row["id"]] = row["fetched_at"]
+            return job
+
+    async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:  # noqa: ARG002, FBT001 - the library's own
+        """Remove a job that was executed; any other end gives it back."""
+        if status is not Status.SUCCEEDED:
+            await self.retry_job(job)
+            return
+        await self._end(job, _FINISH, {})
+
+    async def retry_job(
+        self,
+        job: Job,
+        retry_at: datetime | None = None,  # noqa: ARG002 - the library's own
+        priority: int | None = None,  # noqa: ARG002
+        queue: str | None = None,  # noqa: ARG002
+        lock: str | None = None,  # noqa: ARG002
+    ) -> None:
+        """Give a job back, to be executed again when its execution has asked for."""
+        again = self.again.pop(get_id(job), Again(FAILED.first_seconds))
+        await self._end(job, _GIVE_BACK_ONE, {"after_seconds": again.after_seconds, "failures": again.failures})
+
+    async def _end(self, job: Job, query: str, arguments: dict[str, Any]) -> None:
+        values = {"id": job.id, "worker_id": job.worker_id, "attempts": job.attempts, "queue": QUEUE, **arguments}
+        try:
+            await self.connector.execute_query_all_async(query, **values)
+        except UniqueViolation:
+            # Another job of the run was added at this very moment; that one is enough.
+            await self.connector.execute_query_all_async(query, **values)
+        finally:
+            self.known.pop(get_id(job), None)
+            self.fetched_at.pop(get_id(job), None)
+
+    async def update_heartbeat(self, worker_id: int) -> None:
+        """Show that this worker lives, and find out after a pause what was given to others meanwhile."""
+        known = dict(self.known)
+        await self.connector.execute_query_async(_BEAT, worker_id=worker_id)
+        now = time.monotonic()
+        was_paused = now - self._beaten_at >= DEAD_SECONDS / 2
+        self._beaten_at = now
+        if was_paused and known:
+            rows = await self.connector.execute_query_all_async(_HELD, worker_id=worker_id)
+            held = {(row["id"], row["attempts"]) for row in rows}
+            self.note_lost([job_id for job_id, job in known.items() if (job_id, job.attempts) not in held])
+
+    async def prune_stalled_workers(self, seconds_since_heartbeat: float) -> list[int]:  # noqa: ARG002 - the library's own
+        """Do nothing: the reconciler knows whether old heartbeats mean anything."""
+        return []
+
+
+def get_id(job: Job) -> int:
+    """Return the number of a job that was fetched."""
+    return job.id or 0

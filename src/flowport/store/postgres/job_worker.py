@@ -1,0 +1,226 @@
+"""A worker of the queue: it executes jobs side by side, and gives back those that it cannot finish."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+import anyio
+import procrastinate
+from procrastinate.job_context import JobContext
+from procrastinate.jobs import Job
+from procrastinate.worker import Worker
+from psycopg_pool import AsyncConnectionPool
+
+from flowport.store.cluster import JobAgain
+from flowport.store.postgres.job_engine import (
+    FAILED,
+    QUEUE,
+    RETRY_SECONDS,
+    TASK,
+    Again,
+    FencedJobs,
+    QueueConnector,
+    get_id,
+)
+from flowport.store.postgres.reconcile import DEAD_SECONDS
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS: Final = 1.0
+"""Between two looks for jobs that no notification has announced."""
+
+BEAT_SECONDS: Final = 2.0
+"""Between two heartbeats."""
+
+DRAIN_SECONDS: Final = 8.0
+"""A worker that drains has ended after this time."""
+
+FINISH_SECONDS: Final = 6.0
+"""How long a job may still take for what it must not leave half done, such as a start request."""
+
+MAX_CONNECTIONS: Final = 4
+"""Of a worker, besides the one that listens."""
+
+Execute: TypeAlias = Callable[[str], Awaitable[None]]
+
+
+class _Retry(procrastinate.BaseRetryStrategy):
+    """Gives every job back whose execution has not returned."""
+
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> procrastinate.RetryDecision:  # noqa: ARG002
+        return procrastinate.RetryDecision()
+
+
+@dataclass(slots=True)
+class _Execution:
+    """One execution of a job."""
+
+    job_id: int
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    ended: anyio.Event = field(default_factory=anyio.Event)
+
+
+class _StoppableWorker(Worker):
+    """Reports that it stops, by whatever cause."""
+
+    note_stop: Callable[[], None] = staticmethod(lambda: None)
+
+    def stop(self) -> None:
+        super().stop()  # type: ignore[no-untyped-call]
+        self.note_stop()
+
+
+class JobWorker:
+    """One worker, from its start to its end."""
+
+    def __init__(
+        self,
+        url: str,
+        execute: Execute,
+        *,
+        concurrency: int,
+        latency_listeners: Sequence[Callable[[float], None]] = (),
+    ) -> None:
+        self._execute = execute
+        self._latency_listeners = latency_listeners
+        self._executions: dict[str, _Execution] = {}
+        self._problems: dict[str, str] = {}
+        self._is_stopping = False
+        self._task: asyncio.Task[None] | None = None
+        # The job is a reminder: what a crash of the database takes back is done once more, or by the reconciler.
+        options = {"autocommit": True, "application_name": "flowport jobs", "options": "-c synchronous_commit=off"}
+        self._pool = AsyncConnectionPool(
+            url,
+            min_size=1,
+            max_size=MAX_CONNECTIONS,
+            timeout=2.0,
+            # Its own pauses would grow to minutes; the connector asks again by itself.
+            reconnect_timeout=RETRY_SECONDS,
+            kwargs=options,
+            open=False,
+        )
+        self._connector = QueueConnector(url)
+        app = procrastinate.App(connector=self._connector)
+        self._manager = app.job_manager = FencedJobs(self._connector)
+        self._manager.note_lost = self._cancel_lost
+        app.task(name=TASK, queue=QUEUE, retry=_Retry(), pass_context=True)(self._perform)
+        self._worker = _StoppableWorker(
+            app,
+            queues=[QUEUE],
+            concurrency=concurrency,
+            fetch_job_polling_interval=POLL_SECONDS,
+            abort_job_polling_interval=30.0,
+            update_heartbeat_interval=BEAT_SECONDS,
+            stalled_worker_timeout=DEAD_SECONDS,
+            shutdown_graceful_timeout=FINISH_SECONDS,
+            delete_jobs="successful",
+            install_signal_handlers=False,
+        )
+        self._worker.note_stop = self._stop_executions
+
+    async def run(self) -> None:
+        """Execute jobs until an error ends it; cancelling drains it.
+
+        Raises:
+            ConnectorException: The database has refused a statement.
+        """
+        async with self._open():
+            self._task = asyncio.create_task(
+                self._worker.run(),  # type: ignore[no-untyped-call]
+                name="the worker of the queue",
+            )
+            try:
+                await asyncio.wait([self._task])
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self.drain()
+            self._task.result()
+
+    @contextlib.asynccontextmanager
+    async def _open(self) -> AsyncIterator[None]:
+        await self._pool.open()
+        try:
+            await self._connector.open_async(self._pool)
+            yield
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._pool.close(timeout=1.0)
+
+    async def drain(self) -> None:
+        """Take no more jobs, give back those that are executed, and return when all have ended."""
+        self._is_stopping = True
+        if self._task is None:
+            return
+        end_at = time.monotonic() + DRAIN_SECONDS
+        self._connector.gives_up_at = end_at - 1.0
+        while not self._task.done() and time.monotonic() < end_at:
+            # Its start forgets an earlier request.
+            self._worker.stop()
+            await asyncio.wait([self._task], timeout=0.5)
+        if not self._task.done():
+            logger.warning("%d jobs did not end in time, and are left to the other workers", len(self._executions))
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=1.0)
+
+    def _stop_executions(self) -> None:
+        self._is_stopping = True
+        for execution in self._executions.values():
+            execution.scope.cancel()
+
+    def _cancel_lost(self, job_ids: Sequence[int]) -> None:
+        """End executions whose jobs were given to others while this process was paused."""
+        for execution in self._executions.values():
+            if execution.job_id in job_ids:
+                execution.scope.cancel()
+
+    async def _perform(self, context: JobContext, run_id: str, failures: int = 0, due_at: float = 0.0) -> None:
+        """Execute the job of a run, and note how it is given back unless it has returned."""
+        job_id = get_id(context.job)
+        self._manager.again[job_id] = Again()
+        # This process was paused, and has the job a second time.
+        while (earlier := self._executions.get(run_id)) is not None:
+            earlier.scope.cancel()
+            await earlier.ended.wait()
+        self._executions[run_id] = execution = _Execution(job_id)
+        try:
+            if self._is_stopping:
+                raise JobAgain  # noqa: TRY301
+            self._note_latency(job_id, due_at)
+            with execution.scope:
+                await self._execute(run_id)
+                self._manager.again.pop(job_id, None)
+                self._problems.pop(run_id, None)
+                return
+            raise JobAgain  # noqa: TRY301 - its scope was cancelled
+        except JobAgain as exc:
+            self._manager.again[job_id] = Again(max(0.0, exc.after_seconds))
+            raise
+        except Exception as exc:
+            failures += 1
+            pause_seconds = FAILED.get_pause(failures) or FAILED.longest_seconds
+            self._manager.again[job_id] = Again(pause_seconds, failures)
+            self._log(run_id, exc, pause_seconds)
+            raise
+        finally:
+            if self._executions.get(run_id) is execution:
+                del self._executions[run_id]
+            execution.ended.set()
+
+    def _note_latency(self, job_id: int, due_at: float) -> None:
+        fetched_at = self._manager.fetched_at.get(job_id)
+        if due_at and fetched_at is not None:
+            for listener in self._latency_listeners:
+                listener(max(0.0, fetched_at - due_at))
+
+    def _log(self, run_id: str, exc: Exception, pause_seconds: float) -> None:
+        """Log an error with its traceback once; it may come again with every attempt."""
+        problem = f"{type(exc).__name__}: {exc}"
+        if self._problems.get(run_id) != problem:
+            logger.error("the job of run %s has failed, and is executed again", run_id, exc_info=exc)
+        else:
+            logger.info("the job of run %s has failed again; the next attempt is in %g s", run_id, pause_seconds)
+        self._problems[run_id] = problem
