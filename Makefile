@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup dev test verify check unit coverage crash soak laws conformance clients docker-proof gallery pictures demo bench bundle lock upgrade docs format clean
+.PHONY: setup dev compiled test verify check unit coverage crash soak laws conformance clients docker-proof gallery pictures demo bench bundle lock upgrade docs format clean
 
 setup:
 	@PYTHON='$(PYTHON)' sh scripts/setup.sh run
@@ -28,11 +28,16 @@ check: dev
 	$(BIN)/interrogate --quiet tests
 	$(BIN)/python scripts/write_docs.py --check
 
-UNIT := -q --numprocesses=4 --dist=loadfile --ignore=tests/crash
-unit: dev
+# A test may run beside any other of its file: idle workers take tests from busy ones, and long tests come first.
+UNIT := -q --numprocesses=4 --dist=worksteal --ignore=tests/crash
+unit: compiled
 	$(BIN)/pytest $(UNIT)
 
-coverage: dev
+# The tests start hundreds of processes, each of which would compile Flowport where nothing may write beside the source.
+compiled: dev
+	@-$(BIN)/python -m compileall -q src tests/fakes tests/support tests/crash
+
+coverage: compiled
 	$(BIN)/pytest $(UNIT) --cov --cov-report=term-missing:skip-covered
 
 # What every tool keeps, over thousands of random and hostile definitions; it prints how many. `unit` has it too.
@@ -41,10 +46,10 @@ laws: dev
 
 # Killed at every point with every fault, and the table of what that cost; without coverage, which every child would pay
 # for. `soak` plays ten times as many schedules.
-crash: dev
+crash: compiled
 	$(BIN)/pytest tests/crash
 
-soak: dev
+soak: compiled
 	$(BIN)/pytest tests/crash --hypothesis-profile=soak
 
 # The protocol's own programs. They need Node 22 or newer, which comes with them on Linux, and npm to fetch them.

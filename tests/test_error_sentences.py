@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import sys
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,7 +27,7 @@ def load_script() -> ModuleType:
 
 
 SCRIPT: Any = load_script()
-TEMPLATES = SCRIPT.find_templates()
+find_templates = cache(SCRIPT.find_templates)
 
 ERRORS = """
 class Problem:
@@ -86,13 +87,13 @@ def test_a_sentence_is_found_however_it_is_passed(tmp_path: Path, body: str, tex
 def test_every_sentence_of_the_program_is_in_the_document() -> None:
     """Each message is an example or in the table of other messages."""
     lines = (ROOT / "docs/errors.md").read_text(encoding="utf-8").replace("\\", "").splitlines()
-    missing = [one for one in TEMPLATES if not any(one.text in line or one.matches(line) for line in lines)]
+    missing = [one for one in find_templates() if not any(one.text in line or one.matches(line) for line in lines)]
 
-    assert len(TEMPLATES) > 250
+    assert len(find_templates()) > 250
     assert missing == []
 
 
 @pytest.mark.parametrize("flaw", [r"(?<!\.)\.\.(?!\.)", r"\s{2}", r" [.,;:]( |$)", r"[^.?!}]$", ARCHAIC])
 def test_every_sentence_is_well_formed(flaw: str) -> None:
     """It ends once, has no gap where nothing is filled in, and uses no archaic word."""
-    assert [one for one in TEMPLATES if re.search(flaw, one.text, re.IGNORECASE)] == []
+    assert [one for one in find_templates() if re.search(flaw, one.text, re.IGNORECASE)] == []

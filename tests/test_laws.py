@@ -190,6 +190,7 @@ def check_inventory(tally: Tally, inventory: Sequence[Definition], seed: int, *,
         tally.note(tool["name"], breaches)
 
 
+@pytest.mark.long
 def test_every_listed_tool_keeps_every_law(tally: Tally) -> None:
     """An app that would break a law is left out with a reason; it never breaks the list."""
     check_inventory(tally)

@@ -85,6 +85,7 @@ SLOW = {"FLOWPORT_REQUESTS_PER_MINUTE": "12", "FLOWPORT_MAX_TOOLS": "0", "FLOWPO
 """Some rows are sent; the others wait for the next minute of the rate limit."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "closed"])
 def test_the_next_start_continues_a_batch_with_the_missing_rows(
     tmp_path: Path, sandbox: ProviderProcess, is_killed: bool
@@ -108,6 +109,7 @@ def test_the_next_start_continues_a_batch_with_the_missing_rows(
         check_each_once(second, sandbox, batch_id)
 
 
+@pytest.mark.long
 def test_a_running_process_takes_over_a_batch(tmp_path: Path, sandbox: ProviderProcess) -> None:
     """A second process that waits for the batch finishes it after the process that started it was killed."""
     home = tmp_path / "me/home"

@@ -2,6 +2,7 @@
 
 from random import Random
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -77,6 +78,7 @@ def check_graph(graph: object, seed: int) -> None:
     Tally.called += 1
 
 
+@pytest.mark.long
 def test_every_listed_workflow_keeps_every_law() -> None:
     """A value that the schema accepts reaches its node and field; a workflow without such a schema is left out."""
     check_graph()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from flowport.cli.main import main
 from tests.support.children import open_child
 from tests.support.odd_system import fail, run_flowport
 
@@ -108,11 +109,12 @@ def test_no_file_of_the_working_directory_is_read_for_a_missing_home(tmp_path: P
         (("histroy",), "did you mean history?"),
     ],
 )
-def test_an_abbreviated_flag_is_refused_with_the_nearest(words: tuple[str, ...], sentence: str) -> None:
+def test_an_abbreviated_flag_is_refused_with_the_nearest(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], sentence: str
+) -> None:
     """Abbreviations are refused: in a later version the same letters may begin another flag."""
-    done = run_flowport(*words, environment={})
-    assert done.returncode == 2
-    assert sentence in done.stderr
+    assert main(words) == 2
+    assert sentence in capsys.readouterr().err
 
 
 def test_the_value_of_an_unknown_flag_is_not_repeated() -> None:

@@ -233,6 +233,8 @@ async def test_a_run_of_a_key_that_comes_back_after_a_restart_is_taken_up_again(
         await sandbox.switch("next_run", hold=True)
         client = await people.connect("cara", key=OWN_KEY)
         run_id = get_facts(await client.call_tool(TOOL, {"prompt": "a long lake"}))["run_id"]
+        # The call may end before the provider has answered.
+        await wait_until(lambda: any(one.provider_run_id for one in list_live(people)))
         started = list_live(people)[0]
 
     async with open_people(provider, tmp_path / "server") as people:
@@ -240,10 +242,11 @@ async def test_a_run_of_a_key_that_comes_back_after_a_restart_is_taken_up_again(
             await (await people.connect("cara")).call_tool("get_run", {"run_id": run_id, "wait": False})
         )
         requests = dict(people.provider.seen)
-        await sandbox.http.post(f"/_sandbox/runs/{started.provider_run_id}", json={"release": True})
+        released = await sandbox.http.post(f"/_sandbox/runs/{started.provider_run_id}", json={"release": True})
         client = await people.connect("cara", key=OWN_KEY)
         found = get_facts(await client.call_tool("get_run", {"run_id": run_id}))
 
+    assert released.is_success
     assert OWN_KEY not in requests
     assert "A request with it lets the run be followed again." in str(without)
     assert (found["state"], found["run_id"]) == ("succeeded", run_id)

@@ -89,6 +89,7 @@ def test_processes_on_one_key_are_never_refused(tmp_path: Path, request: pytest.
     assert [(one["requests_last_minute"], one["requests_per_minute"]) for one in balances] == [(LIMIT, LIMIT)] * count
 
 
+@pytest.mark.long
 def test_requests_of_a_killed_process_count_until_the_window_has_passed(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

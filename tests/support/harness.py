@@ -25,6 +25,7 @@ from flowport.server.server import FlowportServer
 from flowport.settings.settings import Settings
 from tests.fakes.client import KEY
 from tests.fakes.client import Client as SandboxClient
+from tests.support.patience import PATIENCE_SECONDS
 
 Mode = Literal["auto", "legacy"]
 MODES: tuple[Mode, ...] = ("auto", "legacy")
@@ -105,7 +106,7 @@ def build_settings(folder: Path, url: str, *, file_origins: tuple[str, ...] = ()
         "home": folder / "home",
         "output_dir": folder / "outputs",
         "file_roots": (folder,),
-        "wait_seconds": 20.0,
+        "wait_seconds": PATIENCE_SECONDS,
         "requests_per_minute": 0,
     }
     return Settings(**{**values, **changes})

@@ -33,6 +33,7 @@ from flowport.web.listen_address import Address, listen
 from tests.fakes.client import KEY, open_sandbox
 from tests.fakes.client import Client as SandboxClient
 from tests.support.harness import QUICK, Mode
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.tokens import build_token, show_token
 
 KEY_HEADER: Final = "x-magnific-api-key"
@@ -171,7 +172,7 @@ async def open_tenancy(
         "home": folder / "home",
         "output_dir": folder / "outputs",
         "file_roots": (folder,),
-        "wait_seconds": 20.0,
+        "wait_seconds": PATIENCE_SECONDS,
         "requests_per_minute": 0,
         "http": HttpSettings(should_accept_own_keys=True, requests_per_minute=100_000),
         **changes,

@@ -16,7 +16,7 @@ from flowport.runs.submit import RunRequest
 from tests.fakes.client import Client as SandboxClient
 from tests.fakes.client import build_photo
 from tests.interaction.batches.requests import FAILING, TOOL, build_rows, read
-from tests.support.harness import Harness, Mode, open_harness
+from tests.support.harness import MODES, Harness, Mode, open_harness
 
 
 def read_lines(facts: dict[str, Any]) -> list[dict[str, str]]:
@@ -307,7 +307,7 @@ async def test_a_saved_table_holds_its_inputs_in_full(flowport: Harness) -> None
     assert await get_given(flowport, third) == await get_given(flowport, again)
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize(("mode", "delimiter"), [(MODES[0], ","), (MODES[1], ";"), (MODES[0], "\t")], indirect=["mode"])
 async def test_a_saved_table_may_pass_through_a_spreadsheet(flowport: Harness, delimiter: str) -> None:
     """Columns moved and removed, rows removed and added, line ends changed, empty columns and a sum appended."""
     texts = [text for text in ODD_TEXTS if "\0" not in text and len(text) != 32_767]

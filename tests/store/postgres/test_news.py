@@ -12,9 +12,10 @@ from anyio.abc import TaskGroup
 
 from flowport.domain.models import Run
 from flowport.store.cluster import News, NewsKind
-from flowport.store.postgres.database import MAX_NEWS_BYTES, Database, Transaction, format_news
+from flowport.store.postgres.database import Database
 from flowport.store.postgres.news import MAX_CAUGHT_UP, PostgresMarks, PostgresNews, parse_news
 from flowport.store.postgres.operations import insert_run, post_change
+from flowport.store.postgres.transaction import MAX_NEWS_BYTES, Transaction, format_news
 from tests.store.samples import RUN
 from tests.support.postgres import PostgresServer
 

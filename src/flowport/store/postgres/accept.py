@@ -21,17 +21,17 @@ from flowport.store.joining import (
     is_joinable,
     select_recent,
 )
-from flowport.store.postgres.database import Transaction
 from flowport.store.postgres.operations import (
     IS_ALONE,
     IS_UNDELIVERED,
     find_run,
     insert_run,
-    lock_text,
+    lock_texts,
     record_event,
     select_runs,
 )
-from flowport.store.postgres.spending import check_terms
+from flowport.store.postgres.spending import check_terms, send_sums
+from flowport.store.postgres.transaction import Transaction
 from flowport.store.records import (
     MAX_REMINDERS,
     STOPPED_BY_PERSON,
@@ -68,9 +68,12 @@ async def accept_call(
         whole_arguments: The arguments of a queued run; a batch has its rows instead.
     """
     _lock(transaction, run, rules, terms)
+    sums = None if terms is None else send_sums(transaction, run, terms)
     uncertain: Uncertain | None = None
     if rules is not None:
-        found = await _attach(transaction, run, rules)
+        found, has_settled = await _attach(transaction, run, rules)
+        if has_settled and terms is not None:
+            sums = send_sums(transaction, run, terms)
         if found is None and row_digests:
             found = await _find_uncertain_row(transaction, run, rules, row_digests)
         if isinstance(found, Joined | LivenessNeeded):
@@ -78,7 +81,7 @@ async def accept_call(
         uncertain = None if rules.is_uncertainty_accepted else found
         if uncertain is not None and not rules.is_new_wanted:
             return uncertain
-    unpaid = None if terms is None else await check_terms(transaction, run, terms)
+    unpaid = None if terms is None else await check_terms(transaction, run, terms, sums)
     # A cap that forbids the run comes before the question about an unknown run; that question and the price are one question.
     if unpaid is not None and (uncertain is None or not isinstance(unpaid.reason, PriceUnconfirmed)):
         return unpaid
@@ -97,27 +100,36 @@ async def accept_call(
 def _lock(transaction: Transaction, run: Run, rules: AttachRules | None, terms: SpendingCheck | None) -> None:
     """Let calls that could join the same run, or spend under the same cap, wait for each other."""
     caps = () if terms is None else tuple(get_caps(terms.rules))
+    texts = []
     if rules is not None or any(not cap.is_account for cap in caps):
-        lock_text(transaction, f"owner {run.owner}")
+        texts.append(f"owner {run.owner}")
     if any(cap.is_account for cap in caps):
-        lock_text(transaction, f"account {run.account_id}")
+        texts.append(f"account {run.account_id}")
+    lock_texts(transaction, *texts)
 
 
-async def _attach(transaction: Transaction, run: Run, rules: AttachRules) -> Joined | Uncertain | LivenessNeeded | None:
-    """Join an earlier run, or return the one that is uncertain; None when the call is the first of its kind."""
+async def _attach(
+    transaction: Transaction, run: Run, rules: AttachRules
+) -> tuple[Joined | Uncertain | LivenessNeeded | None, bool]:
+    """Join an earlier run, or return the one that is uncertain; None when the call is the first of its kind.
+
+    Beside it stands whether a run was settled, which changes what was spent.
+    """
+    has_settled = False
     while True:
         equal = select_recent(await _select_equal(transaction, run, rules), rules)
         if unasked := find_unasked(equal, rules):
-            return LivenessNeeded(unasked)
+            return LivenessNeeded(unasked), has_settled
         settled = [await _settle(transaction, one, rules) for one in equal]
+        has_settled |= settled != equal
         chosen = None if rules.is_new_wanted else choose_run(settled, rules)
         if chosen is None:
-            return find_uncertain(settled)
+            return find_uncertain(settled), has_settled
         joined = await find_run(transaction, chosen.id, is_locked=True)
         # A run may be delivered, cancelled or erased before its row is locked; then the choice is another one.
         if joined is not None and is_joinable(joined, rules):
             _send_waiting(transaction, joined.id, rules.call)
-            return Joined(joined)
+            return Joined(joined), has_settled
 
 
 async def _settle(transaction: Transaction, equal: EqualRun, rules: AttachRules) -> EqualRun:

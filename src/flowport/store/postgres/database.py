@@ -1,27 +1,30 @@
 """Connections to the database: a pool, transactions whose outcome is certain, and errors as sentences.
 
-A commit whose answer is lost with its connection may have happened. Each transaction that writes therefore knows its own
-number, and the next connection asks the database what became of it (`pg_xact_status`). Only then is the work repeated or
-its result returned: a start that was recorded is never taken for one that was not.
+A commit whose answer is lost with its connection may have happened. Each transaction that writes therefore leaves a number
+of its own in the table `commits`, and the next connection looks whether it is there. Only then is the work repeated or its
+result returned: a start that was recorded is never taken for one that was not. (`pg_xact_status` is not enough: a server
+that has crashed gives the numbers of transactions that it has lost to others.)
 """
 
+import asyncio
 import contextlib
-import json
+import itertools
 import logging
+import math
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 import anyio
 import psycopg
-from psycopg.adapt import AdaptersMap
-from psycopg.rows import TupleRow
-from psycopg.types.string import StrDumperUnknown
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from flowport.domain.errors import StoreError
+from flowport.store.postgres.transaction import ADAPTERS, NEWS_CHANNEL, Connection, Transaction, Work, format_news
+
+__all__ = ["NEWS_CHANNEL", "Connection", "Database", "Transaction", "Work", "build_error", "format_news"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,97 +34,54 @@ PATIENCE_SECONDS: Final = 5.0
 RETRY_SECONDS: Final = 0.1
 """Between two attempts to reach it."""
 
-NEWS_CHANNEL: Final = "flowport_news"
-"""Where transactions report what they changed, see `store.postgres.news`."""
-
-MAX_NEWS_BYTES: Final = 7_900
-"""Of one notification; PostgreSQL takes fewer than 8,000."""
+_IDLE_SECONDS: Final = 4
+"""How long a transaction may wait for its next statement before the database ends it."""
 
 T = TypeVar("T")
-Connection: TypeAlias = psycopg.AsyncConnection[TupleRow]
-Values: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
 
-class _CleanText(StrDumperUnknown):
-    """Any text, as a database takes it: half of a surrogate pair and a zero character are replaced, and nothing is lost."""
+_MARK: Final = (
+    "INSERT INTO commits (slot, number) VALUES (%s, %s) "
+    "ON CONFLICT (slot) DO UPDATE SET number = excluded.number, changed_at = excluded.changed_at"
+)
+_FORGET_MARKS: Final = "DELETE FROM commits WHERE changed_at < now() - interval '1 day'"
 
-    def dump(self, obj: str) -> bytes:
-        return obj.replace("\0", "\ufffd").encode(errors="replace")
-
-
-_ADAPTERS: Final = AdaptersMap(psycopg.adapters)
-_ADAPTERS.register_dumper(str, _CleanText)
-
-
-class Transaction:
-    """A transaction that writes, or what is read in one."""
-
-    def __init__(self, connection: Connection, origin: str = "") -> None:
-        self.connection = connection
-        """For what only a connection can do; `flush` comes before its use."""
-        self._queued: list[tuple[str, Values]] = []
-        self._origin = origin
-        self._news: list[str] = []
-
-    def send(self, statement: str, values: Values = ()) -> None:
-        """Have a statement executed whose result is not needed: with the next one that is executed, in one round trip."""
-        self._queued.append((statement, values))
-
-    async def execute(self, statement: str, values: Values = ()) -> psycopg.AsyncCursor[TupleRow]:
-        """Execute one statement, made of our own words, after those that were sent, and return its cursor."""
-        if not self._queued:
-            return await self.connection.execute(statement, values)
-        async with self.connection.pipeline():
-            await self._execute_queued()
-            cursor = await self.connection.execute(statement, values)
-        return cursor  # noqa: RET504 - it has its rows once the block has ended
-
-    async def flush(self) -> None:
-        """Execute what was sent."""
-        if self._queued:
-            async with self.connection.pipeline():
-                await self._execute_queued()
-
-    async def _execute_queued(self) -> None:
-        queued, self._queued = self._queued, []
-        for statement, values in queued:
-            await self.connection.execute(statement, values)
-
-    def post(self, news: Mapping[str, str]) -> None:
-        """Report a change to every replica once this is committed."""
-        self._news.append(format_news({**news, "from": self._origin}))
-
-    def send_news(self) -> None:
-        """Send the news with the statements that wait."""
-        if self._news:
-            news, self._news = self._news, []
-            self.send("SELECT pg_notify(%s, payload) FROM unnest(%s::text[]) AS payload", (NEWS_CHANNEL, news))
+_ON_CONNECTING: Final = f"""
+SELECT set_config('idle_in_transaction_session_timeout', '{_IDLE_SECONDS}s', false),
+    set_config('synchronous_commit', CASE setting WHEN 'off' THEN 'local' ELSE setting END, false)
+FROM (SELECT current_setting('synchronous_commit') AS setting) AS present
+"""  # noqa: S608 - our own number
+"""A process that was paused must not keep its locks; and what was committed is on disk, whatever the server's default."""
 
 
-Work: TypeAlias = Callable[[Transaction], Awaitable[T]]
-"""A whole operation. It may be performed more than once, and changes nothing but the database."""
+async def _configure(connection: Connection) -> None:
+    await connection.execute(_ON_CONNECTING)
 
 
 @dataclass(slots=True)
 class _Attempt(Generic[T]):
     """One attempt to commit a transaction."""
 
-    number: str = ""
-    """The transaction's own number, once it may have been committed."""
+    slot: str
+    number: int
+    """Of this process, never used again."""
+    is_sent: bool = False
+    """Whether the transaction may have been committed."""
     result: T | None = None
 
     async def perform(self, connection: Connection, work: "Work[T]", origin: str) -> None:
         """Do the work and commit it, or undo it."""
         transaction = Transaction(connection, origin)
+        transaction.send("BEGIN")
+        mark = transaction.send(_MARK, (self.slot, self.number))
         try:
-            async with connection.pipeline():
-                await connection.execute("BEGIN")
-                cursor = await connection.execute("SELECT pg_current_xact_id()::text")
-            row = await cursor.fetchone()
             self.result = await work(transaction)
+            # The mark is made before the commit is sent: while that may still happen, its row is locked.
+            if mark.cursor is None:
+                await transaction.flush()
             transaction.send_news()
             transaction.send("COMMIT")
-            self.number = "" if row is None else str(row[0])
+            self.is_sent = True
             await transaction.flush()
         except BaseException:
             with contextlib.suppress(psycopg.Error):
@@ -144,6 +104,7 @@ class Database:
 
         Args:
             url: The address, with its password; it is in no log and no error.
+            patience_seconds: How long an operation waits for a database that cannot be reached.
             prepare: Brings the tables up to date, with the first connection.
         """
         self.url = url
@@ -154,12 +115,21 @@ class Database:
         self._opening = anyio.Lock()
         self._is_ready = False
         self._is_closed = False
+        self._writes = set[asyncio.Task[Any]]()
+        self._turns = anyio.Semaphore(max_connections)
+        self._turns_in_line = anyio.Semaphore(max(1, max_connections // 3))
+        self._free_slots = [f"{self.origin}:{n}" for n in range(max_connections)]
+        self._numbers = itertools.count(1)
+        self._answered_at = -math.inf
         self.pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
             min_size=1,
             max_size=max_connections,
             timeout=patience_seconds,
-            kwargs={"autocommit": True, "application_name": "flowport", "context": _ADAPTERS},
+            # Then it begins with short pauses again, so that a database that comes back is found soon.
+            reconnect_timeout=patience_seconds,
+            kwargs={"autocommit": True, "application_name": "flowport", "context": ADAPTERS},
+            configure=_configure,
             open=False,
         )
 
@@ -169,22 +139,30 @@ class Database:
         Raises:
             StoreError: The database cannot be reached, or is not ours to use.
         """
+        self._check_open()
+        await self._open()
+
+    async def _open(self) -> None:
         if self._is_ready:
             return
         async with self._opening:
-            if self._is_closed:
-                raise _build_closed_error()
             if self._is_ready:
                 return
             await self.pool.open()
-            if self._prepare is not None:
-                async with self._connect(time.monotonic() + self._patience_seconds) as connection:
+
+            async def prepare(connection: Connection) -> None:
+                if self._prepare is not None:
                     await self._prepare(connection)
+                    await connection.execute(_FORGET_MARKS)
+
+            await self._repeat(prepare)
             self._is_ready = True
 
     async def close(self) -> None:
-        """Close every connection; later operations raise `StoreError`."""
+        """Finish the writes, and close every connection; later operations raise `StoreError`."""
         self._is_closed = True
+        if self._writes:
+            await asyncio.wait(self._writes)
         self._is_ready = False
         await self.pool.close()
 
@@ -196,11 +174,15 @@ class Database:
         """
 
         async def perform(connection: Connection) -> T:
-            async with connection.transaction():
-                await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                return await work(Transaction(connection))
+            transaction = Transaction(connection)
+            transaction.send("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            try:
+                return await work(transaction)
+            finally:
+                with contextlib.suppress(psycopg.Error):
+                    await connection.execute("ROLLBACK")
 
-        return await self._repeat(perform)
+        return await self._read(perform)
 
     async def look_up(self, work: Work[T]) -> T:
         """Perform an operation that reads with one statement; it needs no transaction.
@@ -212,39 +194,63 @@ class Database:
         async def perform(connection: Connection) -> T:
             return await work(Transaction(connection))
 
-        return await self._repeat(perform)
+        return await self._read(perform)
 
-    async def write(self, work: Work[T]) -> T:
+    async def _read(self, perform: Callable[[Connection], Awaitable[T]]) -> T:
+        await self.open()
+        async with self._take_turn(self._turns):
+            return await self._repeat(perform)
+
+    async def write(self, work: Work[T], *, is_in_line: bool = False) -> T:
         """Perform an operation in a transaction, and return its result once it is committed.
 
         A caller that is cancelled meanwhile loses the result alone.
 
+        Args:
+            is_in_line: Whether such operations wait for each other in the database; few of them then hold a connection.
+
         Raises:
             StoreError: The database cannot be reached, or refuses; nothing was changed.
         """
-        with anyio.CancelScope(shield=True):
-            result = await self._write(work)
-        return result  # noqa: RET504 - the type checker takes the scope for one that may swallow errors
+        self._check_open()
+        task = asyncio.ensure_future(self._write(work, is_in_line=is_in_line))
+        self._writes.add(task)
+        task.add_done_callback(self._end_write)
+        return await asyncio.shield(task)
 
-    async def _write(self, work: Work[T]) -> T:
-        await self.open()
+    def _end_write(self, task: "asyncio.Task[Any]") -> None:
+        self._writes.discard(task)
+        if not task.cancelled() and isinstance(error := task.exception(), StoreError):
+            logger.debug("a write has failed: %s", error)
+
+    async def _write(self, work: Work[T], *, is_in_line: bool) -> T:
+        await self._open()
+        async with contextlib.AsyncExitStack() as stack:
+            if is_in_line:
+                await stack.enter_async_context(self._take_turn(self._turns_in_line))
+            await stack.enter_async_context(self._take_turn(self._turns))
+            slot = self._free_slots.pop()
+            stack.callback(self._free_slots.append, slot)
+            return await self._commit(work, slot)
+
+    async def _commit(self, work: Work[T], slot: str) -> T:
         give_up_at = time.monotonic() + self._patience_seconds
         while True:
-            attempt = _Attempt[T]()
+            attempt = _Attempt[T](slot, next(self._numbers))
             try:
                 async with self._connect(give_up_at) as connection:
                     await attempt.perform(connection, work, self.origin)
-            except psycopg.OperationalError as exc:
-                if not attempt.number or not await self._was_committed(attempt.number, give_up_at):
+            except psycopg.Error as exc:
+                if not _is_passing(exc):
+                    raise build_error(exc) from exc
+                if not attempt.is_sent or not await self._was_committed(attempt, give_up_at):
                     if time.monotonic() >= give_up_at:
                         raise build_error(exc) from exc
                     await anyio.sleep(RETRY_SECONDS)
                     continue
-            except psycopg.Error as exc:
-                raise build_error(exc) from exc
             return cast("T", attempt.result)
 
-    async def _was_committed(self, number: str, give_up_at: float) -> bool:
+    async def _was_committed(self, attempt: _Attempt[T], give_up_at: float) -> bool:
         """Return what became of a transaction whose connection was lost while it was committed.
 
         Raises:
@@ -252,33 +258,53 @@ class Database:
         """
         while True:
             try:
-                async with self._connect(give_up_at) as connection:
-                    cursor = await connection.execute("SELECT pg_xact_status(%s::xid8)", (number,))
+                async with self._connect(give_up_at) as connection, connection.transaction():
+                    await connection.execute("SET LOCAL lock_timeout = '1s'")
+                    # The lost transaction holds the lock of this row until it has ended.
+                    cursor = await connection.execute(
+                        "SELECT number FROM commits WHERE slot = %s FOR UPDATE", (attempt.slot,)
+                    )
                     row = await cursor.fetchone()
-                    if row is not None and row[0] != "in progress":
-                        return bool(row[0] == "committed")
+                    return row is not None and row[0] == attempt.number
             except psycopg.OperationalError as exc:
-                logger.info(
-                    "the database was not there to say whether a transaction was committed: %s", type(exc).__name__
-                )
+                logger.info("whether a transaction was committed could not be asked yet: %s", type(exc).__name__)
             if time.monotonic() >= give_up_at:
                 raise build_unreachable_error()
             await anyio.sleep(RETRY_SECONDS)
 
     async def _repeat(self, perform: Callable[[Connection], Awaitable[T]]) -> T:
-        """Perform something that only reads, again if its connection was lost."""
-        await self.open()
+        """Perform something that may be done twice, again if its connection was lost."""
         give_up_at = time.monotonic() + self._patience_seconds
         while True:
             try:
                 async with self._connect(give_up_at) as connection:
                     return await perform(connection)
-            except psycopg.OperationalError as exc:
-                if time.monotonic() >= give_up_at:
+            except psycopg.Error as exc:
+                if not _is_passing(exc) or time.monotonic() >= give_up_at:
                     raise build_error(exc) from exc
                 await anyio.sleep(RETRY_SECONDS)
-            except psycopg.Error as exc:
-                raise build_error(exc) from exc
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise _build_closed_error()
+
+    @contextlib.asynccontextmanager
+    async def _take_turn(self, turns: anyio.Semaphore) -> AsyncIterator[None]:
+        """Wait until a connection is free, however many wait, as long as the database answers others.
+
+        Raises:
+            StoreError: It does not.
+        """
+        while True:
+            with anyio.move_on_after(self._patience_seconds):
+                await turns.acquire()
+                break
+            if time.monotonic() - self._answered_at > self._patience_seconds:
+                raise build_unreachable_error()
+        try:
+            yield
+        finally:
+            turns.release()
 
     @contextlib.asynccontextmanager
     async def _connect(self, give_up_at: float) -> AsyncIterator[Connection]:
@@ -290,20 +316,16 @@ class Database:
         try:
             async with self.pool.connection(timeout=max(0.05, give_up_at - time.monotonic())) as connection:
                 yield connection
+                self._answered_at = time.monotonic()
         except PoolTimeout as exc:
             raise build_unreachable_error() from exc
         except PoolClosed as exc:
             raise _build_closed_error() from exc
 
 
-def format_news(news: Mapping[str, str]) -> str:
-    """Return news as the text of a notification; what makes it too long is left out, a text first and then the owner."""
-    fields = {name: value for name, value in news.items() if value}
-    text = json.dumps(fields)
-    for name in ("text", "owner"):
-        if len(text) > MAX_NEWS_BYTES and fields.pop(name, None) is not None:
-            text = json.dumps(fields)
-    return text
+def _is_passing(error: psycopg.Error) -> bool:
+    """Return whether an operation may succeed when it is repeated: its connection was lost, or it lost a conflict."""
+    return isinstance(error, psycopg.OperationalError | psycopg.errors.IdleInTransactionSessionTimeout)
 
 
 def build_unreachable_error() -> StoreError:

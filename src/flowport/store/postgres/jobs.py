@@ -19,10 +19,11 @@ from procrastinate.exceptions import ConnectorException
 from flowport.domain.errors import StoreError
 from flowport.domain.models import Run
 from flowport.store.cluster import QueueState, Reconciled
-from flowport.store.postgres.database import Database, Transaction
+from flowport.store.postgres.database import Database
 from flowport.store.postgres.job_engine import QUEUE, TASK
 from flowport.store.postgres.job_worker import Execute, JobWorker
 from flowport.store.postgres.reconcile import DEAD_SECONDS, Punctuality, reconcile
+from flowport.store.postgres.transaction import Transaction
 
 logger = logging.getLogger(__name__)
 

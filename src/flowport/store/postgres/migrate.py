@@ -9,7 +9,7 @@ from typing import Final
 
 from procrastinate.schema import SchemaManager
 
-from flowport.store.postgres.database import Connection
+from flowport.store.postgres.transaction import Connection
 
 logger = logging.getLogger(__name__)
 

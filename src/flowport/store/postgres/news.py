@@ -21,7 +21,8 @@ import psycopg
 
 from flowport.domain.errors import StoreError
 from flowport.store.cluster import News, NewsKind
-from flowport.store.postgres.database import NEWS_CHANNEL, Connection, Database, Transaction
+from flowport.store.postgres.database import Database
+from flowport.store.postgres.transaction import NEWS_CHANNEL, Connection, Transaction
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 from flowport.domain.call_errors import FilesFull
 from flowport.domain.models import BootTime, Run, RunState
 from flowport.domain.spending import Cap, LimitExceeded, Spending, SpendingCheck, find_obstacle, get_caps
-from flowport.store.postgres.database import Transaction
 from flowport.store.postgres.operations import IS_LIVE
+from flowport.store.postgres.transaction import Sent, Transaction
 from flowport.store.rows import IS_UNPRICED, build_spending_values
 
 _UNSENT: Final = f"'{RunState.ACCEPTED}', '{RunState.STARTING}'"
@@ -54,23 +54,26 @@ def _build_parts(cap: str, *, is_account: bool) -> tuple[str, str]:
     return ended, live
 
 
+_FILES: Final = "files"
+
+
 @cache
 def _build_check(caps: tuple[Cap, ...], *, has_quota: bool) -> str:
-    """Return the statement that sums up what each cap counts, with its place; the bytes of files have the place -1."""
+    """Return the statement that sums up what each cap counts, under its name, and the bytes of files."""
     rows = []
-    for place, cap in enumerate(caps):
+    for cap in caps:
         ended, live = _build_parts(f"_{cap.name}", is_account=cap.is_account)
         # Of an account the sum alone is needed, which its index holds.
         unknown = (
             "0" if cap.is_account else "coalesce(sum(runs.spent_credits) FILTER (WHERE runs.state = 'unknown'), 0)"
         )
         rows.append(
-            f"SELECT {place}, ended.spent, ended.unknown, live.reserved "  # noqa: S608 - our own words
+            f"SELECT '{cap.name}', ended.spent, ended.unknown, live.reserved "  # noqa: S608 - our own words
             f"FROM (SELECT coalesce(sum(runs.spent_credits), 0) AS spent, {unknown} AS unknown FROM {ended}) AS ended, "
             f"(SELECT coalesce(sum(runs.reserved_credits), 0) AS reserved FROM {live}) AS live"
         )
     if has_quota:
-        rows.append(f"SELECT -1, ({FILE_BYTES})::double precision, 0, 0")
+        rows.append(f"SELECT '{_FILES}', ({FILE_BYTES})::double precision, 0, 0")
     return " UNION ALL ".join(rows)
 
 
@@ -81,26 +84,35 @@ FILE_BYTES: Final = (
 """The bytes of an owner's received files and saved results, as SQL."""
 
 
-async def check_terms(transaction: Transaction, run: Run, terms: SpendingCheck) -> LimitExceeded | None:
-    """Return why a run may not be paid on these terms; None when it may. It holds while the transaction has its locks."""
+def send_sums(transaction: Transaction, run: Run, terms: SpendingCheck) -> Sent | None:
+    """Send the statement that sums up what the limits of a run count; None where they count nothing."""
     caps = tuple(get_caps(terms.rules))
     has_quota = terms.max_file_bytes is not None
-    found: dict[int, Any] = {}
-    if caps or has_quota:
-        values: dict[str, Any] = {}
-        for cap in caps:
-            since, boot_since = terms.get_since(cap.period)
-            period = build_spending_values(run.account_id, run.owner, since, boot_since)
-            values |= {f"since_{cap.name}": period.pop("since"), f"boot_since_{cap.name}": period.pop("boot_since")}
-            values |= period
-        values["owner"] = run.owner
-        cursor = await transaction.execute(_build_check(caps, has_quota=has_quota), values)
-        found = {row[0]: row[1:] for row in await cursor.fetchall()}
-    if terms.max_file_bytes is not None and (used_bytes := int(found[-1][0])) >= terms.max_file_bytes:
+    if not caps and not has_quota:
+        return None
+    values: dict[str, Any] = {"owner": run.owner}
+    for cap in caps:
+        since, boot_since = terms.get_since(cap.period)
+        period = build_spending_values(run.account_id, run.owner, since, boot_since)
+        values |= {f"since_{cap.name}": period.pop("since"), f"boot_since_{cap.name}": period.pop("boot_since")}
+        values |= period
+    return transaction.send(_build_check(caps, has_quota=has_quota), values)
+
+
+async def check_terms(
+    transaction: Transaction, run: Run, terms: SpendingCheck, sums: Sent | None
+) -> LimitExceeded | None:
+    """Return why a run may not be paid on these terms; None when it may. It holds while the transaction has its locks.
+
+    Args:
+        sums: What `send_sums` has sent since the last change.
+    """
+    found = {row[0]: row[1:] for row in (() if sums is None else await transaction.fetch(sums))}
+    if terms.max_file_bytes is not None and (used_bytes := int(found[_FILES][0])) >= terms.max_file_bytes:
         return LimitExceeded(FilesFull(used_bytes, terms.max_file_bytes))
     spending = {
         cap: Spending(spent_credits=spent, unknown_credits=unknown, reserved_credits=reserved, runs=0)
-        for cap, (spent, unknown, reserved) in ((cap, found[place]) for place, cap in enumerate(caps))
+        for cap, (spent, unknown, reserved) in ((cap, found[cap.name]) for cap in get_caps(terms.rules))
     }
     obstacle = find_obstacle(terms, run, spending)
     return None if obstacle is None else LimitExceeded(obstacle)

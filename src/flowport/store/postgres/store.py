@@ -12,18 +12,23 @@ from flowport.domain.run_events import RunEvent
 from flowport.domain.spending import Spending, SpendingCheck
 from flowport.store.cluster import NewsKind
 from flowport.store.postgres.accept import accept_call, count_mention, has_reminder
-from flowport.store.postgres.database import Database, Transaction
+from flowport.store.postgres.batches import BatchOperations
+from flowport.store.postgres.database import Database
+from flowport.store.postgres.maintenance import RecordMaintenance
 from flowport.store.postgres.migrate import migrate
 from flowport.store.postgres.operations import (
     SELECTED,
     is_waited_for,
-    lock_text,
+    lock_texts,
     parse_row,
     post_change,
     record_event,
     remove_waiting,
 )
+from flowport.store.postgres.people import ReceivedFileOperations, TokenOperations
+from flowport.store.postgres.queries import RunQueries
 from flowport.store.postgres.spending import sum_spending
+from flowport.store.postgres.transaction import Transaction
 from flowport.store.records import (
     AcceptOutcome,
     AttachRules,
@@ -63,7 +68,7 @@ _CLAIM_RUN: Final = (
 )
 
 
-class PostgresStore:
+class PostgresStore(BatchOperations, RunQueries, RecordMaintenance, TokenOperations, ReceivedFileOperations):
     """A `Store` in a PostgreSQL database; `store.interface` describes each method."""
 
     def __init__(self, database: Database) -> None:
@@ -85,7 +90,7 @@ class PostgresStore:
                 transaction, run, rules, terms, is_queued=is_queued, whole_arguments=whole_arguments
             )
 
-        return await self.database.write(accept)
+        return await self.database.write(accept, is_in_line=True)
 
     async def record(
         self,
@@ -188,7 +193,7 @@ class PostgresStore:
         """Assign names to apps that have none, and return the names of these apps."""
 
         async def assign(transaction: Transaction) -> dict[str, str]:
-            lock_text(transaction, "names")
+            lock_texts(transaction, "names")
             transaction.send(
                 "INSERT INTO tool_names (name, scope, app_id) SELECT given.name, %s, given.app_id "
                 "FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS given (app_id, name, place) ORDER BY given.place "
@@ -217,7 +222,7 @@ class PostgresStore:
         given = [(app_id, input_id, name) for app_id, own in names.items() for input_id, name in own.items()]
 
         async def assign(transaction: Transaction) -> dict[str, dict[str, str]]:
-            lock_text(transaction, "names")
+            lock_texts(transaction, "names")
             transaction.send(
                 "INSERT INTO property_names (scope, app_id, input_id, name) "
                 "SELECT %s, given.app_id, given.input_id, given.name FROM unnest(%s::text[], %s::text[], %s::text[]) "
@@ -266,10 +271,6 @@ class PostgresStore:
             transaction.send("DELETE FROM uploads WHERE account_id = %s AND sha256 = %s", (account_id, sha256))
 
         await self.database.write(forget)
-
-    async def close(self) -> None:
-        """Finish the requested operations and close the connections."""
-        await self.database.close()
 
 
 async def _select_property_names(

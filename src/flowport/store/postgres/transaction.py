@@ -1,0 +1,109 @@
+"""Transactions: statements, those of them that travel together, and the news of what they change."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias, TypeVar
+
+import psycopg
+from psycopg.adapt import AdaptersMap
+from psycopg.rows import TupleRow
+from psycopg.types.string import StrDumperUnknown
+
+NEWS_CHANNEL: Final = "flowport_news"
+"""Where transactions report what they changed, see `store.postgres.news`."""
+
+MAX_NEWS_BYTES: Final = 7_900
+"""Of one notification; PostgreSQL takes fewer than 8,000."""
+
+T = TypeVar("T")
+Connection: TypeAlias = psycopg.AsyncConnection[TupleRow]
+Values: TypeAlias = Sequence[Any] | Mapping[str, Any]
+
+
+class _CleanText(StrDumperUnknown):
+    """Any text, as a database takes it: half of a surrogate pair and a zero character are replaced, and nothing is lost."""
+
+    def dump(self, obj: str) -> bytes:
+        return obj.replace("\0", "\ufffd").encode(errors="replace")
+
+
+ADAPTERS: Final = AdaptersMap(psycopg.adapters)
+ADAPTERS.register_dumper(str, _CleanText)
+"""How values become parameters, and back."""
+
+
+class Sent:
+    """A statement that was sent."""
+
+    def __init__(self, statement: str, values: Values) -> None:
+        self.statement = statement
+        self.values = values
+        self.cursor: psycopg.AsyncCursor[TupleRow] | None = None
+        """With its rows; None until the next statement is executed."""
+
+
+class Transaction:
+    """A transaction that writes, or what is read in one."""
+
+    def __init__(self, connection: Connection, origin: str = "") -> None:
+        self.connection = connection
+        """For what only a connection can do; `flush` comes before its use."""
+        self._queued: list[Sent] = []
+        self._origin = origin
+        self._news: list[str] = []
+
+    def send(self, statement: str, values: Values = ()) -> Sent:
+        """Have a statement executed before the next one that is executed, in the same round trip."""
+        sent = Sent(statement, values)
+        self._queued.append(sent)
+        return sent
+
+    async def execute(self, statement: str, values: Values = ()) -> psycopg.AsyncCursor[TupleRow]:
+        """Execute one statement, made of our own words, after those that were sent, and return its cursor."""
+        if not self._queued:
+            return await self.connection.execute(statement, values)
+        async with self.connection.pipeline():
+            await self._execute_queued()
+            cursor = await self.connection.execute(statement, values)
+        return cursor  # noqa: RET504 - it has its rows once the block has ended
+
+    async def fetch(self, sent: Sent) -> list[TupleRow]:
+        """Return the rows of a statement that was sent."""
+        if sent.cursor is None:
+            await self.flush()
+        return [] if sent.cursor is None else await sent.cursor.fetchall()
+
+    async def flush(self) -> None:
+        """Execute what was sent."""
+        if self._queued:
+            async with self.connection.pipeline():
+                await self._execute_queued()
+
+    async def _execute_queued(self) -> None:
+        queued, self._queued = self._queued, []
+        for sent in queued:
+            sent.cursor = await self.connection.execute(sent.statement, sent.values)
+
+    def post(self, news: Mapping[str, str]) -> None:
+        """Report a change to every replica once this is committed."""
+        self._news.append(format_news({**news, "from": self._origin}))
+
+    def send_news(self) -> None:
+        """Send the news with the statements that wait."""
+        if self._news:
+            news, self._news = self._news, []
+            self.send("SELECT pg_notify(%s, payload) FROM unnest(%s::text[]) AS payload", (NEWS_CHANNEL, news))
+
+
+Work: TypeAlias = Callable[[Transaction], Awaitable[T]]
+"""A whole operation. It may be performed more than once, and changes nothing but the database."""
+
+
+def format_news(news: Mapping[str, str]) -> str:
+    """Return news as the text of a notification; what makes it too long is left out, a text first and then the owner."""
+    fields = {name: value for name, value in news.items() if value}
+    text = json.dumps(fields)
+    for name in ("text", "owner"):
+        if len(text) > MAX_NEWS_BYTES and fields.pop(name, None) is not None:
+            text = json.dumps(fields)
+    return text
