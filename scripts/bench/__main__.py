@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from budget_cost import measure_budget_cost
+from cluster_steps import measure_cluster_steps
 from commands import measure_commands
 from failed_reads import measure_failed_reads
 from figures import Figure, print_figures
@@ -35,6 +36,7 @@ PARTS = {
     "large_text": measure_large_text,
     "pinging": measure_pinging,
     "store_cost": measure_store_cost,
+    "cluster_steps": measure_cluster_steps,
     "long_list": measure_long_list,
     "memory": measure_memory,
     "side_by_side": measure_side_by_side,

@@ -44,9 +44,9 @@ _APP: Final = App(
 
 
 @contextmanager
-def open_provider() -> Iterator[str]:
+def open_provider(*flags: str) -> Iterator[str]:
     """Run the provider and yield its URL."""
-    command = [sys.executable, str(Path(__file__).with_name("instant_provider.py"))]
+    command = [sys.executable, str(Path(__file__).with_name("instant_provider.py")), *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield next(iter(process.stdout or ())).strip()
@@ -62,24 +62,42 @@ def save_app(home: Path, configured: ProviderSettings, host: str) -> None:
     save_catalogue(build_cache_path(home, account), Catalogue((listing,), listed_at=time.time(), style="flows"))
 
 
+def build_settings(folder: Path, url: str, **changes: Any) -> Settings:
+    """Return the settings of a Flowport that uses the provider, with a home that knows the measured app."""
+    configured = ProviderSettings(
+        "magnific", url, "bench-key", {"api_style": "flows", "file_origins": frozenset({url})}
+    )
+    save_app(folder, configured, urlsplit(url).netloc)
+    values: dict[str, Any] = {
+        "providers": (configured,),
+        "home": folder,
+        "output_dir": folder / "outputs",
+        "file_roots": (),
+        "requests_per_minute": 0,
+        "should_save_outputs": False,
+        "should_show_previews": False,
+        **changes,
+    }
+    return Settings(**values)
+
+
 @asynccontextmanager
 async def open_workspace(folder: Path, store: Store, url: str = NOWHERE) -> AsyncIterator[Workspace]:
     """Run Flowport on a store, which is closed afterwards."""
-    configured = ProviderSettings("magnific", url, "bench-key", {"api_style": "flows"})
-    save_app(folder, configured, urlsplit(url).netloc)
-    settings = Settings(
-        providers=(configured,),
-        home=folder,
-        output_dir=folder / "outputs",
-        file_roots=(),
-        requests_per_minute=0,
-        should_save_outputs=False,
-        should_show_previews=False,
-    )
     home = assembly.Home(store, ProcessLock(folder))
     with mock.patch.object(assembly, "open_home", return_value=home):
-        async with assembly.open_assembly(settings, pace=QUICK) as opened:
+        async with assembly.open_assembly(build_settings(folder, url), pace=QUICK) as opened:
             yield opened.workspace
+
+
+@asynccontextmanager
+async def open_team(
+    folder: Path, url: str, database_url: str, *, is_worker: bool = False, **changes: Any
+) -> AsyncIterator[Workspace]:
+    """Run a replica or a worker of the team that a database belongs to."""
+    settings = build_settings(folder, url, database_url=database_url, **changes)
+    async with assembly.open_assembly(settings, pace=QUICK, is_worker=is_worker) as opened:
+        yield opened.workspace
 
 
 @dataclass(frozen=True)

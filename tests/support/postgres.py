@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
+import psycopg
 import pytest
+from psycopg import sql
 
 from flowport.store.postgres.database import Database
 from flowport.store.postgres.migrate import migrate
@@ -15,7 +17,7 @@ from flowport.store.postgres.migrate import migrate
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 from local_postgres import MISSING, UNSYNCED, PostgresServer, find_programs, run_postgres
 
-__all__ = ["MISSING", "PostgresServer", "create_migrated", "find_programs", "open_postgres"]
+__all__ = ["MISSING", "PostgresServer", "create_migrated", "dump_database", "find_programs", "open_postgres"]
 
 TEMPLATE = "flowport_template"
 
@@ -55,3 +57,12 @@ def create_template(server: PostgresServer) -> None:
 def create_migrated(server: PostgresServer) -> str:
     """Return the address of a new database with our tables."""
     return server.create_database(TEMPLATE)
+
+
+def dump_database(url: str) -> bytes:
+    """Return all rows of all tables of a database, as text."""
+    with psycopg.connect(url) as connection:
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        queries = [sql.SQL("SELECT one::text FROM {} AS one").format(sql.Identifier(name)) for (name,) in tables]
+        rows = [row[0] for query in queries for row in connection.execute(query)]
+    return "\n".join(rows).encode()

@@ -1,11 +1,12 @@
 """A store of each kind for the tests of this folder."""
 
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from flowport.store.interface import Store
+from tests.support.postgres import dump_database
 
 from .factories import FACTORIES, URL_FILE
 
@@ -16,17 +17,6 @@ def store_kind(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "postgres":
         (tmp_path / URL_FILE).write_text(request.getfixturevalue("database_url"), encoding="utf-8")
     return str(request.param)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
-    """Leave out what the PostgreSQL store does not have yet."""
-    try:
-        return (yield)
-    except AttributeError as exc:
-        if "'PostgresStore' object has no attribute" in str(exc):
-            pytest.skip(str(exc))
-        raise
 
 
 @pytest.fixture
@@ -48,3 +38,16 @@ async def open_store(store_kind: str, tmp_path: Path) -> AsyncIterator[Callable[
 def store(open_store: Callable[[], Store]) -> Store:
     """Open the test's record."""
     return open_store()
+
+
+@pytest.fixture
+def read_record(store_kind: str, tmp_path: Path) -> Callable[[], bytes]:
+    """Return what reads the whole of the test's closed record, as a copy or a backup has it."""
+
+    def read() -> bytes:
+        """Read its files, or the rows of all tables of its database."""
+        if store_kind == "postgres":
+            return dump_database((tmp_path / URL_FILE).read_text(encoding="utf-8"))
+        return b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+    return read

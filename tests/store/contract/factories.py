@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeAlias, cast
+from typing import Final, TypeAlias
 
 from flowport.store.interface import Store
 from flowport.store.postgres.store import open_postgres_store
@@ -23,7 +23,7 @@ URL_FILE: Final = "database.txt"
 
 def open_postgres(folder: Path) -> Store:
     """Open the PostgreSQL database whose address is in the folder."""
-    return cast("Store", open_postgres_store((folder / URL_FILE).read_text(encoding="utf-8")))
+    return open_postgres_store((folder / URL_FILE).read_text(encoding="utf-8"))
 
 
 FACTORIES: Final[dict[str, Factory]] = {"sqlite": open_sqlite, "postgres": open_postgres}

@@ -4,8 +4,9 @@ What an event makes of a run is decided by `domain.run_events.apply` alone: the 
 so the row cannot change between being read and being written.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+import re
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar
 
 from flowport.domain.models import Output, Run, RunState
 from flowport.domain.run_events import (
@@ -22,7 +23,7 @@ from flowport.domain.run_events import (
 )
 from flowport.store.cluster import NewsKind
 from flowport.store.postgres.jobs import add_job
-from flowport.store.postgres.transaction import Transaction
+from flowport.store.postgres.transaction import Transaction, Values
 from flowport.store.records import Recorded, RecordOutcome, Stale
 from flowport.store.rows import (
     FINAL,
@@ -36,6 +37,49 @@ from flowport.store.rows import (
     parse_output,
     parse_run,
 )
+from flowport.store.statements import build_insert
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Operation: TypeAlias = Callable[Concatenate[Any, Transaction, P], Coroutine[Any, Any, T]]
+"""A method with the whole of an operation, which is given its transaction."""
+Method: TypeAlias = Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]
+
+
+def reads(operation: Operation[P, T]) -> Method[P, T]:
+    """Return a method that performs an operation of several statements on one snapshot of `self.database`."""
+
+    async def perform(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        found: T = await self.database.read(lambda transaction: operation(self, transaction, *args, **kwargs))
+        return found
+
+    return perform
+
+
+def looks_up(operation: Operation[P, T]) -> Method[P, T]:
+    """Return a method that performs an operation of one statement, which only reads."""
+
+    async def perform(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        found: T = await self.database.look_up(lambda transaction: operation(self, transaction, *args, **kwargs))
+        return found
+
+    return perform
+
+
+def writes(operation: Operation[P, T]) -> Method[P, T]:
+    """Return a method that performs an operation in a transaction; it may be performed more than once."""
+
+    async def perform(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        found: T = await self.database.write(lambda transaction: operation(self, transaction, *args, **kwargs))
+        return found
+
+    return perform
+
+
+def translate(statement: str) -> str:
+    """Return a statement of `store.statements` with its values named as PostgreSQL's library has them."""
+    return re.sub(r":([a-z]\w*)", r"%(\1)s", statement)
+
 
 _OUTPUT_JSON: Final = (
     "(SELECT json_agg(json_build_array("  # noqa: S608 - our own words
@@ -63,9 +107,14 @@ def parse_row(row: Sequence[Any]) -> Run:
     return parse_run(row[: len(RUN_COLUMNS)], outputs)
 
 
-async def select_runs(
-    transaction: Transaction, source: str, values: Sequence[Any] | Mapping[str, Any] = ()
-) -> tuple[Run, ...]:
+async def select(transaction: Transaction, query: str, values: Values = ()) -> list[dict[str, Any]]:
+    """Return the rows of a query, made of our own words, by the names of their columns."""
+    cursor = await transaction.execute(query, values)
+    names = [column.name for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in await cursor.fetchall()]
+
+
+async def select_runs(transaction: Transaction, source: str, values: Values = ()) -> tuple[Run, ...]:
     """Return the runs of a query, with their outputs, by one statement.
 
     Args:
@@ -97,12 +146,26 @@ def lock_texts(transaction: Transaction, *texts: str) -> None:
 
 async def insert_run(transaction: Transaction, run: Run, *, is_queued: bool) -> None:
     """Add a run as it is, with its outputs; a queued one with its job."""
-    values = {**build_run_values(run), "is_queued": is_queued}
-    transaction.send(_INSERT_RUN, values)
-    write_outputs(transaction, run.id, run.outputs)
-    if is_queued:
-        await add_job(transaction, run)
-    post_change(transaction, run, NewsKind.CREATED)
+    await insert_runs(transaction, [run], is_queued=is_queued)
+
+
+async def insert_runs(transaction: Transaction, runs: Sequence[Run], *, is_queued: bool) -> None:
+    """Add runs as they are, with their outputs; queued ones with their jobs."""
+    for run in runs:
+        values = {**build_run_values(run), **_build_folded(run), "is_queued": is_queued}
+        transaction.send(_INSERT_RUN, values)
+        write_outputs(transaction, run.id, run.outputs)
+        post_change(transaction, run, NewsKind.CREATED)
+        if is_queued:
+            await add_job(transaction, run)
+
+
+def _build_folded(run: Run) -> dict[str, str]:
+    """Return what a search looks through, written with the run: PostgreSQL folds case by the rules of its system."""
+    return {
+        "folded_app": f"{run.app_name} {run.tool_name}".casefold(),
+        "folded_rest": f" {run.id} {run.arguments_json}".casefold(),
+    }
 
 
 def write_outputs(transaction: Transaction, run_id: str, outputs: Sequence[Output]) -> None:
@@ -192,14 +255,9 @@ async def is_waited_for(transaction: Transaction, run_id: str) -> bool:
     return await cursor.fetchone() is not None
 
 
-def _build_insert(table: str, columns: Sequence[str]) -> str:
-    values = ", ".join(f"%({column})s" for column in columns)
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})"  # noqa: S608 - our own table and column names
-
-
-_INSERT_RUN: Final = _build_insert("runs", (*RUN_COLUMNS, "is_queued"))
+_INSERT_RUN: Final = translate(build_insert("runs", (*RUN_COLUMNS, "folded_app", "folded_rest", "is_queued")))
 _WRITE_OUTPUT: Final = (
-    _build_insert("outputs", ("run_id", *OUTPUT_COLUMNS))
+    translate(build_insert("outputs", ("run_id", *OUTPUT_COLUMNS)))
     + " ON CONFLICT (run_id, n) DO UPDATE SET "
     + ", ".join(f"{column} = excluded.{column}" for column in OUTPUT_COLUMNS if column != "n")
 )

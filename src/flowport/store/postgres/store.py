@@ -12,7 +12,9 @@ from flowport.domain.run_events import RunEvent
 from flowport.domain.spending import Spending, SpendingCheck
 from flowport.store.cluster import NewsKind
 from flowport.store.postgres.accept import accept_call, count_mention, has_reminder
+from flowport.store.postgres.batches import BatchOperations
 from flowport.store.postgres.database import Database
+from flowport.store.postgres.maintenance import RecordMaintenance
 from flowport.store.postgres.migrate import migrate
 from flowport.store.postgres.operations import (
     SELECTED,
@@ -23,6 +25,8 @@ from flowport.store.postgres.operations import (
     record_event,
     remove_waiting,
 )
+from flowport.store.postgres.people import ReceivedFileOperations, TokenOperations
+from flowport.store.postgres.queries import RunQueries
 from flowport.store.postgres.spending import sum_spending
 from flowport.store.postgres.transaction import Transaction
 from flowport.store.records import (
@@ -64,7 +68,7 @@ _CLAIM_RUN: Final = (
 )
 
 
-class PostgresStore:
+class PostgresStore(BatchOperations, RunQueries, RecordMaintenance, TokenOperations, ReceivedFileOperations):
     """A `Store` in a PostgreSQL database; `store.interface` describes each method."""
 
     def __init__(self, database: Database) -> None:
@@ -267,10 +271,6 @@ class PostgresStore:
             transaction.send("DELETE FROM uploads WHERE account_id = %s AND sha256 = %s", (account_id, sha256))
 
         await self.database.write(forget)
-
-    async def close(self) -> None:
-        """Finish the requested operations and close the connections."""
-        await self.database.close()
 
 
 async def _select_property_names(

@@ -22,6 +22,7 @@ from flowport.store.rows import Value
 from flowport.store.sqlite.errors import build_damage_error, build_store_error, is_damage
 from flowport.store.sqlite.operations import IS_OVER, reads
 from flowport.store.sqlite.thread import Worker
+from flowport.store.statements import build_history_queries, parse_history
 
 SLICE_ROWS: Final = 1000
 """How many runs one operation looks at."""
@@ -31,6 +32,9 @@ _IS_PRUNABLE: Final = (
     f"{IS_OVER} AND delivered_at < :before AND finished_at < :before "
     "AND (boot_id IS NOT :boot_id OR accepted_boot_seconds < :boot_before)"
 )
+
+_HISTORY: Final = {False: build_history_queries(), True: build_history_queries("<>")}
+"""By whether the others are meant."""
 
 
 def _get_path(connection: sqlite3.Connection) -> Path:
@@ -99,27 +103,8 @@ def _delete_runs(connection: sqlite3.Connection, run_ids: list[str]) -> tuple[st
 
 def read_history(connection: sqlite3.Connection, owner: str, *, is_other: bool = False) -> History:
     """Count an owner's runs, or those of all other owners."""
-    compared = "<>" if is_other else "="
-    row = connection.execute(
-        f"SELECT count(*) AS runs, total(NOT {IS_OVER}) AS live, total({IS_OVER} AND delivered_at IS NULL) AS unseen, "  # noqa: S608 - our own words
-        "total(state = 'unknown') AS unknown, min(accepted_at) AS oldest_at FROM runs "
-        f"WHERE owner {compared} ? AND row_count = 0",
-        (owner,),
-    ).fetchone()
-    saved, saved_bytes = connection.execute(
-        "SELECT count(*), total(size_bytes) FROM outputs JOIN runs ON runs.id = outputs.run_id "  # noqa: S608 - our own words
-        f"WHERE saved_path <> '' AND owner {compared} ?",
-        (owner,),
-    ).fetchone()
-    return History(
-        runs=row["runs"],
-        live=int(row["live"]),
-        unseen=int(row["unseen"]),
-        unknown=int(row["unknown"]),
-        oldest_at=row["oldest_at"],
-        saved_outputs=saved,
-        saved_bytes=int(saved_bytes),
-    )
+    runs, outputs = (connection.execute(query, {"owner": owner}).fetchone() for query in _HISTORY[is_other])
+    return parse_history(runs, outputs)
 
 
 class RecordMaintenance:

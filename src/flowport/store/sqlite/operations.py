@@ -37,6 +37,7 @@ from flowport.store.rows import (
     parse_output,
     parse_run,
 )
+from flowport.store.statements import build_insert
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -171,16 +172,10 @@ def is_waited_for(connection: sqlite3.Connection, run_id: str) -> bool:
     return connection.execute("SELECT 1 FROM waiting_calls WHERE run_id = ?", (run_id,)).fetchone() is not None
 
 
-def _build_insert(table: str, columns: Sequence[str]) -> str:
-    names = ", ".join(columns)
-    values = ", ".join(f":{column}" for column in columns)
-    return f"INSERT INTO {table} ({names}) VALUES ({values})"  # noqa: S608 - our own table and column names
-
-
-_INSERT_RUN: Final = _build_insert("runs", RUN_COLUMNS)
+_INSERT_RUN: Final = build_insert("runs", RUN_COLUMNS)
 # Not INSERT OR REPLACE, which would empty the columns that a newer version has added.
 _WRITE_OUTPUT: Final = (
-    _build_insert("outputs", ("run_id", *OUTPUT_COLUMNS))
+    build_insert("outputs", ("run_id", *OUTPUT_COLUMNS))
     + " ON CONFLICT (run_id, n) DO UPDATE SET "
     + ", ".join(f"{column} = excluded.{column}" for column in OUTPUT_COLUMNS)
 )

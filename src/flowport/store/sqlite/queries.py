@@ -7,10 +7,24 @@ from functools import partial
 from typing import Final
 
 from flowport.domain.errors import RunNotFound
-from flowport.domain.models import OutputKind, Run, RunState, get_url_place
+from flowport.domain.models import Run, RunState, get_url_place
 from flowport.store.records import AppHistory, RunSearch
-from flowport.store.rows import LIVE
+from flowport.store.rows import Value
 from flowport.store.sqlite.operations import IS_ALONE, IS_LIVE, IS_OVER, IS_UNDELIVERED, find_run, reads, select_runs
+from flowport.store.statements import (
+    DURATIONS,
+    NEEDED_PROVIDER_IDS,
+    NEWEST_WITH_URL,
+    RUN_AT_PROVIDER,
+    RUNS_WITH_OUTPUT,
+    UNKNOWN_RUNS,
+    USED_APPS,
+    build_page,
+    build_search,
+    build_stranded_source,
+    collect_histories,
+    require_run,
+)
 
 _HISTORIES: Final = """
 SELECT json_each.value AS app_id, runs.state, runs.finished_at - runs.started_at AS seconds,
@@ -23,6 +37,7 @@ FROM json_each(:app_ids) CROSS JOIN runs ON runs.rowid IN (
 ORDER BY runs.finished_at DESC
 """
 """The latest runs of each app, each found by the index of its app's ends."""
+_STRANDED: Final = build_stranded_source("instr(substr(account_id, length(:prefix) + 1), ':') = 0")
 
 
 class RunQueries:
@@ -30,25 +45,23 @@ class RunQueries:
 
     @reads
     def get_run(self, connection: sqlite3.Connection, run_id: str, *, account_id: str | None, owner: str) -> Run:
-        return _require_run(connection, run_id, account_id=account_id, owner=owner)
+        return require_run(find_run(connection, run_id), run_id, account_id=account_id, owner=owner)
 
     @reads
     def find_run_at_provider(
         self, connection: sqlite3.Connection, provider_run_id: str, *, account_id: str
     ) -> Run | None:
-        source = "runs WHERE account_id = ? AND provider_run_id = ? AND provider_run_id <> '' LIMIT 1"
-        return next(iter(select_runs(connection, source, (account_id, provider_run_id))), None)
+        values: dict[str, Value] = {"account_id": account_id, "provider_run_id": provider_run_id}
+        return next(iter(select_runs(connection, RUN_AT_PROVIDER, values)), None)
 
     @reads
     def get_run_by_output_url(self, connection: sqlite3.Connection, url: str, *, owner: str) -> Run:
-        source = "outputs JOIN runs ON runs.id = outputs.run_id WHERE runs.owner = ?"
-        newest = f"{source} AND outputs.url = ? ORDER BY runs.accepted_at DESC, runs.id DESC LIMIT 1"
-        if found := select_runs(connection, newest, (owner, url)):
+        if found := select_runs(connection, NEWEST_WITH_URL, {"owner": owner, "url": url}):
             return found[0]
         # The text after a place and its "?" sorts before the same with "@", the next character.
         place = get_url_place(url)
-        near = f"{source} AND outputs.url >= ? AND outputs.url < ? LIMIT 2"
-        found = select_runs(connection, near, (owner, f"{place}?", f"{place}@"))
+        near = f"{RUNS_WITH_OUTPUT} AND outputs.url >= :begin AND outputs.url < :end LIMIT 2"
+        found = select_runs(connection, near, {"owner": owner, "begin": f"{place}?", "end": f"{place}@"})
         # Where two outputs share a place, only their queries differ, so it is unknown which was meant.
         if len(found) != 1:
             raise RunNotFound(place)
@@ -75,7 +88,9 @@ class RunQueries:
         search: RunSearch | None = None,
     ) -> tuple[Run, ...]:
         select = partial(_select_page, connection, account_id=account_id, owner=owner, state=state, search=search)
-        start = None if before is None else _require_run(connection, before, account_id=account_id, owner=owner)
+        start = None
+        if before is not None:
+            start = require_run(find_run(connection, before), before, account_id=account_id, owner=owner)
         if not undelivered_first:
             return select("", limit=limit, start=start)
         unseen: tuple[Run, ...] = ()
@@ -106,8 +121,7 @@ class RunQueries:
     def get_unknown_runs(
         self, connection: sqlite3.Connection, *, account_id: str, since: float, limit: int
     ) -> tuple[Run, ...]:
-        condition = "account_id = ? AND state = 'unknown' AND unknown_at >= ? ORDER BY unknown_at, id LIMIT ?"
-        return select_runs(connection, f"runs WHERE {condition}", (account_id, since, limit))
+        return select_runs(connection, UNKNOWN_RUNS, {"account_id": account_id, "since": since, "limit": limit})
 
     @reads
     def get_known_urls(self, connection: sqlite3.Connection, urls: Sequence[str]) -> frozenset[str]:
@@ -131,11 +145,7 @@ class RunQueries:
 
     @reads
     def get_needed_provider_ids(self, connection: sqlite3.Connection, *, account_id: str) -> frozenset[str]:
-        rows = connection.execute(
-            "SELECT provider_run_id FROM runs WHERE account_id = ? AND provider_run_id <> '' AND delivered_at IS NULL",
-            (account_id,),
-        )
-        return frozenset(row[0] for row in rows)
+        return frozenset(row[0] for row in connection.execute(NEEDED_PROVIDER_IDS, {"account_id": account_id}))
 
     @reads
     def get_stranded_runs(
@@ -143,11 +153,7 @@ class RunQueries:
     ) -> tuple[Run, ...]:
         return select_runs(
             connection,
-            # The accounts of a scope sort between it with ":" and with ";", the next character. A fingerprint holds no colon.
-            "runs WHERE delivered_at IS NULL AND account_id > :prefix AND account_id < :end "
-            "AND instr(substr(account_id, length(:prefix) + 1), ':') = 0 AND account_id <> :account_id "
-            "AND adoption_tried_by <> :account_id AND row_count = 0 "
-            f"AND (provider_run_id <> '' OR state IN ({LIVE})) ORDER BY accepted_at, id LIMIT :limit",
+            _STRANDED,
             {"prefix": f"{scope}:", "end": f"{scope};", "account_id": account_id, "limit": limit},
         )
 
@@ -166,42 +172,20 @@ class RunQueries:
     def get_durations(
         self, connection: sqlite3.Connection, *, account_id: str, app_id: str, limit: int = 20
     ) -> tuple[float, ...]:
-        rows = connection.execute(
-            "SELECT finished_at - started_at FROM runs WHERE account_id = ? AND app_id = ? AND state = ? "
-            # A clock that was set back meanwhile would make a negative duration.
-            "AND started_at <= finished_at ORDER BY finished_at DESC LIMIT ?",
-            (account_id, app_id, RunState.SUCCEEDED, limit),
-        )
-        return tuple(row[0] for row in rows)
+        values = {"account_id": account_id, "app_id": app_id, "limit": limit}
+        return tuple(row[0] for row in connection.execute(DURATIONS, values))
 
     @reads
     def get_histories(
         self, connection: sqlite3.Connection, *, account_id: str, app_ids: Sequence[str], limit: int = 20
     ) -> dict[str, AppHistory]:
         values = {"app_ids": json.dumps(app_ids), "account_id": account_id, "limit": limit}
-        found: dict[str, AppHistory] = {}
-        for row in connection.execute(_HISTORIES, values):
-            history = found.get(row["app_id"], AppHistory())
-            # A partial run shows what is made, but not how long it takes.
-            is_timed = row["state"] == RunState.SUCCEEDED and row["seconds"] is not None
-            durations = history.durations + ((row["seconds"],) if is_timed else ())
-            kinds = history.kinds | {OutputKind(kind) for kind in (row["kinds"] or "").split(",") if kind}
-            found[row["app_id"]] = AppHistory(durations, kinds)
-        return found
+        return collect_histories(connection.execute(_HISTORIES, values))
 
     @reads
     def get_used_apps(self, connection: sqlite3.Connection, *, account_id: str, since: float) -> frozenset[str]:
-        rows = connection.execute(
-            "SELECT DISTINCT app_id FROM runs WHERE account_id = ? AND accepted_at >= ?", (account_id, since)
-        )
+        rows = connection.execute(USED_APPS, {"account_id": account_id, "since": since})
         return frozenset(row["app_id"] for row in rows)
-
-
-def _require_run(connection: sqlite3.Connection, run_id: str, *, account_id: str | None, owner: str) -> Run:
-    run = find_run(connection, run_id)
-    if run is None or run.owner != owner or account_id not in {None, run.account_id}:
-        raise RunNotFound(run_id)
-    return run
 
 
 def _select_page(
@@ -217,52 +201,28 @@ def _select_page(
 ) -> tuple[Run, ...]:
     if limit <= 0:
         return ()
-    searched, values = _build_search(connection, search or RunSearch())
-    conditions = [
-        "runs.owner = :owner",
-        "" if account_id is None else "+runs.account_id = :account_id",
-        "" if state is None else "runs.state = :state",
-        IS_ALONE,
-        condition,
-        "" if start is None else "(runs.accepted_at, runs.id) < (:accepted_at, :start_id)",
-        *searched,
-    ]
+    if search is not None and (search.words or search.app):
+        # SQLite itself knows the case of ASCII letters only.
+        connection.create_function("fold", 1, str.casefold, deterministic=True)
+    searched, values = build_search(search or RunSearch(), is_live=IS_LIVE, app=_HAS_APP, word=_HAS_WORD)
+    # The plus keeps SQLite to the index of the owner's runs.
+    account = "" if account_id is None else "+runs.account_id = :account_id"
     return select_runs(
         connection,
-        f"runs WHERE {' AND '.join(filter(None, conditions))} ORDER BY runs.accepted_at DESC, runs.id DESC LIMIT :limit",
-        {
-            "owner": owner,
-            "account_id": account_id,
-            "state": state,
-            "accepted_at": start.accepted_at if start else None,
-            "start_id": start.id if start else None,
-            "limit": limit,
-            **values,
-        },
+        *build_page(
+            [account, IS_ALONE, condition, *searched],
+            values,
+            owner=owner,
+            account_id=account_id,
+            state=state,
+            start=start,
+            limit=limit,
+        ),
     )
 
 
 _APP_TEXT: Final = "fold(runs.app_name || ' ' || runs.tool_name)"
 _RUN_TEXT: Final = "fold(runs.app_name || ' ' || runs.tool_name || ' ' || runs.id || ' ' || runs.arguments_json)"
-_ROWS_WITH: Final = "SELECT 1 FROM batch_rows WHERE batch_rows.batch_id = runs.id AND instr(fold(display_json), "
-
-
-def _build_search(connection: sqlite3.Connection, search: RunSearch) -> tuple[list[str], dict[str, str | float]]:
-    """Return the conditions of a search and their values. Only the text is not answered from the index."""
-    conditions = [IS_LIVE] if search.is_live else []
-    values: dict[str, str | float] = {}
-    for name, operator, instant in (("since", ">=", search.since), ("until", "<", search.until)):
-        if instant is not None:
-            conditions.append(f"runs.accepted_at {operator} :{name}")
-            values[name] = instant
-    if search.words or search.app:
-        # SQLite itself knows the case of ASCII letters only.
-        connection.create_function("fold", 1, str.casefold, deterministic=True)
-    if search.app:
-        conditions.append(f"instr({_APP_TEXT}, :app)")
-        values["app"] = search.app.casefold()
-    for place, word in enumerate(search.words):
-        in_rows = f"EXISTS ({_ROWS_WITH}:word{place}))"
-        conditions.append(f"(instr({_RUN_TEXT}, :word{place}) OR {in_rows})")
-        values[f"word{place}"] = word.casefold()
-    return conditions, values
+_ROWS_WITH: Final = "SELECT 1 FROM batch_rows WHERE batch_rows.batch_id = runs.id AND instr(fold(display_json), {word})"
+_HAS_APP: Final = f"instr({_APP_TEXT}, :app)"
+_HAS_WORD: Final = f"(instr({_RUN_TEXT}, {{word}}) OR EXISTS ({_ROWS_WITH}))"

@@ -9,7 +9,7 @@ from flowport.domain.models import BootTime, Run, RunState
 from flowport.domain.spending import LimitExceeded, Spending, SpendingCheck, find_obstacle, get_caps
 from flowport.store.rows import IS_UNPRICED, build_spending_values
 from flowport.store.sqlite.operations import IS_LIVE
-from flowport.store.sqlite.received_files import sum_file_bytes
+from flowport.store.sqlite.people import sum_file_bytes
 
 _UNSENT: Final = f"'{RunState.ACCEPTED}', '{RunState.STARTING}'"
 

@@ -41,11 +41,10 @@ from flowport.store.sqlite.operations import (
     remove_waiting,
     writes,
 )
+from flowport.store.sqlite.people import ReceivedFileOperations, TokenOperations
 from flowport.store.sqlite.queries import RunQueries
-from flowport.store.sqlite.received_files import ReceivedFileOperations
 from flowport.store.sqlite.spending import sum_spending
 from flowport.store.sqlite.thread import StoreWorker, Worker
-from flowport.store.sqlite.tokens import TokenOperations
 
 ASIDE_SECONDS: Final = 1.0
 """How long a write beside an answer that is ready waits for other processes."""

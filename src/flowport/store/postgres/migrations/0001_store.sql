@@ -51,6 +51,9 @@ CREATE TABLE runs (
     -- What only this store has: records of an older version are written without it.
     row_number bigint GENERATED ALWAYS AS IDENTITY,
     is_queued boolean NOT NULL DEFAULT false,
+    -- What a search looks through: the app's and the tool's name, then the rest, without upper case.
+    folded_app text COLLATE "C" NOT NULL DEFAULT '',
+    folded_rest text COLLATE "C" NOT NULL DEFAULT '',
     changed_number bigint NOT NULL DEFAULT nextval('changes')
 );
 
@@ -130,6 +133,7 @@ CREATE TABLE batch_rows (
     canonical_digest text COLLATE "C" NOT NULL,
     run_id text COLLATE "C" NOT NULL DEFAULT '',
     is_dropped boolean NOT NULL DEFAULT false,
+    folded_display text COLLATE "C" NOT NULL DEFAULT '',
     PRIMARY KEY (batch_id, n)
 );
 
@@ -215,6 +219,9 @@ CREATE INDEX batch_rows_by_run ON batch_rows (run_id) WHERE run_id <> '';
 
 -- Links are longer than an ordered index takes.
 CREATE INDEX outputs_by_url ON outputs USING hash (url);
+
+-- A link that was replaced differs behind the question mark alone.
+CREATE INDEX outputs_by_place ON outputs USING hash (split_part(url, '?', 1));
 
 CREATE INDEX waiting_calls_by_process ON waiting_calls (process_id);
 
