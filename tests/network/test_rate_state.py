@@ -13,7 +13,7 @@ from flowport.network.ratelimit.learned_limit import LearnedLimit, Mark
 from flowport.network.ratelimit.limiter import LimiterStatus, Priority
 from flowport.network.ratelimit.record import SPAN_SECONDS as SPAN
 from flowport.network.ratelimit.record import AccountRecord, Counted, Quota, Waiter
-from flowport.network.ratelimit.state import UNAVAILABLE_SECONDS, dump_record, get_time, parse_record
+from flowport.network.ratelimit.state import dump_record, get_time, parse_record
 from flowport.network.ratelimit.window import GRACE_SECONDS, HEARTBEAT_SECONDS
 from flowport.providers.answers import RateLimits
 from tests.support.fake_clock import FakeClock
@@ -195,12 +195,12 @@ async def test_a_file_in_trouble_leaves_each_program_half_of_the_limit(caplog: p
     assert not (await programs.limiters[0].get_status()).is_shared
     programs.limiters[0].note_busy(1.0)
     programs.file.is_failing = False
-    await programs.clock.sleep(2 * UNAVAILABLE_SECONDS)
+    await programs.clock.sleep(2 * programs.file.retry_seconds)
     await programs.take((0.0, 0, Priority.POLL))
     view = await programs.limiters[0].get_status()
     assert (view.is_shared, view.used, view.limit) == (True, 2, 10)
     assert [record.message.partition(":")[0] for record in caplog.records] == [
-        "the request limit cannot be shared with other programs for now, so half of it is used",
+        "the request limit cannot be shared with other programs for now, so a part of it is used (1/2)",
     ] * 2 + ["the request limit is shared with other programs again"]
 
 

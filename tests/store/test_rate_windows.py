@@ -13,15 +13,16 @@ import anyio
 import pytest
 
 from flowport.domain.errors import StoreError
+from flowport.domain.models import BootTime
 from flowport.store.sqlite.rate_windows import RateWindowFile
 
 
-def append(word: str, text: str) -> tuple[str, str]:
+def append(word: str, text: str, _: BootTime | None) -> tuple[str, str]:
     """Return a text with a word more, and what it was."""
     return f"{text} {word}".strip(), text
 
 
-def note(word: str, text: str) -> tuple[str, None]:
+def note(word: str, text: str, _: BootTime | None) -> tuple[str, None]:
     """Return a text with a word more."""
     return f"{text} {word}".strip(), None
 
@@ -66,7 +67,7 @@ async def test_a_change_that_fails_changes_nothing(path: Path) -> None:
     file = RateWindowFile(path)
     await file.change("a", partial(append, "x"))
 
-    def fail(text: str) -> tuple[str, str]:
+    def fail(text: str, _: BootTime | None) -> tuple[str, str]:
         """Stand for a mistake."""
         raise ZeroDivisionError(text)
 
@@ -150,7 +151,7 @@ async def test_a_program_that_is_killed_in_a_transaction_leaves_nothing_of_it(pa
 async def test_a_mistake_in_the_background_is_logged(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """No caller awaits it, and it must not be lost."""
 
-    def fail(text: str) -> tuple[str, None]:
+    def fail(text: str, _: BootTime | None) -> tuple[str, None]:
         """Stand for a mistake."""
         raise ZeroDivisionError(text)
 

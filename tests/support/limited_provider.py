@@ -7,6 +7,7 @@ from typing import Final, Protocol, TypeVar
 
 import anyio
 
+from flowport.domain.models import BootTime
 from flowport.network.ratelimit.limiter import Priority, RateLimiter
 from flowport.network.ratelimit.state import SharedState
 from flowport.runtime.clock import Clock
@@ -115,7 +116,7 @@ class SlowFile(MemoryFile):
         self._clock = clock
         self._seconds = seconds
 
-    async def change(self, key: str, work: Callable[[str], tuple[str, T]]) -> T:
+    async def change(self, key: str, work: Callable[[str, BootTime | None], tuple[str, T]]) -> T:
         """Change a text after the delay."""
         await self._clock.sleep(self._seconds)
         return await super().change(key, work)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NoReturn, Protocol, TypeVar
 
+from flowport.domain.models import BootTime
 from flowport.store.interface import Store, Workers
 
 T = TypeVar("T")
@@ -152,12 +153,27 @@ class LivingWorkers(Workers, Protocol):
 
 
 class SharedTexts(Protocol):
-    """Texts under keys that processes change in transactions; see `network.ratelimit.state.SharedFile`."""
+    """Texts under keys that processes change in transactions; see `network.ratelimit.state.SharedFile`.
 
-    async def change(self, key: str, work: Callable[[str], tuple[str, T]]) -> T:
-        """Replace a text, empty at first, by what the work makes of it, and return what else it returned."""
+    What changes a text gets the instant by the clock of the texts, which machines share; None for that of this machine.
+    """
 
-    def post(self, key: str, work: Callable[[str], tuple[str, None]]) -> None:
+    @property
+    def parts(self) -> int:
+        """How many processes share the texts, as far as is known; at least 2."""
+
+    @property
+    def retry_seconds(self) -> float:
+        """How long a process does not use texts that failed."""
+
+    async def change(self, key: str, work: Callable[[str, BootTime | None], tuple[str, T]]) -> T:
+        """Replace a text, empty at first, by what the work makes of it, and return what else it returned.
+
+        Raises:
+            StoreError: The texts cannot be used; nothing was changed.
+        """
+
+    def post(self, key: str, work: Callable[[str, BootTime | None], tuple[str, None]]) -> None:
         """Do the same in the background."""
 
     async def close(self) -> None:

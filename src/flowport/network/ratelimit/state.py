@@ -1,7 +1,10 @@
-"""Keep the record of an account's requests: in this process alone, or in a file that every process of a home shares.
+"""Keep the record of an account's requests: in this process alone, or where every process of a home or team shares it.
 
-If the shared file is unavailable, requests continue with half the limit, because the other processes do the same; what
-this process sends meanwhile is counted in the file as soon as it is available again.
+If the shared record is unavailable, requests continue with a part of the limit, because the other processes do the same;
+what this process sends meanwhile is counted as soon as the record is available again.
+
+The processes of one machine share its boot clock, so the instants on record mean the same to all of them. Those of
+several machines do not: a record that they share comes with the time of its own clock.
 """
 
 import json
@@ -12,6 +15,7 @@ from functools import partial
 from typing import Final, Protocol, TypeAlias, TypeVar
 
 from flowport.domain.errors import StoreError
+from flowport.domain.models import BootTime
 from flowport.network.ratelimit.learned_limit import LearnedLimit, Mark
 from flowport.network.ratelimit.record import (
     SPAN_SECONDS,
@@ -27,8 +31,8 @@ from flowport.runtime.clock import Clock
 
 logger = logging.getLogger(__name__)
 
-UNAVAILABLE_SECONDS: Final = 30.0
-"""How long a process does not use a file that failed."""
+JITTER_SECONDS: Final = 1.0
+"""By how much two readings of another machine's clock may differ, because one came late."""
 
 T = TypeVar("T")
 Change: TypeAlias = Callable[[AccountRecord], AccountRecord]
@@ -36,16 +40,27 @@ Change: TypeAlias = Callable[[AccountRecord], AccountRecord]
 
 
 class SharedFile(Protocol):
-    """A file of texts that processes share; each change sees all earlier ones."""
+    """Texts that processes share, in a file or a database; each change sees all earlier ones.
 
-    async def change(self, key: str, work: Callable[[str], tuple[str, T]]) -> T:
+    What changes a text gets the instant by the clock of the texts; None where the boot clock of this machine serves.
+    """
+
+    @property
+    def parts(self) -> int:
+        """Into how many parts the limit is divided while the file cannot be used; each process has one."""
+
+    @property
+    def retry_seconds(self) -> float:
+        """How long a process does not use a file that failed."""
+
+    async def change(self, key: str, work: Callable[[str, BootTime | None], tuple[str, T]]) -> T:
         """Replace a text, empty at first, by what the work makes of it, and return what else it returned.
 
         Raises:
             StoreError: The file cannot be used; nothing was changed.
         """
 
-    def post(self, key: str, work: Callable[[str], tuple[str, None]]) -> None:
+    def post(self, key: str, work: Callable[[str, BootTime | None], tuple[str, None]]) -> None:
         """Do the same in the background; a file that cannot be used is only logged."""
 
 
@@ -80,15 +95,17 @@ class LocalState:
 
 
 class SharedState(LocalState):
-    """The record that all processes of a home share; without its file, that of this process."""
+    """The record that all processes of a home or team share; while it is unavailable, that of this process."""
 
     def __init__(self, file: SharedFile, account_id: str, clock: Clock) -> None:
         """Prepare; the file is not opened before the first request."""
         super().__init__(clock)
         self._file = file
         self._account_id = account_id
+        self._ahead: BootTime | None = None
+        """The clock of the file, and how far it is ahead of this machine's; None for the same clock."""
         self._uncounted: list[Counted] = []
-        """What was sent while the file could not be used, as long as it counts."""
+        """What was sent while the file could not be used, as long as it counts, by this machine's clock."""
         self._unavailable_until: float | None = None
         """Monotonic; None while the file is in order."""
 
@@ -98,7 +115,7 @@ class SharedState(LocalState):
         return self._unavailable_until is None
 
     async def exchange(self, demand: Demand) -> Grant:
-        """Take what may be sent now, from the file or, with half of the limit, from our own memory."""
+        """Take what may be sent now, from the file or, with a part of the limit, from our own memory."""
         if self._is_unavailable():
             return await self._exchange_alone(demand)
         missed = tuple(self._uncounted)
@@ -109,7 +126,8 @@ class SharedState(LocalState):
             return await self._exchange_alone(demand)
         self._note_available()
         # In case the file fails later.
-        counted = count_unrecorded(self._refresh(self._record), self._build_grants(grant.granted + grant.extra))
+        record = self._refresh(self._record)
+        counted = count_unrecorded(record, _build_grants(grant.granted + grant.extra, record.seen_at))
         self._record = replace(counted, learned=grant.learned)
         return grant
 
@@ -129,29 +147,43 @@ class SharedState(LocalState):
         return await super().read()
 
     async def _exchange_alone(self, demand: Demand) -> Grant:
-        limits = replace(demand.limits, parts=2)
+        limits = replace(demand.limits, parts=self._file.parts)
         grant = await super().exchange(replace(demand, limits=limits))
         now = get_time(self._clock)[1]
-        self._uncounted = [*(one for one in self._uncounted if one.until > now), *self._build_grants(grant.granted)]
+        self._uncounted = [*(one for one in self._uncounted if one.until > now), *_build_grants(grant.granted, now)]
         return grant
 
-    def _build_grants(self, requests: int) -> tuple[Counted, ...]:
-        return (Counted(get_time(self._clock)[1] + SPAN_SECONDS, requests),) if requests else ()
+    def _refresh(self, record: AccountRecord) -> AccountRecord:
+        """Return our own record as it is now by the file's clock, as far as that is known."""
+        boot_id, now = get_time(self._clock)
+        if self._ahead is not None:
+            boot_id, now = self._ahead.boot_id, now + self._ahead.seconds
+            if record.boot_id == boot_id and 0 < record.seen_at - now < JITTER_SECONDS:
+                now = record.seen_at
+        return refresh(record, boot_id=boot_id, now=now)
 
-    # The next three run on the file's thread, and use only the clock.
+    # The next four run on the file's thread, and use only the clock.
 
-    def _admit(self, demand: Demand, missed: tuple[Counted, ...], text: str) -> tuple[str, Grant]:
-        record, grant = admit(self._refresh(count_unrecorded(self._load(text), missed)), demand)
+    def _admit(self, demand: Demand, missed: tuple[Counted, ...], text: str, at: BootTime | None) -> tuple[str, Grant]:
+        record = self._load(text, at)
+        ahead = self._ahead.seconds if self._ahead is not None else 0.0
+        moved = [Counted(one.until + ahead, one.requests) for one in missed]
+        whole = refresh(count_unrecorded(record, moved), boot_id=record.boot_id, now=record.seen_at)
+        record, grant = admit(whole, demand)
         return dump_record(record), grant
 
-    def _apply(self, change: Change, text: str) -> tuple[str, None]:
-        return dump_record(change(self._load(text))), None
+    def _apply(self, change: Change, text: str, at: BootTime | None) -> tuple[str, None]:
+        return dump_record(change(self._load(text, at))), None
 
-    def _read(self, text: str) -> tuple[str, AccountRecord]:
-        return text, self._load(text)
+    def _read(self, text: str, at: BootTime | None) -> tuple[str, AccountRecord]:
+        return text, self._load(text, at)
 
-    def _load(self, text: str) -> AccountRecord:
-        return self._refresh(parse_record(text))
+    def _load(self, text: str, at: BootTime | None) -> AccountRecord:
+        boot_id, now = get_time(self._clock)
+        if at is None:
+            return refresh(parse_record(text), boot_id=boot_id, now=now)
+        self._ahead = BootTime(at.boot_id, at.seconds - now)
+        return refresh(parse_record(text), boot_id=at.boot_id, now=at.seconds)
 
     def _is_unavailable(self) -> bool:
         return self._unavailable_until is not None and self._clock.monotonic() < self._unavailable_until
@@ -159,16 +191,21 @@ class SharedState(LocalState):
     def _note_unavailable(self, error: StoreError) -> None:
         if self._unavailable_until is None:
             logger.warning(
-                "the request limit cannot be shared with other programs for now, so half of it is used: %s",
+                "the request limit cannot be shared with other programs for now, so a part of it is used (1/%d): %s",
+                self._file.parts,
                 error.problem,
             )
-        self._unavailable_until = self._clock.monotonic() + UNAVAILABLE_SECONDS
+        self._unavailable_until = self._clock.monotonic() + self._file.retry_seconds
 
     def _note_available(self) -> None:
         self._uncounted.clear()
         if self._unavailable_until is not None:
             self._unavailable_until = None
             logger.warning("the request limit is shared with other programs again")
+
+
+def _build_grants(requests: int, now: float) -> tuple[Counted, ...]:
+    return (Counted(now + SPAN_SECONDS, requests),) if requests else ()
 
 
 def get_time(clock: Clock) -> tuple[str, float]:

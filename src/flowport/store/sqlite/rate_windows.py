@@ -11,9 +11,10 @@ import sqlite3
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from flowport.domain.errors import StoreError
+from flowport.domain.models import BootTime
 from flowport.store.sqlite.connection import build_file_error, prepare_file
 from flowport.store.sqlite.errors import build_store_error, is_damage
 from flowport.store.sqlite.operations import FileIdentity
@@ -32,10 +33,17 @@ _SELECT: Final = "SELECT text FROM rate_windows WHERE key = ?"
 _REPLACE: Final = "INSERT OR REPLACE INTO rate_windows (key, text) VALUES (?, ?)"
 
 T = TypeVar("T")
+Work: TypeAlias = Callable[[str, BootTime | None], tuple[str, T]]
+"""What changes a text. Every program of a home is on one machine, so its boot clock serves."""
 
 
 class RateWindowFile:
     """One connection, and the thread that alone uses it; both begin with the first change."""
+
+    parts: Final = 2
+    """Into how many parts the limit is divided while the file cannot be used; seldom more than two programs run."""
+    retry_seconds: Final = 30.0
+    """How long a program does not use a file that failed: a full disk stays full for a while."""
 
     def __init__(self, path: Path, *, busy_seconds: float = BUSY_SECONDS) -> None:
         """Prepare; nothing is opened."""
@@ -45,7 +53,7 @@ class RateWindowFile:
         self._connection: sqlite3.Connection | None = None
         self._identity = FileIdentity("")
 
-    async def change(self, key: str, work: Callable[[str], tuple[str, T]]) -> T:
+    async def change(self, key: str, work: Work[T]) -> T:
         """Replace a text, empty at first, by what the work makes of it, and return what else it returned.
 
         Raises:
@@ -53,7 +61,7 @@ class RateWindowFile:
         """
         return await asyncio.wrap_future(self._thread.submit(self._change, key, work))
 
-    def post(self, key: str, work: Callable[[str], tuple[str, None]]) -> None:
+    def post(self, key: str, work: Work[None]) -> None:
         """Do the same in the background; a file that cannot be used is only logged."""
         self._thread.submit(self._change, key, work).add_done_callback(_log_failure)
 
@@ -62,7 +70,7 @@ class RateWindowFile:
         await asyncio.wrap_future(self._thread.submit(self._close))
         self._thread.shutdown(wait=False)
 
-    def _change(self, key: str, work: Callable[[str], tuple[str, T]]) -> T:
+    def _change(self, key: str, work: Work[T]) -> T:
         try:
             try:
                 return self._change_once(key, work)
@@ -77,13 +85,13 @@ class RateWindowFile:
         except OSError as exc:
             raise build_file_error(exc) from exc
 
-    def _change_once(self, key: str, work: Callable[[str], tuple[str, T]]) -> T:
+    def _change_once(self, key: str, work: Work[T]) -> T:
         connection = self._get_connection()
         try:
             connection.execute("BEGIN IMMEDIATE")
             row = connection.execute(_SELECT, (key,)).fetchone()
             before = str(row[0]) if row else ""
-            after, result = work(before)
+            after, result = work(before, None)
             if after != before:
                 connection.execute(_REPLACE, (key, after))
             connection.execute("COMMIT")

@@ -280,11 +280,15 @@ CREATE TABLE processes (
     ended_at timestamptz
 );
 
--- The request window of each account, as a text COLLATE "C" that `network/ratelimit` writes.
+-- The request window of each account, as a text that `network/ratelimit` writes. Its instants are of a clock that the row
+-- itself carries: it goes with the clock of the database, and neither back nor forward when that one is set.
 CREATE TABLE rate_windows (
     key text COLLATE "C" PRIMARY KEY,
-    text text COLLATE "C" NOT NULL
-);
+    text text COLLATE "C" NOT NULL,
+    seconds double precision NOT NULL,
+    last_seconds double precision NOT NULL,
+    used_at timestamptz NOT NULL
+) WITH (fillfactor = 50);
 
 -- What may be used once, or counts no longer: sign-in links, sessions that were signed out.
 CREATE TABLE used_marks (
