@@ -28,8 +28,12 @@ class Queue:
     async def add(self, run_id: str, state: RunState = RunState.ACCEPTED, **changes: Any) -> Run:
         """Record a queued run with its job."""
         run = build_run(run_id, state, **changes)
-        await self.database.write(lambda transaction: insert_run(transaction, run, is_queued=True))
+        await self.insert(run, is_queued=True)
         return run
+
+    async def insert(self, run: Run, *, is_queued: bool) -> None:
+        """Record a run."""
+        await self.database.write(lambda transaction: insert_run(transaction, run, is_queued=is_queued))
 
     async def execute_sql(self, statement: str, *values: Any) -> list[TupleRow]:
         """Execute a statement, and return its rows."""

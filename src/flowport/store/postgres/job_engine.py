@@ -26,7 +26,7 @@ from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager
 
 from flowport.domain.backoff import Backoff
-from flowport.store.postgres.reconcile import DEAD_SECONDS, GIVE_BACK, HAS_NEXT
+from flowport.store.postgres.reconcile import GIVE_BACK, HAS_NEXT
 
 logger = logging.getLogger(__name__)
 
@@ -162,8 +162,9 @@ class Again:
 class FencedJobs(JobManager):
     """Ends only what this worker still has."""
 
-    def __init__(self, connector: QueueConnector) -> None:
+    def __init__(self, connector: QueueConnector, *, dead_seconds: float) -> None:
         super().__init__(connector)
+        self._dead_seconds = dead_seconds
         self.connector: QueueConnector = connector
         self.known: dict[int, Job] = {}
         """The jobs from their fetch until their end is recorded."""
@@ -235,7 +236,7 @@ class FencedJobs(JobManager):
         known = dict(self.known)
         await self.connector.execute_query_async(_BEAT, worker_id=worker_id)
         now = time.monotonic()
-        was_paused = now - self._beaten_at >= DEAD_SECONDS / 2
+        was_paused = now - self._beaten_at >= self._dead_seconds / 2
         self._beaten_at = now
         if was_paused and known:
             rows = await self.connector.execute_query_all_async(_HELD, worker_id=worker_id)

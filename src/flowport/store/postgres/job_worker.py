@@ -33,8 +33,8 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS: Final = 1.0
 """Between two looks for jobs that no notification has announced."""
 
-BEAT_SECONDS: Final = 2.0
-"""Between two heartbeats."""
+BEATS: Final = 0.2
+"""From one heartbeat to the next, as a part of the age at which a worker is dead."""
 
 DRAIN_SECONDS: Final = 8.0
 """A worker that drains has ended after this time."""
@@ -83,6 +83,7 @@ class JobWorker:
         execute: Execute,
         *,
         concurrency: int,
+        dead_seconds: float = DEAD_SECONDS,
         latency_listeners: Sequence[Callable[[float], None]] = (),
     ) -> None:
         self._execute = execute
@@ -105,7 +106,7 @@ class JobWorker:
         )
         self._connector = QueueConnector(url)
         app = procrastinate.App(connector=self._connector)
-        self._manager = app.job_manager = FencedJobs(self._connector)
+        self._manager = app.job_manager = FencedJobs(self._connector, dead_seconds=dead_seconds)
         self._manager.note_lost = self._cancel_lost
         app.task(name=TASK, queue=QUEUE, retry=_Retry(), pass_context=True)(self._perform)
         self._worker = _StoppableWorker(
@@ -114,8 +115,8 @@ class JobWorker:
             concurrency=concurrency,
             fetch_job_polling_interval=POLL_SECONDS,
             abort_job_polling_interval=30.0,
-            update_heartbeat_interval=BEAT_SECONDS,
-            stalled_worker_timeout=DEAD_SECONDS,
+            update_heartbeat_interval=dead_seconds * BEATS,
+            stalled_worker_timeout=dead_seconds,
             shutdown_graceful_timeout=FINISH_SECONDS,
             delete_jobs="successful",
             install_signal_handlers=False,

@@ -112,7 +112,11 @@ class PostgresJobs:
         problem = ""
         while not self._is_draining:
             worker = JobWorker(
-                self._database.url, execute, concurrency=concurrency, latency_listeners=self.latency_listeners
+                self._database.url,
+                execute,
+                concurrency=concurrency,
+                dead_seconds=self._dead_seconds,
+                latency_listeners=self.latency_listeners,
             )
             try:
                 await self._database.open()

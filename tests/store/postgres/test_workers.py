@@ -1,0 +1,164 @@
+"""Which processes of a team are alive: those whose heartbeats come, as far as this process can judge."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from flowport.store.postgres.database import Database
+from flowport.store.postgres.workers import PostgresWorkers
+from tests.support.patience import PATIENCE_SECONDS
+from tests.support.queue import connect
+
+pytestmark = pytest.mark.anyio
+
+BEAT_SECONDS = 0.05
+DEAD_SECONDS = 2.0
+
+
+@asynccontextmanager
+async def join(url: str) -> AsyncIterator[PostgresWorkers]:
+    """Open a process of a team that beats when it is asked to."""
+    database = Database(url)
+    try:
+        yield PostgresWorkers(
+            database, kind="replica", version="1", beat_seconds=BEAT_SECONDS, dead_seconds=DEAD_SECONDS
+        )
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def beating(workers: PostgresWorkers) -> AsyncIterator[None]:
+    """Have it beat meanwhile."""
+
+    async def beat() -> None:
+        """Beat until this is cancelled."""
+        await workers.keep_beating()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(beat)
+        yield
+        group.cancel_scope.cancel()
+
+
+async def wait_until(workers: PostgresWorkers, process_id: str, *, is_alive: bool) -> None:
+    """Wait until a process counts as alive, or as dead."""
+    with anyio.fail_after(PATIENCE_SECONDS):
+        while workers.is_alive(process_id) is not is_alive:  # noqa: ASYNC110 - liveness has no event
+            await anyio.sleep(BEAT_SECONDS)
+
+
+async def test_a_process_that_beats_no_more_is_dead_and_alive_again_when_it_does(database_url: str) -> None:
+    """A process whose beats stop counts as dead, and one that comes back as alive."""
+    async with join(database_url) as watcher, join(database_url) as paused, beating(watcher):
+        await paused.beat()
+        await watcher.beat()
+        assert watcher.is_alive(paused.process_id)
+        await wait_until(watcher, paused.process_id, is_alive=False)
+        assert watcher.has_died(paused.process_id)
+        await paused.beat()
+        await watcher.beat()
+        assert watcher.is_alive(paused.process_id)
+        assert not watcher.has_died(paused.process_id)
+
+
+async def test_after_an_outage_no_process_is_declared_dead(database_url: str) -> None:
+    """A process whose own beats were interrupted declares no other dead until they are regular again."""
+    async with join(database_url) as watcher, join(database_url) as other:
+        await other.beat()
+        async with beating(watcher):
+            await wait_until(watcher, other.process_id, is_alive=True)
+        _age_all(database_url)
+        await anyio.sleep(DEAD_SECONDS / 2 + 0.1)
+        await watcher.beat()
+        assert watcher.is_alive(other.process_id)
+        async with beating(watcher):
+            await wait_until(watcher, other.process_id, is_alive=False)
+
+
+async def test_a_known_death_outlasts_an_outage(database_url: str) -> None:
+    """A process that was dead before an outage of the watcher stays dead after it."""
+    async with join(database_url) as watcher, join(database_url) as dead:
+        await dead.beat()
+        async with beating(watcher):
+            await wait_until(watcher, dead.process_id, is_alive=False)
+        await anyio.sleep(DEAD_SECONDS / 2 + 0.1)
+        await watcher.beat()
+        assert not watcher.is_alive(dead.process_id)
+
+
+async def test_a_new_watcher_takes_its_time(database_url: str) -> None:
+    """A process that has just begun to watch declares no other dead, however old its beat is."""
+    async with join(database_url) as watcher, join(database_url) as other:
+        await other.beat()
+        _age_all(database_url)
+        await watcher.beat()
+        assert watcher.is_alive(other.process_id)
+
+
+def _age_all(url: str) -> None:
+    """Make all beats old."""
+    with connect(url) as connection:
+        connection.execute("UPDATE processes SET beat_at = beat_at - interval '1 minute'")
+
+
+async def test_an_unknown_process_is_alive_until_a_later_look(database_url: str) -> None:
+    """A process that registered after the last look is not taken for dead, and an id that no process has is."""
+    async with join(database_url) as watcher, join(database_url) as newcomer:
+        assert watcher.is_alive("0123456789abcdef")
+        await watcher.beat()
+        assert not watcher.is_alive("0123456789abcdef")
+        assert watcher.is_alive(newcomer.process_id)
+        await newcomer.beat()
+        await watcher.beat()
+        assert watcher.is_alive(newcomer.process_id)
+        assert not watcher.has_died("0123456789abcdef")
+
+
+async def test_a_look_that_was_begun_before_the_question_does_not_answer_it(database_url: str) -> None:
+    """Only a look that begins after an id is asked for can find out that no process has it."""
+    async with join(database_url) as watcher, join(database_url) as newcomer:
+        with connect(database_url) as connection:
+            connection.execute("BEGIN")
+            connection.execute("LOCK TABLE processes")
+            async with anyio.create_task_group() as group:
+                group.start_soon(watcher.beat)
+                while not connection.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchall():  # noqa: ASYNC110 - as above
+                    await anyio.sleep(BEAT_SECONDS)
+                assert watcher.is_alive(newcomer.process_id)
+                connection.execute("COMMIT")
+        assert watcher.is_alive(newcomer.process_id)
+
+
+async def test_a_process_that_ends_says_so(database_url: str) -> None:
+    """A released process is not alive, and has not died."""
+    async with join(database_url) as watcher, join(database_url) as leaver:
+        await leaver.beat()
+        leaver.release()
+        leaver.release()
+        await leaver.beat()
+        await watcher.beat()
+        assert not watcher.is_alive(leaver.process_id)
+        assert not watcher.has_died(leaver.process_id)
+
+
+async def test_this_process_is_alive_and_an_empty_id_is_not(database_url: str) -> None:
+    """A process knows itself without a look; a run without a holder belongs to no process."""
+    async with join(database_url) as watcher:
+        assert watcher.is_alive(watcher.process_id)
+        assert not watcher.is_alive("")
+
+
+async def test_rows_of_long_gone_processes_are_removed(database_url: str) -> None:
+    """The table holds those of the last hour."""
+    async with join(database_url) as watcher, join(database_url) as gone:
+        await gone.beat()
+        with connect(database_url) as connection:
+            connection.execute("UPDATE processes SET beat_at = beat_at - interval '2 hours'")
+            await watcher.beat()
+            assert connection.execute("SELECT id FROM processes").fetchall() == [(watcher.process_id,)]
+        assert watcher.is_alive(gone.process_id)
+        await watcher.beat()
+        assert not watcher.is_alive(gone.process_id)
