@@ -19,7 +19,7 @@ def test_a_worker_belongs_to_a_team(tmp_path: Path, words: tuple[str, ...]) -> N
     assert done.stderr.startswith("FLOWPORT_DATABASE_URL is not set, and a worker carries out the runs")
 
 
-def test_a_server_on_standard_input_and_output_is_no_worker(tmp_path: Path) -> None:
+def test_a_server_on_standard_input_and_output_cannot_be_a_worker(tmp_path: Path) -> None:
     """It serves one person, and ends with the client."""
     done = run_flowport("serve", "--worker", environment={"FLOWPORT_HOME": str(tmp_path)})
 
