@@ -135,14 +135,14 @@ def build_engine(
     open_catalogs = {one.account.account.id: one.catalog for one in catalogs}
     deliveries = Deliveries(store, clock, base.supervisor)
     file_links = FileLinks()
-    finder = OutputFinder(store, deliveries.delivered, file_links)
+    finder = OutputFinder(store, deliveries.delivered, file_links, is_shared=cluster is not None)
     max_bytes = settings.http.max_file_bytes
     received = ReceivedFiles(
         store, clock, settings.home, base.file_threads, file_links, process=process, max_owner_bytes=max_bytes
     )
     preparer = CallPreparer(MediaRules(settings.file_roots), base.file_threads, finder, received)
     link_refresher = LinkRefresher(store, clock)
-    durations = DurationBook(store)
+    durations = DurationBook(store, clock, is_shared=cluster is not None)
     if cluster is None:
         live_runs = LiveRuns(base.changes.note_run)
     else:

@@ -5,7 +5,7 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import Enum
 from functools import partial
@@ -58,6 +58,7 @@ WORKER: Final = "--worker"
 _PREFIX: Final = "FLOWPORT_"
 _HTTP: Final = "flowport.web.transport"
 _WEBHOOKS: Final = "flowport.web.webhooks"
+_SIGNING: Final = "flowport.web.signing"
 _USAGE_ERROR: Final = 2
 
 YOUNG_OBJECTS: Final = 10_000
@@ -341,7 +342,7 @@ async def _serve_home(
     file = SavedList(settings)
     first_list = FirstList(file.load() if is_alone else None)
     late = LateHandlers(first_list, file)
-    server, is_over = build_late_server(late), anyio.Event()
+    server, is_over = build_late_server(late, _load_question_keys(settings)), anyio.Event()
 
     async def speak(assembly: "Assembly | None" = None) -> None:
         """Serve until the end, which is a reason to go on too."""
@@ -366,11 +367,25 @@ async def _serve_home(
     accepts_own_keys = not is_alone and settings.http.should_accept_own_keys
     opening = (open_all or open_assembly)(settings, first_list=first_list, accepts_own_keys=accepts_own_keys, **more)
     async with opening as assembly:
-        late.provide(Handlers(assembly.tenants, assembly.file_threads, first_list))
+        marks = None if assembly.cluster is None else assembly.cluster.used_marks
+        late.provide(Handlers(assembly.tenants, assembly.file_threads, first_list, marks))
         _settle()
         if not is_early:
             tasks.start_soon(speak, assembly)
         await is_over.wait()
+
+
+def _load_question_keys(settings: Settings) -> Sequence[bytes]:
+    """Return the keys that seal questions at every replica of a team; none where this process is alone.
+
+    Raises:
+        ConfigurationError: The home keeps no secret.
+    """
+    if not settings.database_url:
+        return ()
+    signing = importlib.import_module(_SIGNING)
+    keys: Sequence[bytes] = signing.load_signer(settings.home).derive_keys(signing.Purpose.QUESTION)
+    return keys
 
 
 def _settle() -> None:

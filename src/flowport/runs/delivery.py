@@ -102,6 +102,10 @@ class DeliveredRuns:
         if len(self._delivered) > MAX_CONNECTIONS:
             del self._delivered[next(iter(self._delivered))]
 
+    def has(self, run_id: str) -> bool:
+        """Return whether a run was delivered over any connection of this process."""
+        return any(run_id in runs for runs in self._delivered.values())
+
     def get(self, *, owner: str, connection: str) -> tuple[str, ...]:
         """Return the runs, the newest first."""
         return tuple(reversed(self._delivered.get((owner, connection), {})))

@@ -34,6 +34,9 @@ _MAX_UNREAD_SHOWN: Final = 3
 PATIENCE_SECONDS: Final = 50.0
 """How long a call usually waits for its run."""
 
+RELOAD_SECONDS: Final = 60.0
+"""How long the durations of an app count that runs of other processes add to."""
+
 MAX_DURATIONS: Final = 200
 """Of the runs of an app that ended in this process, the latest count."""
 
@@ -56,6 +59,8 @@ class _AppDurations:
     newer: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_DURATIONS))
     usual: Usual | None = None
     """Of all of them; None when it is to be worked out."""
+    loaded_at: float = 0.0
+    """Monotonic seconds at which the history was read."""
 
     def get_usual(self) -> Usual | None:
         """Return what is usual; None when nothing is known."""
@@ -68,13 +73,23 @@ class _AppDurations:
 class DurationBook:
     """Answers how long a run of an app usually takes."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, clock: Clock | None = None, *, is_shared: bool = False) -> None:
+        """Begin empty.
+
+        Args:
+            clock: Needed where it is shared.
+            is_shared: Whether runs end in other processes too: the durations are then read again from time to time.
+        """
         self._store = store
+        self._clock = clock
+        self._lasts_seconds = RELOAD_SECONDS if is_shared else math.inf
         self._apps: dict[tuple[str, str], _AppDurations] = {}
 
     async def load(self, account_id: str, app_id: str) -> None:
-        """Read the durations of an app from the store, once; without it the durations stay unknown."""
-        if (account_id, app_id) in self._apps:
+        """Read the durations of an app from the store, if they are not known; without it they stay as they are."""
+        now = 0.0 if self._clock is None else self._clock.monotonic()
+        known = self._apps.get((account_id, app_id))
+        if known is not None and now - known.loaded_at < self._lasts_seconds:
             return
         try:
             seconds = await self._store.get_durations(account_id=account_id, app_id=app_id)
@@ -82,7 +97,8 @@ class DurationBook:
             logger.info("how long earlier runs of %s took could not be read: %s", app_id, exc)
             return
         # Another task may have loaded them meanwhile, and recorded newer ones.
-        self._apps.setdefault((account_id, app_id), _AppDurations(tuple(seconds)))
+        if self._apps.get((account_id, app_id)) is known:
+            self._apps[account_id, app_id] = _AppDurations(tuple(seconds), loaded_at=now)
 
     def note(self, account_id: str, app_id: str, *, alive_seconds: float, over_seconds: float) -> None:
         """Record a run that has just succeeded, if the earlier ones are known.

@@ -51,7 +51,16 @@ InputMedia: TypeAlias = Media | OutputMedia | CreationMedia
 class OutputFinder:
     """Finds the output that an argument names, among those of the caller's owner and no other."""
 
-    def __init__(self, store: Store, delivered: DeliveredRuns, links: FileLinks | None = None) -> None:
+    def __init__(
+        self, store: Store, delivered: DeliveredRuns, links: FileLinks | None = None, *, is_shared: bool = False
+    ) -> None:
+        """Prepare.
+
+        Args:
+            delivered: What was delivered over the connections of this process.
+            is_shared: Whether other replicas answer the same clients.
+        """
+        self._is_shared = is_shared
         self._links = links or FileLinks()
         self._store = store
         self._delivered = delivered
@@ -126,15 +135,26 @@ class OutputFinder:
             raise build_refusal(argument, f"names a run that is not there ({exc.run_id[:60]})", _FORMS) from exc
 
     async def _find_last_delivered(self, call: RunRequest) -> Run | None:
-        """Return the newest run with outputs that was delivered over this connection, else to this owner."""
+        """Return the newest run with outputs that was delivered over this connection, else to this owner.
+
+        A replica that has delivered nothing newer goes by what another one delivered to a client of the same name.
+        """
+        newest = await self._store.get_last_delivered(owner=call.owner) if self._is_shared else None
         for run_id in self._delivered.get(owner=call.owner, connection=call.connection):
             try:
                 run = await self._store.get_run(run_id, account_id=None, owner=call.owner)
             except RunNotFound:  # erased since
                 continue
             if run.outputs:
-                return run
-        return await self._store.get_last_delivered(owner=call.owner)
+                return newest if newest is not None and self._is_later(newest, run, call) else run
+        return newest or await self._store.get_last_delivered(owner=call.owner)
+
+    def _is_later(self, newest: Run, run: Run, call: RunRequest) -> bool:
+        """Return whether another replica has delivered a run to the client of a call after this one."""
+        is_later = (newest.delivered_at or 0.0) > (run.delivered_at or 0.0)
+        # Without a session a connection is known by its owner, its address and the name of the client.
+        is_same_client = call.connection.endswith(f" {newest.delivered_to}")
+        return is_later and is_same_client and not self._delivered.has(newest.id)
 
     async def _find_last_undelivered(self, call: RunRequest) -> Run | None:
         """Return the newest run or batch that is over and undelivered, else the newest that is under way."""

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import secrets
+import time
 from collections import OrderedDict
 from dataclasses import replace
 from typing import Any, Final, NoReturn, TypeAlias
@@ -25,6 +26,7 @@ from flowport.domain.principal import LOCAL, Principal
 from flowport.domain.spending import Consent
 from flowport.domain.text import clean_line
 from flowport.runtime.exchange import Exchange
+from flowport.store.cluster import UsedMarks
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +42,9 @@ Context: TypeAlias = ServerRequestContext[Any, Any]
 
 MAX_USED: Final = 4096
 """Answers of persons that are remembered; the seal on a question is valid for ten minutes."""
+
+QUESTION_SECONDS: Final = 600.0
+"""How long the seal on a question is valid."""
 
 _KEY: Final = "confirm"
 _MARK: Final = "#"
@@ -162,12 +167,20 @@ def build_seal(context: Context) -> str:
 class UsedConfirmations:
     """Remembers which answers of persons were used, so that one yes counts once."""
 
-    def __init__(self) -> None:
-        """Begin with none used."""
+    def __init__(self, marks: UsedMarks | None = None) -> None:
+        """Begin with none used; replicas of a team share the marks, because any of them may get the answer."""
+        self._marks = marks
         self._used: OrderedDict[str, None] = OrderedDict()
 
-    def use(self, state: str) -> bool:
-        """Return whether the answer that goes with this state is used for the first time."""
+    async def use(self, state: str, now: float) -> bool:
+        """Return whether the answer that goes with this state is used for the first time.
+
+        Raises:
+            StoreError: The shared marks cannot be read.
+        """
+        if self._marks is not None:
+            mark = f"answer:{hashlib.sha256(state.encode()).hexdigest()}"
+            return await self._marks.use(mark, expires_at=now + QUESTION_SECONDS, now=now)
         if state in self._used:
             return False
         self._used[state] = None
@@ -227,7 +240,7 @@ class McpCaller:
         if capabilities is None or capabilities.elicitation is None:
             return Consent.CANNOT_ASK
         if self._context.protocol_version == MODERN_ERA:
-            return self._read_answer(question)
+            return await self._read_answer(question)
         with anyio.move_on_after(patience_seconds):
             try:
                 result = await self._context.session.elicit_form(
@@ -239,12 +252,12 @@ class McpCaller:
             return Consent.GIVEN if result.action == "accept" else Consent.REFUSED
         return Consent.REFUSED
 
-    def _read_answer(self, question: str) -> Consent:
+    async def _read_answer(self, question: str) -> Consent:
         given = self._params.input_responses if self._params else None
         state = (self._params.request_state if self._params else None) or ""
         answer = (given or {}).get(_KEY)
         is_for_this = state.partition(_MARK)[0] == _digest(question)
-        if answer is None or not is_for_this or not self._used.use(state):
+        if answer is None or not is_for_this or not await self._used.use(state, time.time()):
             raise ConfirmationNeeded(question)
         return Consent.GIVEN if getattr(answer, "action", "") == "accept" else Consent.REFUSED
 

@@ -52,6 +52,7 @@ from flowport.server.server import (
     build_tool_list,
     expect_first,
 )
+from flowport.store.cluster import UsedMarks
 
 logger = logging.getLogger(__name__)
 
@@ -129,11 +130,17 @@ async def _run_app(workspace: Workspace, name: str, arguments: Mapping[str, Json
 class Handlers:
     """The protocol's requests, each answered in the workspace of its principal."""
 
-    def __init__(self, tenants: Tenants, file_threads: anyio.CapacityLimiter, first_list: FirstList) -> None:
+    def __init__(
+        self,
+        tenants: Tenants,
+        file_threads: anyio.CapacityLimiter,
+        first_list: FirstList,
+        used_marks: UsedMarks | None = None,
+    ) -> None:
         self._tenants = tenants
         self._shared = tenants.shared
         self._in_progress = RequestsInProgress[Result](self._shared.clock)
-        self._used_confirmations = UsedConfirmations()
+        self._used_confirmations = UsedConfirmations(used_marks)
         self._calls = ToolCalls(tenants)
         self._file_threads = file_threads
         self._first_list = first_list

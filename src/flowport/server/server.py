@@ -23,6 +23,7 @@ from flowport.server.announcer import Announcer
 from flowport.server.apps import EXTENSION, add_page, supports_apps
 from flowport.server.clients import (
     MODERN_ERA,
+    QUESTION_SECONDS,
     Context,
     build_seal,
     find_exchange,
@@ -149,8 +150,13 @@ def expect_first(first_list: FirstList, context: Context) -> None:
         exchange.expect(first_list)
 
 
-def build_late_server(late: LateHandlers) -> FlowportServer:
-    """Return a server whose handlers may come later."""
+def build_late_server(late: LateHandlers, question_keys: Sequence[bytes] = ()) -> FlowportServer:
+    """Return a server whose handlers may come later.
+
+    Args:
+        question_keys: They seal the questions to persons, the first one, and open them, all; those of a team are the same at
+            each replica. None for a key of this process.
+    """
     announcer = Announcer()
     server = build_bare_server(late.defer("call_tool"), lifespan=partial(_keep_announcing, announcer, late))
     server.announcer = announcer
@@ -158,7 +164,7 @@ def build_late_server(late: LateHandlers) -> FlowportServer:
     server.middleware.append(provide_exchange)
     server.middleware.append(read_argument_text)
     server.middleware.append(announcer.track)
-    server.middleware.append(RequestStateBoundary(_build_security(), default_audience="flowport"))
+    server.middleware.append(RequestStateBoundary(_build_security(question_keys), default_audience="flowport"))
     # Registered by method, because this list leaves as the mapping that the cache holds and not as a model.
     server.add_request_handler("tools/list", t.PaginatedRequestParams, late.list_tools)
     for method, (params, name) in _LATE.items():
@@ -169,9 +175,9 @@ def build_late_server(late: LateHandlers) -> FlowportServer:
     return server
 
 
-def _build_security() -> RequestStateSecurity:
-    """Return the seal on questions: of this process, and of one owner and the accounts that would pay."""
-    return RequestStateSecurity(keys=[os.urandom(32)], bind_principal=build_seal)
+def _build_security(keys: Sequence[bytes]) -> RequestStateSecurity:
+    """Return the seal on questions: of this process or team, and of one owner and the accounts that would pay."""
+    return RequestStateSecurity(keys=list(keys) or [os.urandom(32)], ttl=QUESTION_SECONDS, bind_principal=build_seal)
 
 
 async def set_level(_: Context, __: t.SetLevelRequestParams) -> t.EmptyResult:

@@ -31,6 +31,7 @@ class Purpose(StrEnum):
     WEBHOOK = "webhook"
     SESSION = "session"
     SIGN_IN = "sign-in"
+    QUESTION = "question"
 
 
 class Signer:
@@ -48,6 +49,10 @@ class Signer:
         """Return whether one of the keys made the signature, in constant time for each key."""
         given = signature.encode(errors="replace")
         return any(hmac.compare_digest(_sign(key, purpose, text).encode(), given) for key in self._keys)
+
+    def derive_keys(self, purpose: Purpose) -> list[bytes]:
+        """Return a key for a purpose from each secret, for what signs or encrypts by itself."""
+        return [hmac.new(key, f"key for {purpose}".encode(), hashlib.sha256).digest() for key in self._keys]
 
 
 def _sign(key: bytes, purpose: Purpose, text: str) -> str:
