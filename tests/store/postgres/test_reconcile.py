@@ -187,7 +187,7 @@ async def test_what_the_reconciler_gives_back_is_begun_at_once(database_url: str
             await write(queue, 2, replace(ACCEPTED, jobs="none"))
             await connection.execute('LISTEN "procrastinate_queue_v1#runs"')
             await look(queue, should_save=True)
-            channels = [one.channel async for one in connection.notifies(timeout=5, stop_after=2)]
+            channels = [one.channel async for one in connection.notifies(timeout=60, stop_after=2)]
         assert channels == ["procrastinate_queue_v1#runs"] * 2
 
 
