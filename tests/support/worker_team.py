@@ -1,5 +1,6 @@
 """Workers as real processes on one database."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -44,3 +45,15 @@ class Team:
     def wait_for(self, statement: str, rows: list[tuple[object, ...]]) -> None:
         """Wait until a statement has these rows."""
         poll_until(lambda: self.ask(statement) == rows)
+
+
+def pause(worker: "subprocess.Popen[str]") -> None:
+    """Stop a process as it stands; where there is a PostgreSQL of the system, there is such a signal."""
+    if sys.platform != "win32":
+        worker.send_signal(signal.SIGSTOP)
+
+
+def resume(worker: "subprocess.Popen[str]") -> None:
+    """Let a process that was paused go on."""
+    if sys.platform != "win32":
+        worker.send_signal(signal.SIGCONT)

@@ -1,6 +1,5 @@
 """Workers as real processes with the times of production: killed, paused for 20 seconds, and under restarts of the database."""
 
-import signal
 import time
 from collections.abc import Iterator
 
@@ -10,7 +9,7 @@ import pytest
 from tests.support.postgres import PostgresServer, create_migrated, create_template, open_postgres
 from tests.support.queue import connect, open_queue
 from tests.support.queue_worker import TABLE
-from tests.support.worker_team import Team
+from tests.support.worker_team import Team, pause, resume
 
 pytestmark = pytest.mark.anyio
 
@@ -42,10 +41,10 @@ async def test_the_run_of_a_killed_worker_is_executed_by_another(team: Team) -> 
             team.start_worker(hold_seconds=600, dead_seconds=DEAD_SECONDS) as killed,
             team.start_worker(hold_seconds=0, dead_seconds=DEAD_SECONDS) as other,
         ):
-            other.send_signal(signal.SIGSTOP)
+            pause(other)
             await queue.add("run_1")
             team.wait_for("SELECT pid FROM executions", [(killed.pid,)])
-            other.send_signal(signal.SIGCONT)
+            resume(other)
             await anyio.sleep(DEAD_SECONDS)
             killed.kill()
             killed_at = time.monotonic()
@@ -65,11 +64,11 @@ async def test_the_runs_of_a_paused_worker_are_neither_lost_nor_ended_twice(team
             for n in range(20):
                 await queue.add(f"run_{n}")
             team.wait_for("SELECT count(*) FROM executions", [(20,)])
-            paused.send_signal(signal.SIGSTOP)
+            pause(paused)
             await anyio.sleep(PAUSE_SECONDS)
             for n in range(20, 40):
                 await queue.add(f"run_{n}")
-            paused.send_signal(signal.SIGCONT)
+            resume(paused)
             team.wait_for("SELECT count(*) FROM runs WHERE state = 'succeeded'", [(40,)])
             await queue.wait_for_jobs()
             assert team.ask("SELECT run_id FROM executions WHERE NOT was_fenced GROUP BY 1 HAVING count(*) > 1") == []

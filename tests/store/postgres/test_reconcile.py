@@ -17,6 +17,7 @@ from flowport.store.postgres.job_engine import QUEUE, TASK
 from flowport.store.postgres.jobs import PRIORITY
 from flowport.store.postgres.reconcile import reconcile
 from tests.store.samples import build_run
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.queue import Queue, open_queue
 
 pytestmark = pytest.mark.anyio
@@ -187,7 +188,7 @@ async def test_what_the_reconciler_gives_back_is_begun_at_once(database_url: str
             await write(queue, 2, replace(ACCEPTED, jobs="none"))
             await connection.execute('LISTEN "procrastinate_queue_v1#runs"')
             await look(queue, should_save=True)
-            channels = [one.channel async for one in connection.notifies(timeout=60, stop_after=2)]
+            channels = [one.channel async for one in connection.notifies(timeout=PATIENCE_SECONDS, stop_after=2)]
         assert channels == ["procrastinate_queue_v1#runs"] * 2
 
 

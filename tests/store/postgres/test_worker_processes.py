@@ -1,13 +1,11 @@
 """Workers as real processes, one of which is killed or paused: no run is lost, and none is ended twice."""
 
-import signal
-
 import anyio
 import pytest
 
 from tests.support.queue import connect, open_queue
 from tests.support.queue_worker import TABLE
-from tests.support.worker_team import Team
+from tests.support.worker_team import Team, pause, resume
 
 pytestmark = pytest.mark.anyio
 
@@ -39,12 +37,12 @@ async def test_a_paused_worker_gets_its_own_job_again(team: Team) -> None:
         with team.start_worker(hold_seconds=1) as worker:
             await queue.add("run_1")
             team.wait_for("SELECT pid FROM executions", [(worker.pid,)])
-            worker.send_signal(signal.SIGSTOP)
+            pause(worker)
             await queue.execute_sql(
                 "UPDATE procrastinate_jobs SET status = 'todo', attempts = attempts + 1, worker_id = NULL"
             )
             await queue.execute_sql("DELETE FROM procrastinate_workers")
-            worker.send_signal(signal.SIGCONT)
+            resume(worker)
             team.wait_for("SELECT state FROM runs", [("succeeded",)])
             await queue.wait_for_jobs()
             assert len(team.ask("SELECT pid FROM executions WHERE NOT was_fenced")) == 1

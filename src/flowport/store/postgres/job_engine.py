@@ -29,6 +29,10 @@ from flowport.domain.backoff import Backoff
 from flowport.store.postgres.reconcile import GIVE_BACK, HAS_NEXT
 
 logger = logging.getLogger(__name__)
+# It logs the start and the end of each job, and an error for each that is given back.
+logging.getLogger("procrastinate").setLevel(logging.WARNING)
+# It logs each attempt to connect, several times a second; the outage itself is logged here.
+logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
 QUEUE: Final = "runs"
 TASK: Final = "advance"

@@ -10,9 +10,11 @@ from typing import Final, TypeAlias
 
 import anyio
 import procrastinate
+import psycopg
 from procrastinate.job_context import JobContext
 from procrastinate.jobs import Job
 from procrastinate.worker import Worker
+from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
 from flowport.store.cluster import JobAgain
@@ -74,6 +76,11 @@ class _StoppableWorker(Worker):
         self.note_stop()
 
 
+async def _configure(connection: psycopg.AsyncConnection[TupleRow]) -> None:
+    # The job is a reminder: what a crash of the database takes back is done once more, or by the reconciler.
+    await connection.execute("SET synchronous_commit = off")
+
+
 class JobWorker:
     """One worker, from its start to its end."""
 
@@ -92,8 +99,6 @@ class JobWorker:
         self._problems: dict[str, str] = {}
         self._is_stopping = False
         self._task: asyncio.Task[None] | None = None
-        # The job is a reminder: what a crash of the database takes back is done once more, or by the reconciler.
-        options = {"autocommit": True, "application_name": "flowport jobs", "options": "-c synchronous_commit=off"}
         self._pool = AsyncConnectionPool(
             url,
             min_size=1,
@@ -101,7 +106,8 @@ class JobWorker:
             timeout=2.0,
             # Its own pauses would grow to minutes; the connector asks again by itself.
             reconnect_timeout=RETRY_SECONDS,
-            kwargs=options,
+            kwargs={"autocommit": True, "application_name": "flowport jobs"},
+            configure=_configure,
             open=False,
         )
         self._connector = QueueConnector(url)

@@ -147,8 +147,6 @@ async def reconcile(
     lock = await (await transaction.execute("SELECT pg_try_advisory_xact_lock(%s)", (LOCK,))).fetchone()
     if lock is None or not lock[0]:
         return None
-    # A process that is paused here must not keep the others from it.
-    await transaction.execute("SET LOCAL idle_in_transaction_session_timeout = '5s'")
     values: dict[str, Any] = {
         "queue": queue,
         "task": task,
