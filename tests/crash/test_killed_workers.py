@@ -17,6 +17,10 @@ from tests.fakes.client import build_photo, open_sandbox, write
 from tests.support.postgres import PostgresServer, create_migrated
 from tests.support.team import LocalTeam, get_kept, wait_for, wait_for_state, wait_until_dead
 
+KILL: Final = "SIGKILL"
+CONTINUE: Final = "SIGCONT"
+"""By name, because Windows has neither."""
+
 PICTURE: Final[dict[str, Any]] = {"app": "text_to_picture", "arguments": {"prompt": "a lake"}}
 
 KILLED: Final = {
@@ -59,7 +63,7 @@ async def kill(folder: Path, database_url: str, point: Failpoint, ends: dict[Fai
             with run_worker(team, f"kill={point}") as first:
                 handed = await replica.ask("run_app", **build_call(team, point))
                 code = await wait_until_dead(first)
-            assert code == -signal.SIGKILL, (point, (folder / "worker.log").read_text())
+            assert code == -getattr(signal, KILL), (point, (folder / "worker.log").read_text())
             async with team.open_worker():
                 run = await wait_for_state(replica, handed["run_id"], RunState.SUCCEEDED, RunState.UNKNOWN)
                 if run.state is RunState.SUCCEEDED:
@@ -113,7 +117,7 @@ async def test_a_worker_that_was_paused_changes_nothing_of_what_another_has_take
                 await team.wait_for_requests("run", 1)
                 async with team.open_worker():
                     await wait_for_state(replica, handed["run_id"], RunState.UNKNOWN)
-                    first.send_signal(signal.SIGCONT)
+                    first.send_signal(getattr(signal, CONTINUE))
                     run = await wait_for_state(replica, handed["run_id"], RunState.SUCCEEDED)
                     await wait_for(partial(is_saved, replica, run.id))
         count = await team.count("run")
