@@ -162,7 +162,7 @@ async def test_the_home_of_a_living_process_is_not_moved(person: Person, databas
 
 
 def test_what_is_missing_is_named(person: Person, tmp_path: Path) -> None:
-    """No record, no database's address, no database, and a file that is none of ours."""
+    """No record, no database's address, no database, and a file of another program."""
     nothing = person.run("move")
     assert (nothing.returncode, "There is no record of runs" in nothing.stdout) == (0, True)
     assert not (person.folder / "home" / STORE_NAME).exists()
