@@ -67,7 +67,7 @@ async def open_team_home(settings: Settings, kind: str) -> Home:
             DATABASE_URL, problem, "Install Flowport with its extra: pip install '.[team]'."
         ) from exc
     prepare_home(settings.home)
-    cluster: Cluster = module.open_cluster(settings.database_url, kind=kind)
+    cluster: Cluster = module.open_cluster(settings.database_url, kind=kind, should_save=settings.should_save_outputs)
     try:
         # A process that cannot begin ends, and is started again by whatever runs it.
         await cluster.store.get_calling_processes()

@@ -43,7 +43,7 @@ class CallRebuilder:
     def __init__(
         self, preparer: CallPreparer, catalogs: Mapping[str, Catalog], clock: Clock, store: Store | None = None
     ) -> None:
-        """Take the catalogues by account id; the store knows the rows of batches, and is None where there are none."""
+        """Take the catalogues by account id; the store knows whole arguments, and is None where none are kept."""
         self._store = store
         self._preparer = preparer
         self._catalogs = catalogs
@@ -111,8 +111,8 @@ class CallRebuilder:
         return call if call.canonical_digest == run.canonical_digest and is_same_price else None
 
     async def _get_arguments(self, run: Run) -> dict[str, JsonValue]:
-        """Return what the run is made of: of a row of a batch all of it, of another run what its record shows."""
-        found = None if self._store is None or not run.batch_id else await self._store.get_whole_arguments(run.id)
+        """Return what the run is made of: of a row or a queued run all of it, of another run what its record shows."""
+        found = None if self._store is None else await self._store.get_whole_arguments(run.id)
         parts = [run.arguments_json] if found is None else found
         arguments: dict[str, JsonValue] = {}
         for part in parts:
