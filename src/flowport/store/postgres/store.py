@@ -37,6 +37,7 @@ from flowport.store.records import (
     ClaimOutcome,
     RecordOutcome,
     Reminder,
+    Stale,
     Taken,
     ToUpload,
     Upload,
@@ -73,6 +74,8 @@ class PostgresStore(BatchOperations, RunQueries, RecordMaintenance, TokenOperati
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self.stale_writes = 0
+        """Writes that were refused, because another process had claimed the run."""
 
     async def accept(
         self,
@@ -108,7 +111,10 @@ class PostgresStore(BatchOperations, RunQueries, RecordMaintenance, TokenOperati
                 transaction, run_id, event, lease, ended_call_id=ended_call_id, unless_waited_for=unless_waited_for
             )
 
-        return await self.database.write(record)
+        outcome = await self.database.write(record)
+        if isinstance(outcome, Stale) and lease is not None and outcome.run is not None:
+            self.stale_writes += outcome.run.lease != lease
+        return outcome
 
     async def claim(self, run_id: str, worker: str, *, lease: int) -> ClaimOutcome:
         """Transfer a run to a process, unless another one has claimed it since."""
