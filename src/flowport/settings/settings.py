@@ -190,6 +190,20 @@ def load_home_and_database(
     ) if url else ""
 
 
+def load_database_url(flags: Mapping[str, str], environ: Mapping[str, str], *, config_path: Path | None = None) -> str:
+    """Return the database of a team alone, empty without one, as `load_home` returns the home.
+
+    Raises:
+        ConfigurationError: It cannot be used, or what names it cannot be read.
+    """
+    sources = _read_sources(flags, environ, config_path)
+    if sources.problems:
+        raise ConfigurationError.unite(sources.problems)
+    variable = next(variable for variable in get_variables() if variable.name == DATABASE_URL)
+    text = sources.values.get(DATABASE_URL, "")
+    return parse_database_url(variable, text) if text else ""
+
+
 @dataclass(frozen=True, slots=True)
 class _Sources:
     """What flags, environment and files say together."""
