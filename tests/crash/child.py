@@ -1,6 +1,7 @@
 """Flowport as a child process under test: killed or halted at a failpoint, with a wrong or fast clock, polling sooner.
 
-`python -m tests.crash.child` does what `python -m flowport serve` does, under the conditions that `VARIABLE` holds.
+`python -m tests.crash.child` does what `python -m flowport serve` does, under the conditions that `VARIABLE` holds; with the
+word `worker` it does what `python -m flowport worker` does.
 """
 
 import math
@@ -104,12 +105,14 @@ _PARTS: Final[Mapping[str, Callable[[Conditions, str, str], Conditions]]] = {
 
 
 def main() -> int:
-    """Serve under the conditions of the environment."""
+    """Serve, or work, under the conditions of the environment."""
     conditions = parse_conditions(os.environ.pop(VARIABLE, ""))
     prepare_process()
     conditions.begin()
     open_all = partial(open_assembly, clock=conditions.clock, pace=conditions.pace)
-    code: int = serve.command.main(sys.argv[1:], standalone_mode=False, obj=open_all)
+    is_worker, words = sys.argv[1:2] == ["worker"], sys.argv[1:]
+    command = serve.worker if is_worker else serve.command
+    code: int = command.main(words[1:] if is_worker else words, standalone_mode=False, obj=open_all)
     return code
 
 

@@ -77,7 +77,10 @@ def load_apps(settings: Settings, *, with_history: bool = True) -> Apps | None:
 
 def load_histories(settings: Settings, account: Account, app_ids: list[str]) -> Mapping[str, AppHistory]:
     """Return what is known of earlier runs; nothing where there is no record."""
-    store = find_store(settings.home)
+    try:
+        store = find_store(settings.home, settings.database_url)
+    except StoreError:
+        store = None
     if store is None:
         return {}
 

@@ -203,7 +203,10 @@ def add_common_flags(function: _Function) -> _Function:
     return add_json_flag(add_record_flags(function))
 
 
-RECORD_VARIABLES: Final = {"FLOWPORT_HOME": "Folder of the record and the catalogue."}
+RECORD_VARIABLES: Final = {
+    "FLOWPORT_HOME": "Folder of the record and the catalogue.",
+    "FLOWPORT_DATABASE_URL": "The database of a team, which has the record then.",
+}
 KEY_VARIABLES: Final = {
     **{f"{one.prefix}API_KEY": f"Key of {one.title}; without any key, demo apps are used." for one in get_plugins()},
     **RECORD_VARIABLES,

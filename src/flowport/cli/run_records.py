@@ -11,7 +11,8 @@ from flowport.cli.console import ExitCode, print_json, report_error, word_for_te
 from flowport.domain.call_errors import RunNotOver
 from flowport.domain.errors import ConfigurationError, FlowportError, RunNotFound
 from flowport.domain.text import clean_line
-from flowport.settings.settings import get_environment, load_home
+from flowport.settings.settings import get_environment, load_database_url, load_home
+from flowport.settings.values import describe_database
 from flowport.store.interface import Store
 from flowport.store.opening import find_store, open_home_store
 
@@ -35,13 +36,16 @@ def run_on_record(
     """
     given = {"FLOWPORT_HOME": home} if home else {}
     try:
-        folder = load_home(given, get_environment(), config_path=config)
+        environment = get_environment()
+        folder = load_home(given, environment, config_path=config)
+        database_url = load_database_url(given, environment, config_path=config)
     except ConfigurationError as exc:
         return report_error(exc, is_json=is_json)
     try:
-        code = anyio.run(_work_on, folder, work, find_store if empty is not None else open_home_store)
+        open_store = find_store if empty is not None else open_home_store
+        code = anyio.run(_work_on, folder, database_url, work, open_store)
     except FlowportError as exc:
-        return report_error(exc, is_json=is_json, text=format_for_terminal(exc, folder))
+        return report_error(exc, is_json=is_json, text=format_for_terminal(exc, _name_place(folder, database_url)))
     if code is None and is_json:
         print_json(empty or {})
     elif code is None:
@@ -49,11 +53,15 @@ def run_on_record(
     return code_if_empty if code is None else code
 
 
-def format_for_terminal(error: FlowportError, home: Path) -> str:
+def _name_place(home: Path, database_url: str) -> str:
+    return describe_database(database_url) if database_url else f"{home}"
+
+
+def format_for_terminal(error: FlowportError, place: str) -> str:
     """Return an error for a terminal: sentences for assistants name tools that cannot be called here."""
     match error:
         case RunNotFound(run_id):
-            return f"There is no run {clean_line(run_id)!r} on record in {home}."
+            return f"There is no run {clean_line(run_id)!r} on record in {place}."
         case RunNotOver(run_id):
             return f"The run {clean_line(run_id)!r} is not over, and its result may still come. Erase it when it is."
         case _:
@@ -61,9 +69,12 @@ def format_for_terminal(error: FlowportError, home: Path) -> str:
 
 
 async def _work_on(
-    home: Path, work: Callable[[Store, Path], Awaitable[ExitCode]], open_store: Callable[[Path], Store | None]
+    home: Path,
+    database_url: str,
+    work: Callable[[Store, Path], Awaitable[ExitCode]],
+    open_store: Callable[[Path, str], Store | None],
 ) -> ExitCode | None:
-    store = open_store(home)
+    store = open_store(home, database_url)
     if store is None:
         return None
     try:

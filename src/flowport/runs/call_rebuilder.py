@@ -43,7 +43,7 @@ class CallRebuilder:
     def __init__(
         self, preparer: CallPreparer, catalogs: Mapping[str, Catalog], clock: Clock, store: Store | None = None
     ) -> None:
-        """Take the catalogues by account id; the store knows the rows of batches, and is None where there are none."""
+        """Take the catalogues by account id; the store knows whole arguments, and is None where none are kept."""
         self._store = store
         self._preparer = preparer
         self._catalogs = catalogs
@@ -63,7 +63,7 @@ class CallRebuilder:
         backoff = FAILED_RESTORE_OF_ROW if run.batch_id else FAILED_RESTORE
         for failures in itertools.count(1):
             try:
-                return await self._prepare(run, account)
+                return await self._prepare(run, account) or await self._prepare_with_news(run, account)
             except (DayUsedUp, ProviderRefused):
                 raise
             except (ProviderError, StoreError, AppNotFound) as exc:
@@ -88,6 +88,15 @@ class CallRebuilder:
             names[item.id] for item in listing.app.inputs if item.kind is InputKind.ANY and item.id in names
         )
 
+    async def _prepare_with_news(self, run: Run, account: OpenAccount) -> PreparedCall | None:
+        """Prepare a call by the catalogue that another process has saved since: the run may have been accepted by it."""
+        catalog = self._catalogs.get(run.account_id)
+        if catalog is None:
+            return None
+        before = catalog.current
+        await catalog.load_changed()
+        return None if catalog.current is before else await self._prepare(run, account)
+
     async def _prepare(self, run: Run, account: OpenAccount) -> PreparedCall | None:
         catalog = self._catalogs.get(run.account_id)
         if catalog is None:
@@ -111,8 +120,8 @@ class CallRebuilder:
         return call if call.canonical_digest == run.canonical_digest and is_same_price else None
 
     async def _get_arguments(self, run: Run) -> dict[str, JsonValue]:
-        """Return what the run is made of: of a row of a batch all of it, of another run what its record shows."""
-        found = None if self._store is None or not run.batch_id else await self._store.get_whole_arguments(run.id)
+        """Return what the run is made of: of a row or a queued run all of it, of another run what its record shows."""
+        found = None if self._store is None else await self._store.get_whole_arguments(run.id)
         parts = [run.arguments_json] if found is None else found
         arguments: dict[str, JsonValue] = {}
         for part in parts:

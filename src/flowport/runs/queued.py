@@ -36,7 +36,7 @@ AGAIN_SECONDS: Final = 1.0
 AWAY_SECONDS: Final = 30.0
 """After a look at a run whose key is not configured here; another worker may have it."""
 
-REQUEST_SECONDS: Final = 7.0
+REQUEST_SECONDS: Final = 5.0
 """How long a worker that ends waits for a start request that is being sent."""
 
 LOOK_SECONDS: Final = 0.02

@@ -12,7 +12,7 @@ import secrets
 import time
 from collections import OrderedDict
 from dataclasses import replace
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 import anyio
 import mcp.types as t
@@ -26,7 +26,10 @@ from flowport.domain.principal import LOCAL, Principal
 from flowport.domain.spending import Consent
 from flowport.domain.text import clean_line
 from flowport.runtime.exchange import Exchange
-from flowport.store.cluster import UsedMarks
+
+if TYPE_CHECKING:
+    # The first list of a person's server comes before what the store loads.
+    from flowport.store.cluster import UsedMarks
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +170,7 @@ def build_seal(context: Context) -> str:
 class UsedConfirmations:
     """Remembers which answers of persons were used, so that one yes counts once."""
 
-    def __init__(self, marks: UsedMarks | None = None) -> None:
+    def __init__(self, marks: "UsedMarks | None" = None) -> None:
         """Begin with none used; replicas of a team share the marks, because any of them may get the answer."""
         self._marks = marks
         self._used: OrderedDict[str, None] = OrderedDict()

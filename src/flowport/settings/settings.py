@@ -29,10 +29,11 @@ from flowport.settings.values import (
     choose_output_dir,
     find_usual_roots,
     get_default_config_path,
+    parse_database_url,
     parse_path,
     strip_quotes,
 )
-from flowport.settings.variables import get_variables
+from flowport.settings.variables import DATABASE_URL, get_variables
 
 logger = logging.getLogger(__name__)
 
@@ -171,11 +172,36 @@ def load_home(flags: Mapping[str, str], environ: Mapping[str, str], *, config_pa
     Raises:
         ConfigurationError: It is not given and has no default, or what names it cannot be used.
     """
+    return load_home_and_database(flags, environ, config_path=config_path)[0]
+
+
+def load_home_and_database(
+    flags: Mapping[str, str], environ: Mapping[str, str], *, config_path: Path | None = None
+) -> tuple[Path, str]:
+    """Return the home folder, and the address of the team's database or nothing; see `load_home`."""
     sources = _read_sources(flags, environ, config_path)
     if sources.problems:
         raise ConfigurationError.unite(sources.problems)
-    home = next(variable for variable in get_variables() if variable.name == "FLOWPORT_HOME")
-    return choose_home(parse_path(home, sources.values[home.name]) if home.name in sources.values else None)
+    variables = {variable.name: variable for variable in get_variables()}
+    home, database = variables["FLOWPORT_HOME"], variables[DATABASE_URL]
+    given, url = sources.values.get(home.name), sources.values.get(database.name, "")
+    return choose_home(None if given is None else parse_path(home, given)), parse_database_url(
+        database, url
+    ) if url else ""
+
+
+def load_database_url(flags: Mapping[str, str], environ: Mapping[str, str], *, config_path: Path | None = None) -> str:
+    """Return the database of a team alone, empty without one, as `load_home` returns the home.
+
+    Raises:
+        ConfigurationError: It cannot be used, or what names it cannot be read.
+    """
+    sources = _read_sources(flags, environ, config_path)
+    if sources.problems:
+        raise ConfigurationError.unite(sources.problems)
+    variable = next(variable for variable in get_variables() if variable.name == DATABASE_URL)
+    text = sources.values.get(DATABASE_URL, "")
+    return parse_database_url(variable, text) if text else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,20 @@ class QueueState:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterFigures:
+    """What a process counts of its database, for metrics."""
+
+    connections: int = 0
+    """Of the pool."""
+    idle_connections: int = 0
+    max_connections: int = 0
+    waiting: int = 0
+    """Operations that wait for a connection."""
+    stale_writes: int = 0
+    """Writes that were refused, because another process has claimed the run since."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reconciled:
     """What one look of the reconciler has found and put right."""
 
@@ -115,6 +129,11 @@ class JobQueue(Protocol):
     The store adds the job of a run in the transaction that gives the run something to do. One job of a run is executed at
     a time. A job is only a reminder: who executes it claims the run first, and the lease decides what counts.
     """
+
+    latency_listeners: list[Callable[[float], None]]
+    """Each is called with the seconds from when a job was due until this process executes it."""
+    reconciled_listeners: list[Callable[["Reconciled"], None]]
+    """Each is called with what a look of the reconciler of this process has found."""
 
     async def work(self, execute: Callable[[str], Awaitable[None]], *, concurrency: int) -> NoReturn:
         """Execute the jobs of runs until this is cancelled, through restarts of the database.
@@ -208,5 +227,7 @@ class Cluster:
     jobs: JobQueue
     rate_windows: SharedTexts
     used_marks: UsedMarks
+    get_figures: Callable[[], ClusterFigures] = ClusterFigures
+    """Returns what this process counts of the database."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Of the database server and its tables, for the doctor."""

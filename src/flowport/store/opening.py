@@ -1,7 +1,9 @@
-"""Open the files of a home beside a running Flowport, for commands that need nothing else."""
+"""Open the store of a home, or of a team, beside a running Flowport, for commands that need nothing else."""
 
 from pathlib import Path
+from typing import Final
 
+from flowport.domain.errors import StoreError
 from flowport.store.interface import Store
 from flowport.store.maintenance import StoreHealth
 from flowport.store.sqlite.connection import STORE_NAME, has_store
@@ -9,20 +11,45 @@ from flowport.store.sqlite.inspection import inspect_file
 from flowport.store.sqlite.rate_windows import RATE_WINDOWS_NAME, RateWindowFile
 from flowport.store.sqlite.store import open_sqlite_store
 
+COMMAND_CONNECTIONS: Final = 2
+"""Of one command to the database of a team, whose replicas need theirs."""
 
-def find_store(home: Path) -> Store | None:
-    """Return the store of a home; None, and nothing is created, where there is no store."""
+
+def find_store(home: Path, database_url: str = "") -> Store | None:
+    """Return the store of a home, or of a team; None, and nothing is created, where there is no store.
+
+    Raises:
+        StoreError: The libraries for a team's database are missing.
+    """
+    if database_url:
+        return _open_team_store(database_url)
     path = home / STORE_NAME
     return open_sqlite_store(path) if has_store(path) else None
 
 
-def open_home_store(home: Path) -> Store:
-    """Return the store of a home, which is created where it is missing.
+def open_home_store(home: Path, database_url: str = "") -> Store:
+    """Return the store of a home, which is created where it is missing, or that of a team.
 
     Raises:
         StoreError: It cannot be opened or created.
     """
+    if database_url:
+        return _open_team_store(database_url)
     return open_sqlite_store(home / STORE_NAME)
+
+
+def _open_team_store(database_url: str) -> Store:
+    """Return the store in a database; it is connected by the first operation."""
+    try:
+        # Only a team pays for the driver.
+        from flowport.store.postgres.database import Database  # noqa: PLC0415
+        from flowport.store.postgres.migrate import migrate  # noqa: PLC0415
+        from flowport.store.postgres.store import PostgresStore  # noqa: PLC0415
+    except ImportError as exc:
+        raise StoreError(
+            "the libraries for PostgreSQL are not installed", "Install Flowport with its extra: pip install '.[team]'."
+        ) from exc
+    return PostgresStore(Database(database_url, max_connections=COMMAND_CONNECTIONS, prepare=migrate))
 
 
 def find_older_records(home: Path) -> tuple[Path, ...]:

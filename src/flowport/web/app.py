@@ -43,6 +43,7 @@ from flowport.web.proxies import ForwardedHeaders, PublicPath
 from flowport.web.resource_metadata import build_metadata_routes, find_paths
 from flowport.web.signing import Signer, load_signer
 from flowport.web.site import Site
+from flowport.web.team import watch_team
 from flowport.web.uploads import build_upload_routes
 from flowport.web.webhooks import build_webhook_routes
 
@@ -84,6 +85,7 @@ def build_site(assembly: Assembly, address: Address, end: End, authenticator: Au
         authenticator=authenticator,
         rate_limit=RateLimit(workspace.settings.http.requests_per_minute),
         used_marks=None if assembly.cluster is None else assembly.cluster.used_marks,
+        team=None if assembly.cluster is None else watch_team(assembly.cluster),
     )
 
 

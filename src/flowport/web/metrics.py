@@ -16,10 +16,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flowport.domain.errors import Operation, StoreError
-from flowport.web.access_log import BUCKETS_SECONDS
+from flowport.store.cluster import QueueState
+from flowport.web.access_log import BUCKETS_SECONDS, Durations
 from flowport.web.auth import Authentication
 from flowport.web.proxies import FORWARDED_KEY, parse_ip
 from flowport.web.site import SAFE_HEADERS, Site
+from flowport.web.team import Team
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -42,7 +44,8 @@ def build_metrics_routes(site: Site) -> list[Route]:
         from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest  # noqa: PLC0415 - likewise
 
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Collector(site, store_seconds))
+        queue = None if site.team is None else await site.team.find_state()
+        registry.register(_Collector(site, store_seconds, queue))
         text = generate_latest(registry).decode()
         return Response(text, headers={**SAFE_HEADERS, "Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
@@ -79,14 +82,17 @@ async def _time_store(site: Site) -> float | None:
 class _Collector:
     """Turns the state of the server into metrics, each time it is asked."""
 
-    def __init__(self, site: Site, store_seconds: float | None) -> None:
+    def __init__(self, site: Site, store_seconds: float | None, queue: QueueState | None) -> None:
         self._site = site
         self._store_seconds = store_seconds
+        self._queue = queue
 
     def collect(self) -> "Iterator[Metric]":
         """Return every metric."""
         yield from self._collect_traffic()
         yield from self._collect_work()
+        if self._site.team is not None:
+            yield from self._collect_team(self._site.team)
 
     def _collect_traffic(self) -> "Iterator[Metric]":
         from prometheus_client.core import HistogramMetricFamily  # noqa: PLC0415 - an extra
@@ -97,11 +103,7 @@ class _Collector:
             "flowport_http_request_duration_seconds", "From a request to the end of its answer.", labels=["route"]
         )
         for route, found in traffic.durations.items():
-            below, buckets = 0, []
-            for bound, count in zip((*map(str, BUCKETS_SECONDS), "+Inf"), found.counts, strict=True):
-                below += count
-                buckets.append((bound, below))
-            durations.add_metric([route], buckets, found.total_seconds)
+            durations.add_metric([route], _build_buckets(found), found.total_seconds)
         yield durations
         yield _gauge("http_requests_open", "Requests that are being served.", ("method",), traffic.open)
         yield _count("http_refused", "Requests that a limit refused.", ("reason",), traffic.refused)
@@ -135,6 +137,40 @@ class _Collector:
         yield _count("polls", "Reads of runs at providers.", ("provider",), polls)
         counts = workspace.announcements.counts
         yield _count("webhooks", "Webhooks of providers by outcome.", ("outcome",), counts)
+
+    def _collect_team(self, team: Team) -> "Iterator[Metric]":
+        from prometheus_client.core import HistogramMetricFamily  # noqa: PLC0415 - an extra
+
+        queue, figures = self._queue, team.get_figures()
+        if queue is not None:
+            jobs = {"waiting": queue.waiting, "running": queue.running, "stalled": queue.stalled}
+            yield _gauge("queue_jobs", "Jobs of runs, of the whole team.", ("state",), jobs)
+            oldest = {(): queue.oldest_seconds}
+            yield _gauge("queue_oldest_seconds", "How long the oldest job that is due has waited.", (), oldest)
+            yield _gauge("workers_alive", "Workers of the team that are alive.", (), {(): queue.workers})
+        delays = HistogramMetricFamily(
+            "flowport_step_delay_seconds", "From when a job was due until this process executed it."
+        )
+        delays.add_metric([], _build_buckets(team.delays), team.delays.total_seconds)
+        yield delays
+        stale = Counter({(): figures.stale_writes})
+        yield _count("stale_leases", "Writes refused, because another process had claimed the run.", (), stale)
+        finds = Counter({kind: team.finds[kind] for kind in ("stalled", "missing", "needless")})
+        yield _count("reconciled_jobs", "Jobs that the reconciler of this process put right.", ("kind",), finds)
+        connections = {"idle": figures.idle_connections, "used": figures.connections - figures.idle_connections}
+        yield _gauge("database_connections", "Connections of the pool of this process.", ("state",), connections)
+        yield _gauge("database_connections_max", "The most connections of the pool.", (), {(): figures.max_connections})
+        yield _gauge("database_waiting", "Operations that wait for a connection.", (), {(): figures.waiting})
+        is_connected = {(): int(team.cluster.news.is_connected)}
+        yield _gauge("news_connected", "Whether the news of other replicas arrive.", (), is_connected)
+
+
+def _build_buckets(durations: Durations) -> list[tuple[str, float]]:
+    below, buckets = 0, []
+    for bound, count in zip((*map(str, BUCKETS_SECONDS), "+Inf"), durations.counts, strict=True):
+        below += count
+        buckets.append((bound, float(below)))
+    return buckets
 
 
 def _count(name: str, meaning: str, labels: tuple[str, ...], counts: Counter[Any]) -> "Metric":

@@ -17,6 +17,7 @@ from flowport.web.access_log import Traffic
 from flowport.web.auth import Authenticator
 from flowport.web.limits import RateLimit
 from flowport.web.signing import Signer
+from flowport.web.team import Team
 
 SAFE_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -45,6 +46,8 @@ class Site:
     """Of each person, and of each address without authentication."""
     used_marks: UsedMarks | None = None
     """What was used once by all replicas of a team; None where this server is alone."""
+    team: Team | None = None
+    """The database and the queue of a team; None where this server is alone."""
 
 
 def get_principal(connection: HTTPConnection) -> Principal:

@@ -32,7 +32,7 @@ from flowport.domain.run_events import (
     apply,
 )
 from flowport.store.interface import Store
-from flowport.store.records import Claimed, Recorded, Stale, Taken
+from flowport.store.records import Accepted, Claimed, Recorded, Stale, Taken
 from tests.store.samples import ACCOUNT, OUTPUT, OWNER, RUN, build_run
 
 S = RunState
@@ -139,6 +139,54 @@ async def test_half_a_surrogate_pair_does_not_lose_a_result(store: Store) -> Non
     await store.record("run_1", Finished(S.SUCCEEDED, 9.0, (text,), "\udfff"))
     run = await get_run(store)
     assert (run.outputs[0].text, run.failure) == ("a?b", "?")
+
+
+async def test_a_zero_character_does_not_lose_a_result(store: Store) -> None:
+    """JSON may carry one in each text, ids and file names too; a database may replace it."""
+    odd = "a\0b\udc00c"
+    run = build_run("run_1", app_name=odd, app_id=odd, tool_name=odd, arguments_json=odd, raw_digest=odd, notes=odd)
+    assert isinstance(await store.accept(run), Accepted)
+    assert isinstance(await store.record("run_1", StartRequested(7.0, odd)), Recorded)
+    assert isinstance(await store.record("run_1", StartAcknowledged(odd, S.RUNNING, 8.0)), Recorded)
+    output = Output(
+        n=1, kind=OutputKind.TEXT, url=odd, provider_output_id=odd, mime_type=odd, save_problem=odd, text=odd
+    )
+    assert isinstance(await store.record("run_1", Finished(S.SUCCEEDED, 9.0, (output,), odd)), Recorded)
+    assert isinstance(await store.record("run_1", OutputSaved(replace(output, saved_path=odd))), Recorded)
+    assert isinstance(await store.record("run_1", Delivered(9.0, odd, odd)), Recorded)
+    kept = await get_run(store)
+    texts = [kept.app_name, kept.failure, kept.delivered_to, kept.provider_run_id, kept.outputs[0].text]
+    texts += [kept.outputs[0].url or "", kept.outputs[0].saved_path]
+    assert {(text[0], text[2:]) for text in texts} == {("a", "b?c")}
+    assert await store.find_run_at_provider(kept.provider_run_id, account_id=ACCOUNT) == kept
+    odd_id = "a\0b"
+    assert await store.assign_tool_names("scope", {odd_id: "name", "b": "other"}) == {odd_id: "name", "b": "other"}
+    for _ in range(2):
+        named = await store.assign_property_names("scope", {odd_id: {odd_id: "name"}})
+        assert named == {odd_id: {odd_id: "name"}}
+    assert len(await store.get_property_names("scope", [odd_id])) == 1
+
+
+async def test_a_result_inside_of_a_link_and_long_texts_are_kept_whole(store: Store) -> None:
+    """A data URI holds a whole file, and no index has room for that."""
+    long = "".join(f"{n:x}" for n in range(100_000))
+    output = Output(n=1, kind=OutputKind.FILE, url=f"data:text/plain,{long}", text=long)
+    await store.accept(build_run("run_1", S.RUNNING, arguments_json=long, start_response=long))
+    await store.record("run_1", Finished(S.SUCCEEDED, 9.0, (output,), long))
+    kept = await get_run(store)
+    assert kept.outputs == (output,)
+    assert (kept.failure, kept.arguments_json, kept.start_response) == (long, long, long)
+
+
+@pytest.mark.parametrize("number", [2**53 + 1, 2**63 - 1, -1])
+async def test_whole_numbers_come_back_as_they_were(store: Store, number: int) -> None:
+    """Providers state sizes; what no database can hold is dropped where answers are parsed."""
+    output = replace(OUTPUT, size_bytes=number, width=number, height=0, duration_seconds=1e-300)
+    await store.accept(build_run("run_1", S.RUNNING, price_credits=0.1, reserved_credits=1e9))
+    await store.record("run_1", Finished(S.SUCCEEDED, 9.0, (output,), spent_credits=1 / 3))
+    kept = await get_run(store)
+    assert kept.outputs == (output,)
+    assert (kept.price_credits, kept.spent_credits) == (0.1, 1 / 3)
 
 
 @pytest.mark.parametrize("state", RunState)

@@ -27,6 +27,8 @@ from flowport.store.postgres.transaction import ADAPTERS, NEWS_CHANNEL, Connecti
 __all__ = ["NEWS_CHANNEL", "Connection", "Database", "Transaction", "Work", "build_error", "format_news"]
 
 logger = logging.getLogger(__name__)
+# Their warnings name addresses and users; what they warn of becomes an error of ours, or is tried again.
+logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 PATIENCE_SECONDS: Final = 5.0
 """How long an operation waits for a database that cannot be reached, before it fails."""

@@ -81,9 +81,10 @@ ORDER BY latest.finished_at DESC
 _USED_APPS: Final = translate(USED_APPS)
 
 _HAS_APP: Final = "strpos(runs.folded_app, :app) > 0"
+# Not EXISTS: for its first row the planner would walk the rows of all batches.
 _HAS_WORD: Final = (
-    "(strpos(runs.folded_app || runs.folded_rest, {word}) > 0 OR runs.row_count > 0 AND EXISTS (SELECT 1 FROM batch_rows "
-    "WHERE batch_rows.batch_id = runs.id AND strpos(batch_rows.folded_display, {word}) > 0))"
+    "(strpos(runs.folded_app || runs.folded_rest, {word}) > 0 OR runs.row_count > 0 AND "
+    "(SELECT bool_or(strpos(batch_rows.folded_display, {word}) > 0) FROM batch_rows WHERE batch_rows.batch_id = runs.id))"
 )
 
 

@@ -28,7 +28,7 @@ from flowport.store.postgres.operations import (
 from flowport.store.postgres.people import ReceivedFileOperations, TokenOperations
 from flowport.store.postgres.queries import RunQueries
 from flowport.store.postgres.spending import sum_spending
-from flowport.store.postgres.transaction import Transaction
+from flowport.store.postgres.transaction import Transaction, clean_text
 from flowport.store.records import (
     AcceptOutcome,
     AttachRules,
@@ -37,6 +37,7 @@ from flowport.store.records import (
     ClaimOutcome,
     RecordOutcome,
     Reminder,
+    Stale,
     Taken,
     ToUpload,
     Upload,
@@ -73,6 +74,8 @@ class PostgresStore(BatchOperations, RunQueries, RecordMaintenance, TokenOperati
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self.stale_writes = 0
+        """Writes that were refused, because another process had claimed the run."""
 
     async def accept(
         self,
@@ -108,7 +111,10 @@ class PostgresStore(BatchOperations, RunQueries, RecordMaintenance, TokenOperati
                 transaction, run_id, event, lease, ended_call_id=ended_call_id, unless_waited_for=unless_waited_for
             )
 
-        return await self.database.write(record)
+        outcome = await self.database.write(record)
+        if isinstance(outcome, Stale) and lease is not None and outcome.run is not None:
+            self.stale_writes += outcome.run.lease != lease
+        return outcome
 
     async def claim(self, run_id: str, worker: str, *, lease: int) -> ClaimOutcome:
         """Transfer a run to a process, unless another one has claimed it since."""
@@ -203,7 +209,8 @@ class PostgresStore(BatchOperations, RunQueries, RecordMaintenance, TokenOperati
             cursor = await transaction.execute(
                 "SELECT app_id, name FROM tool_names WHERE scope = %s AND app_id = ANY(%s)", (scope, list(names))
             )
-            return dict(await cursor.fetchall())
+            given = {clean_text(app_id): app_id for app_id in names}
+            return {given[app_id]: name for app_id, name in await cursor.fetchall()}
 
         return await self.database.write(assign)
 
@@ -229,7 +236,12 @@ class PostgresStore(BatchOperations, RunQueries, RecordMaintenance, TokenOperati
                 "WITH ORDINALITY AS given (app_id, input_id, name, place) ORDER BY given.place ON CONFLICT DO NOTHING",
                 (scope, *([one[place] for one in given] for place in range(3))),
             )
-            return await _select_property_names(transaction, scope, names)
+            found = await _select_property_names(transaction, scope, names)
+            kept = {clean_text(input_id): input_id for _, input_id, _ in given}
+            return {
+                app_id: {kept.get(input_id, input_id): name for input_id, name in own.items()}
+                for app_id, own in found.items()
+            }
 
         return await self.database.write(assign)
 
@@ -281,8 +293,9 @@ async def _select_property_names(
         (scope, list(app_ids)),
     )
     found: dict[str, dict[str, str]] = {app_id: {} for app_id in app_ids}
+    kept = {clean_text(app_id): found[app_id] for app_id in app_ids}
     for app_id, input_id, name in await cursor.fetchall():
-        found[app_id][input_id] = name
+        kept[app_id][input_id] = name
     return found
 
 

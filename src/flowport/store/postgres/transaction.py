@@ -20,11 +20,20 @@ Connection: TypeAlias = psycopg.AsyncConnection[TupleRow]
 Values: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
 
+def clean_text(text: str) -> str:
+    """Return a text as the database keeps it: half of a surrogate pair and a zero character are replaced."""
+    return _encode(text).decode()
+
+
+def _encode(text: str) -> bytes:
+    return text.replace("\0", "\ufffd").encode(errors="replace")
+
+
 class _CleanText(StrDumperUnknown):
-    """Any text, as a database takes it: half of a surrogate pair and a zero character are replaced, and nothing is lost."""
+    """Any text is taken, and nothing is lost over what the database does not keep."""
 
     def dump(self, obj: str) -> bytes:
-        return obj.replace("\0", "\ufffd").encode(errors="replace")
+        return _encode(obj)
 
 
 ADAPTERS: Final = AdaptersMap(psycopg.adapters)

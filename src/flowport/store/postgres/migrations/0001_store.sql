@@ -205,10 +205,10 @@ CREATE INDEX runs_ended_of_account_in_boot
     ON runs (account_id, boot_id, accepted_boot_seconds, finished_at, accepted_at, spent_credits)
     WHERE finished_at IS NOT NULL;
 
-CREATE INDEX runs_by_raw_digest ON runs (account_id, owner, app_id, raw_digest)
+CREATE INDEX runs_by_raw_digest ON runs (raw_digest, app_id)
     WHERE delivered_at IS NULL OR is_delivery_cancelled OR state = 'unknown';
 
-CREATE INDEX runs_by_canonical_digest ON runs (account_id, owner, app_id, canonical_digest)
+CREATE INDEX runs_by_canonical_digest ON runs (canonical_digest, app_id)
     WHERE delivered_at IS NULL OR is_delivery_cancelled OR state = 'unknown';
 
 CREATE INDEX runs_undelivered ON runs (account_id) WHERE delivered_at IS NULL;
