@@ -5,15 +5,18 @@ from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
+import anyio.to_thread
 import pytest
 
 from flowport.bootstrap import Assembly, open_assembly
 from flowport.domain.errors import StoreError
 from flowport.domain.models import RunState
+from flowport.runtime.failpoints import Failpoint, install_hook
 from flowport.store.records import Claimed
+from tests.fakes.client import IDS, build_photo, open_sandbox, write
 from tests.fakes.client import Client as SandboxClient
-from tests.fakes.client import build_photo, open_sandbox, write
 from tests.support.harness import Harness, build_settings
+from tests.support.postgres import PostgresServer
 from tests.support.team import LocalTeam, get_kept, wait_for, wait_for_state
 from tests.support.tenants import OWN_KEY, SHARED_KEY, get_facts, open_provider, open_tenancy
 
@@ -273,3 +276,62 @@ async def test_a_database_that_cannot_be_reached_ends_the_start_with_a_sentence(
 
     assert "cannot be reached" in str(caught.value)
     assert "secret-word" not in str(caught.value)
+
+
+def fail_at(point: Failpoint, times: int = 1) -> None:
+    """Let the program have an internal error when a point is reached."""
+    left = [times]
+
+    def fail(reached: Failpoint) -> None:
+        if reached is point and left[0]:
+            left[0] -= 1
+            raise RuntimeError(point)
+
+    install_hook(fail)
+
+
+@pytest.mark.parametrize(
+    ("point", "state", "starts"),
+    [(Failpoint.WHILE_FOLLOWING, "succeeded", 1), (Failpoint.AFTER_STARTING, "unknown", 0)],
+)
+async def test_an_internal_error_of_a_step_loses_nothing(
+    team: LocalTeam, point: Failpoint, state: str, starts: int
+) -> None:
+    """A step is tried again after a pause; a start that may have left is never sent again by itself."""
+    try:
+        async with team.open_replica() as replica, team.open_worker():
+            fail_at(point)
+            facts = await replica.ask(TOOL, prompt="a lake")
+    finally:
+        install_hook(None)
+
+    assert (facts["state"], await team.count("run")) == (state, starts)
+
+
+async def test_a_restart_of_the_database_fails_no_run(team: LocalTeam, postgres: PostgresServer) -> None:
+    """A step that cannot be recorded is repeated, and calls are answered again as soon as the database is back."""
+    await team.sandbox.switch("next_run", hold=True)
+    async with (
+        team.open_replica() as replica,
+        team.open_replica(wait_seconds=0.0) as quick,
+        team.open_worker(),
+    ):
+        handed = await quick.ask(TOOL, prompt="a lake")
+        run = await wait_for_state(replica, handed["run_id"], RunState.RUNNING, RunState.QUEUED)
+        await anyio.to_thread.run_sync(postgres.restart)
+        await team.sandbox.switch(f"runs/{run.provider_run_id}", release=True)
+        facts = await replica.ask("get_run", run_id=run.id)
+        after = await replica.ask(TOOL, prompt="a hill")
+
+    assert (facts["state"], after["state"], await team.count("run")) == ("succeeded", "succeeded", 2)
+
+
+async def test_a_worker_goes_by_the_catalogue_of_the_replica(team: LocalTeam) -> None:
+    """The price of the app has changed since the worker read it, and the replica has accepted the run at the new one."""
+    async with team.open_worker(), team.open_replica() as replica:
+        await replica.ask(TOOL, prompt="a lake")
+        await team.sandbox.switch("catalogue", prices={IDS["Text to Picture"]: 7})
+        await replica.assembly.workspace.catalogs[0].catalog.refresh()
+        facts = await replica.ask(TOOL, prompt="a hill")
+
+    assert (facts["state"], facts["price_credits"]) == ("succeeded", 7)

@@ -30,6 +30,7 @@ from flowport.settings.settings import Settings
 from flowport.web.app import PATH, build_app, build_site
 from flowport.web.auth import Authenticator
 from flowport.web.listen_address import Address, listen
+from flowport.web.signing import Purpose, load_signer
 from tests.fakes.client import KEY, open_sandbox
 from tests.fakes.client import Client as SandboxClient
 from tests.support.harness import QUICK, Mode
@@ -178,7 +179,11 @@ async def open_tenancy(
         **changes,
     }
     async with open_assembly(Settings(**values), clock=clock, pace=QUICK, accepts_own_keys=True) as assembly:
-        server = build_server(assembly.tenants, assembly.file_threads, assembly.first_list)
+        marks, keys = None, list[bytes]()
+        if assembly.cluster is not None:
+            marks = assembly.cluster.used_marks
+            keys = load_signer(assembly.workspace.settings.home).derive_keys(Purpose.QUESTION)
+        server = build_server(assembly.tenants, assembly.file_threads, assembly.first_list, marks, keys)
         with listen(Address("127.0.0.1", 0)) as listener:
             place = Address(*listener.getsockname()[:2])
             authenticator = Authenticator(assembly.workspace.store, assembly.workspace.clock.now)

@@ -135,7 +135,8 @@ def build_engine(
     open_catalogs = {one.account.account.id: one.catalog for one in catalogs}
     deliveries = Deliveries(store, clock, base.supervisor)
     file_links = FileLinks()
-    finder = OutputFinder(store, deliveries.delivered, file_links, is_shared=cluster is not None)
+    news = None if cluster is None else RunNews(cluster.news, base.supervisor, clock)
+    finder = OutputFinder(store, deliveries.delivered, file_links, news)
     max_bytes = settings.http.max_file_bytes
     received = ReceivedFiles(
         store, clock, settings.home, base.file_threads, file_links, process=process, max_owner_bytes=max_bytes
@@ -143,11 +144,8 @@ def build_engine(
     preparer = CallPreparer(MediaRules(settings.file_roots), base.file_threads, finder, received)
     link_refresher = LinkRefresher(store, clock)
     durations = DurationBook(store, clock, is_shared=cluster is not None)
-    if cluster is None:
-        live_runs = LiveRuns(base.changes.note_run)
-    else:
-        # A team gets its own changes as news, like those of others, so that each is announced once.
-        live_runs = LiveRuns(news=RunNews(cluster.news, base.supervisor, clock))
+    # A team gets its own changes as news, like those of others, so that each is announced once.
+    live_runs = LiveRuns(base.changes.note_run) if cluster is None else LiveRuns(news=news)
     rules = SavingRules(settings.output_dir, is_wanted=settings.should_save_outputs, writer=process.process_id)
     rebuilder = CallRebuilder(preparer, open_catalogs, clock, store)
     requests = RecentRequests(clock, window_seconds=settings.reattach_seconds, spending_limits=settings.spending_limits)

@@ -3,19 +3,25 @@
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from types import ModuleType
+from typing import TYPE_CHECKING, Final
 
 from flowport.domain.errors import ConfigurationError, StoreError
 from flowport.settings.settings import Settings
 from flowport.settings.variables import DATABASE_URL
 from flowport.store.cluster import Cluster, SharedTexts
 from flowport.store.interface import Store, Workers
-from flowport.store.process_lock import NoLock, prepare_home, take_process_lock
+from flowport.store.opening import inspect_store
+from flowport.store.process_lock import NoLock, find_living, prepare_home, take_process_lock
 from flowport.store.sqlite.connection import STORE_NAME
 from flowport.store.sqlite.rate_windows import RATE_WINDOWS_NAME, RateWindowFile
 from flowport.store.sqlite.reconnect import open_refusing_store, open_store
 
+if TYPE_CHECKING:
+    from flowport.store.moving import Moved
+
 _CLUSTER: Final = "flowport.store.postgres.cluster"
+_MOVING: Final = "flowport.store.moving"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +64,7 @@ async def open_team_home(settings: Settings, kind: str) -> Home:
         ConfigurationError: The libraries for PostgreSQL are missing.
         StoreError: The database cannot be reached, or the folder cannot be written to.
     """
-    try:
-        # By name, so that only a team pays for the driver and the queue.
-        module = importlib.import_module(_CLUSTER)
-    except ImportError as exc:
-        problem = "needs the libraries for PostgreSQL, which are not installed"
-        raise ConfigurationError(
-            DATABASE_URL, problem, "Install Flowport with its extra: pip install '.[team]'."
-        ) from exc
+    module = _import_for_team(_CLUSTER)
     prepare_home(settings.home)
     cluster: Cluster = module.open_cluster(settings.database_url, kind=kind, should_save=settings.should_save_outputs)
     try:
@@ -75,3 +74,38 @@ async def open_team_home(settings: Settings, kind: str) -> Home:
         await cluster.store.close()
         raise
     return Home(cluster.store, cluster.workers, cluster=cluster)
+
+
+async def move_home(folder: Path, database_url: str) -> "tuple[Moved, ...]":
+    """Copy what is over from the record of a home into the database of a team; empty where there is no record.
+
+    Raises:
+        ConfigurationError: The libraries for PostgreSQL are missing.
+        StoreError: A Flowport uses the home, or one of the two records cannot be read or written.
+    """
+    module = _import_for_team(_MOVING)
+    health = inspect_store(folder)
+    if health.problem is not None:
+        raise health.problem
+    if find_living(folder):
+        raise StoreError(
+            "a Flowport uses this home, and what it writes meanwhile would be left out", "Stop it, and move again."
+        )
+    if health.is_older:
+        raise StoreError(
+            "it was written by an older Flowport, whose runs cannot be moved",
+            "Start this Flowport with the home once; it sets the old record aside.",
+        )
+    moved: tuple[Moved, ...] = await module.move_record(folder, database_url) if health.layout else ()
+    return moved
+
+
+def _import_for_team(name: str) -> ModuleType:
+    try:
+        # By name, so that only a team pays for the driver and the queue.
+        return importlib.import_module(name)
+    except ImportError as exc:
+        problem = "needs the libraries for PostgreSQL, which are not installed"
+        raise ConfigurationError(
+            DATABASE_URL, problem, "Install Flowport with its extra: pip install '.[team]'."
+        ) from exc

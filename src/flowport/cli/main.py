@@ -45,6 +45,7 @@ COMMANDS: Final = {
     "gallery": Entry("flowport.cli.gallery", "show runs and their results in a browser of this computer"),
     "history": Entry("flowport.cli.history", "print how many runs are on record, and how much space they take"),
     "erase": Entry("flowport.cli.erase", "remove runs from the record"),
+    "move": Entry("flowport.cli.move", "copy the record of a home into the database of a team"),
     "install": Entry("flowport.cli.install", "add Flowport to the configuration of a client"),
     "uninstall": Entry("flowport.cli.install", "remove Flowport from the configuration of a client", "uninstall"),
     "serve": Entry("flowport.cli.serve", "speak MCP on standard input and output (the default), or over HTTP"),

@@ -63,7 +63,7 @@ class CallRebuilder:
         backoff = FAILED_RESTORE_OF_ROW if run.batch_id else FAILED_RESTORE
         for failures in itertools.count(1):
             try:
-                return await self._prepare(run, account)
+                return await self._prepare(run, account) or await self._prepare_with_news(run, account)
             except (DayUsedUp, ProviderRefused):
                 raise
             except (ProviderError, StoreError, AppNotFound) as exc:
@@ -87,6 +87,15 @@ class CallRebuilder:
         return frozenset(
             names[item.id] for item in listing.app.inputs if item.kind is InputKind.ANY and item.id in names
         )
+
+    async def _prepare_with_news(self, run: Run, account: OpenAccount) -> PreparedCall | None:
+        """Prepare a call by the catalogue that another process has saved since: the run may have been accepted by it."""
+        catalog = self._catalogs.get(run.account_id)
+        if catalog is None:
+            return None
+        before = catalog.current
+        await catalog.load_changed()
+        return None if catalog.current is before else await self._prepare(run, account)
 
     async def _prepare(self, run: Run, account: OpenAccount) -> PreparedCall | None:
         catalog = self._catalogs.get(run.account_id)

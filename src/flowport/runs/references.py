@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+import anyio
+
 from flowport.domain.call_errors import build_refusal
 from flowport.domain.errors import ArgumentsInvalid, RunNotFound
 from flowport.domain.models import InputKind, Output, Run
@@ -18,8 +20,15 @@ from flowport.media.input_files import KIND_NAMES, WANTED_KINDS, Media, format_w
 from flowport.media.source_kinds import SourceKind, get_source_kind
 from flowport.runs.delivery import DeliveredRuns
 from flowport.runs.file_links import FileLinks
+from flowport.runs.news import RunNews
 from flowport.runs.submit import RunRequest
 from flowport.store.interface import Store
+
+DELIVERY_SECONDS: Final = 0.5
+"""How long the delivery of an answer that is on its way is waited for."""
+
+MAX_ANSWERS: Final = 5
+"""How many of them are looked at."""
 
 _FORMS: Final = 'Write run:ID#1 with the id of a run, flowport://runs/ID/outputs/1, or "last" for the newest result.'
 
@@ -52,15 +61,15 @@ class OutputFinder:
     """Finds the output that an argument names, among those of the caller's owner and no other."""
 
     def __init__(
-        self, store: Store, delivered: DeliveredRuns, links: FileLinks | None = None, *, is_shared: bool = False
+        self, store: Store, delivered: DeliveredRuns, links: FileLinks | None = None, news: RunNews | None = None
     ) -> None:
         """Prepare.
 
         Args:
             delivered: What was delivered over the connections of this process.
-            is_shared: Whether other replicas answer the same clients.
+            news: From other replicas, which answer the same clients; None where there are none.
         """
-        self._is_shared = is_shared
+        self._news = news or RunNews()
         self._links = links or FileLinks()
         self._store = store
         self._delivered = delivered
@@ -139,7 +148,10 @@ class OutputFinder:
 
         A replica that has delivered nothing newer goes by what another one delivered to a client of the same name.
         """
-        newest = await self._store.get_last_delivered(owner=call.owner) if self._is_shared else None
+        newest = None
+        if self._news.is_shared:
+            await self._wait_for_deliveries(call.owner)
+            newest = await self._store.get_last_delivered(owner=call.owner)
         for run_id in self._delivered.get(owner=call.owner, connection=call.connection):
             try:
                 run = await self._store.get_run(run_id, account_id=None, owner=call.owner)
@@ -148,6 +160,17 @@ class OutputFinder:
             if run.outputs:
                 return newest if newest is not None and self._is_later(newest, run, call) else run
         return newest or await self._store.get_last_delivered(owner=call.owner)
+
+    async def _wait_for_deliveries(self, owner: str) -> None:
+        """Wait a moment for what another replica is just answering: a client has the answer before that is on record."""
+        newest = await self._store.get_runs(account_id=None, owner=owner, limit=MAX_ANSWERS, undelivered_first=True)
+        with anyio.move_on_after(DELIVERY_SECONDS):
+            for run in newest:
+                is_over = run.state.is_final and run.delivered_at is None
+                changed = self._news.get_event(run.id)
+                while is_over and await self._store.is_waited_for(run.id):
+                    await changed.wait()
+                    changed = self._news.get_event(run.id)
 
     def _is_later(self, newest: Run, run: Run, call: RunRequest) -> bool:
         """Return whether another replica has delivered a run to the client of a call after this one."""

@@ -284,15 +284,23 @@ _NO_ANSWER: Final = t.CallToolResult(content=[], is_error=True)
 _BUILT_IN: Final = [build_wire_tool(tool) for tool in BUILT_IN_TOOLS.values()]
 
 
-def build_server(tenants: Tenants, file_threads: anyio.CapacityLimiter, first_list: FirstList) -> FlowportServer:
+def build_server(
+    tenants: Tenants,
+    file_threads: anyio.CapacityLimiter,
+    first_list: FirstList,
+    used_marks: UsedMarks | None = None,
+    question_keys: Sequence[bytes] = (),
+) -> FlowportServer:
     """Return the server of these people.
 
     Args:
         first_list: Gets to know when the first tool list was asked for and when it was written.
+        used_marks: What was used once by all replicas of a team; None where this server is alone.
+        question_keys: See `build_late_server`.
     """
     late = LateHandlers(first_list)
-    late.provide(Handlers(tenants, file_threads, first_list))
-    return build_late_server(late)
+    late.provide(Handlers(tenants, file_threads, first_list, used_marks))
+    return build_late_server(late, question_keys)
 
 
 def build_stopped_server(error: ConfigurationError) -> FlowportServer:

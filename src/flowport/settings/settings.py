@@ -172,11 +172,22 @@ def load_home(flags: Mapping[str, str], environ: Mapping[str, str], *, config_pa
     Raises:
         ConfigurationError: It is not given and has no default, or what names it cannot be used.
     """
+    return load_home_and_database(flags, environ, config_path=config_path)[0]
+
+
+def load_home_and_database(
+    flags: Mapping[str, str], environ: Mapping[str, str], *, config_path: Path | None = None
+) -> tuple[Path, str]:
+    """Return the home folder, and the address of the team's database or nothing; see `load_home`."""
     sources = _read_sources(flags, environ, config_path)
     if sources.problems:
         raise ConfigurationError.unite(sources.problems)
-    home = next(variable for variable in get_variables() if variable.name == "FLOWPORT_HOME")
-    return choose_home(parse_path(home, sources.values[home.name]) if home.name in sources.values else None)
+    variables = {variable.name: variable for variable in get_variables()}
+    home, database = variables["FLOWPORT_HOME"], variables[DATABASE_URL]
+    given, url = sources.values.get(home.name), sources.values.get(database.name, "")
+    return choose_home(None if given is None else parse_path(home, given)), parse_database_url(
+        database, url
+    ) if url else ""
 
 
 def load_database_url(flags: Mapping[str, str], environ: Mapping[str, str], *, config_path: Path | None = None) -> str:

@@ -106,6 +106,13 @@ class NoLock(ProcessLock):
         """Do nothing."""
 
 
+def find_living(home: Path) -> tuple[str, ...]:
+    """Return the ids of the processes of a home that are alive."""
+    observer = NoLock(home)
+    ids = sorted(path.stem for path in (home / FOLDER).glob("*.lock"))
+    return tuple(one for one in ids if len(one) == len(observer.process_id) and observer.is_alive(one))
+
+
 class LeaderLock:
     """The right to do something that one process does for all; its holder keeps it for life."""
 

@@ -1,5 +1,7 @@
 """What is erased from PostgreSQL leaves no trace in its tables and its queue."""
 
+import asyncio
+
 import psycopg
 import pytest
 from psycopg import sql
@@ -85,21 +87,46 @@ async def test_pruning_and_erasing_go_in_slices(store: PostgresStore, monkeypatc
     await store.close()
 
 
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "SELECT count(*) FROM runs"),
+        ("INSERT INTO used_marks (mark, expires_at) VALUES ('a', 1)",),
+    ],
+    ids=["reader", "writer"],
+)
 async def test_traces_that_an_open_transaction_keeps_are_reported(
-    store: PostgresStore, database_url: str, monkeypatch: pytest.MonkeyPatch
+    store: PostgresStore, database_url: str, monkeypatch: pytest.MonkeyPatch, statements: tuple[str, ...]
 ) -> None:
-    """PostgreSQL keeps deleted rows for a reader that began before; the run itself is gone."""
+    """PostgreSQL keeps deleted rows for every transaction that began before; the run itself is gone."""
     monkeypatch.setattr(maintenance, "PATIENCE_SECONDS", 0.2)
     await store.accept(build_old_run("run_1"))
-    with psycopg.connect(database_url) as reader:
-        reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        reader.execute("SELECT count(*) FROM runs")
+    with psycopg.connect(database_url) as other:
+        for statement in statements:
+            other.execute(statement.encode())
         with pytest.raises(StoreError, match="traces of what was erased remain"):
             await store.erase_run("run_1", owner=OWNER)
     assert (await store.get_history(owner=OWNER)).runs == 0
     await store.erase_owner(OWNER)
     assert count_dead_rows(database_url) == 0
     await store.close()
+
+
+async def test_replicas_that_prune_at_once_prune_each_run_once(
+    store: PostgresStore, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each replica does it every day; a slice that another one has deleted is not the end."""
+    monkeypatch.setattr(maintenance, "SLICE_ROWS", 3)
+    others = [open_postgres_store(database_url) for _ in range(2)]
+    for n in range(30):
+        await store.accept(build_old_run(f"run_{n}"))
+
+    pruned = await asyncio.gather(*(one.prune(before=LIMIT) for one in (store, *others)))
+
+    assert sum(one.runs for one in pruned) == sum(len(one.saved_paths) for one in pruned) == 30
+    assert (await store.get_history(owner=OWNER)).runs == 0
+    for one in (store, *others):
+        await one.close()
 
 
 async def test_a_check_reads_every_table_of_ours(store: PostgresStore, database_url: str) -> None:

@@ -54,10 +54,11 @@ _EMPTY_ROWS: Final = (
 )
 # A worker removes the job that it is executing itself.
 _DELETE_JOBS: Final = "DELETE FROM procrastinate_jobs WHERE lock = ANY(%(locks)s) AND status <> 'doing'"
-_HAS_OLDER_READER: Final = (
+_HAS_OLDER: Final = (
     "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
-    "AND backend_xmin IS NOT NULL AND age(backend_xmin) >= age(%s::xid) LIMIT 1"
+    "AND greatest(age(backend_xmin), age(backend_xid)) >= age(%s::xid) LIMIT 1"
 )
+"""Whether a transaction is open that began before this one ended: for it the server keeps what was deleted."""
 _DISK_USE: Final = (
     "SELECT coalesce(sum(pg_total_relation_size(to_regclass(name))), 0)::bigint FROM unnest(%s::text[]) AS name"
 )
@@ -140,10 +141,10 @@ class RecordMaintenance:
         """
         give_up_at = time.monotonic() + PATIENCE_SECONDS
 
-        async def has_older_reader(transaction: Transaction) -> bool:
-            return await (await transaction.execute(_HAS_OLDER_READER, (number,))).fetchone() is not None
+        async def has_older(transaction: Transaction) -> bool:
+            return await (await transaction.execute(_HAS_OLDER, (number,))).fetchone() is not None
 
-        while is_seen := await self.database.look_up(has_older_reader):
+        while is_seen := await self.database.look_up(has_older):
             if time.monotonic() >= give_up_at:
                 break
             await anyio.sleep(RETRY_SECONDS)
