@@ -372,3 +372,46 @@ async def test_a_queue_that_drains_before_it_works_takes_nothing(database_url: s
             await anyio.sleep(0.1)
             assert queue.executed == []
         assert await queue.get_jobs() == [("run_1", "todo")]
+
+
+async def test_batches_take_no_place_of_their_rows(database_url: str) -> None:
+    """However few runs a worker executes side by side, batches that wait for their rows do not keep them from it."""
+    rows_ended = anyio.Event()
+
+    async def execute(run_id: str) -> None:
+        """Have batches wait for all rows."""
+        if run_id.startswith("batch"):
+            await rows_ended.wait()
+        elif len([one for one in queue.executed if one.startswith("row")]) == 4:
+            rows_ended.set()
+        await queue.finish(run_id)
+
+    async with open_queue(database_url) as queue:
+        for n in range(3):
+            await queue.add(f"batch_{n}", row_count=2)
+        async with queue.working(execute, concurrency=1):
+            await queue.wait_for(lambda: len(queue.executed) == 3)
+            for n in range(4):
+                await queue.add(f"row_{n}", batch_id="batch_1")
+            await queue.wait_for_jobs()
+
+
+async def test_no_more_runs_are_executed_side_by_side_than_wanted(database_url: str) -> None:
+    """A worker has as many runs as it may have, and takes the next one when one ends."""
+    under_way, most = 0, 0
+
+    async def execute(run_id: str) -> None:
+        """Count who is under way."""
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await anyio.sleep(0.05)
+        under_way -= 1
+        await queue.finish(run_id)
+
+    async with open_queue(database_url) as queue:
+        for n in range(12):
+            await queue.add(f"run_{n}")
+        async with queue.working(execute, concurrency=3):
+            await queue.wait_for_jobs()
+    assert most == 3
