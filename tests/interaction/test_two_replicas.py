@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from flowport.actions.workspace import Workspace
 from flowport.domain.models import Run, RunState
 from flowport.domain.run_events import Polled
+from flowport.runs.waiting import SAVING_SECONDS
 from flowport.runtime.clock import SystemClock
 from flowport.store.cluster import News, NewsKind
 from tests.actions.test_tool_calls import cancel_when
@@ -18,6 +20,7 @@ from tests.fakes.client import Client as SandboxClient
 from tests.fakes.client import open_sandbox
 from tests.fakes.magica.client import MagicaClient
 from tests.server.test_clients import RESOURCES, TOOLS, UPDATED, change_tools, listening
+from tests.store.samples import OUTPUT, build_run
 from tests.support.harness import MODES, Harness, Mode
 from tests.support.magica_face import MAGICA, PROMPT
 from tests.support.patience import PATIENCE_SECONDS
@@ -347,3 +350,24 @@ async def test_missed_news_is_looked_for(team: LocalTeam, sandbox: SandboxClient
             return not has_entry(worker.workspace, run.id)
 
         await wait_for(is_left)
+
+
+async def test_a_result_that_no_worker_saves_is_answered(team: LocalTeam) -> None:
+    """Its worker has died after the end: the caller gets the provider's link, and no look is due at this replica."""
+    async with team.open_replica(clock=PatientClock()) as replica:
+        workspace = replica.assembly.workspace
+        now = workspace.clock.now()
+        run = build_run(
+            "run_unsaved",
+            RunState.SUCCEEDED,
+            account_id=workspace.catalogs[0].account.account.id,
+            owner="local",
+            outputs=(replace(OUTPUT, saved_path="", save_problem="", expires_at=now + 3600.0),),
+            accepted_at=now - SAVING_SECONDS - 60.0,
+            finished_at=now - SAVING_SECONDS,
+        )
+        await workspace.store.accept(run)
+        with anyio.fail_after(PATIENCE_SECONDS):
+            facts = await replica.ask("get_run", run_id=run.id)
+
+    assert (facts["state"], facts["outputs"][0]["url"]) == ("succeeded", OUTPUT.url)

@@ -7,9 +7,10 @@ from typing import cast
 import pytest
 
 from flowport.domain.errors import StoreError
-from flowport.runs.poll import DurationBook, Usual
+from flowport.runs.poll import RELOAD_SECONDS, DurationBook, Usual
 from flowport.runs.steps import UNKNOWN_SECONDS
 from flowport.store.interface import Store
+from tests.support.fake_clock import FakeClock
 
 
 class DurationStore:
@@ -43,6 +44,19 @@ async def test_the_store_is_read_once_and_later_ends_are_added() -> None:
         book.note("a", "x", alive_seconds=90.0, over_seconds=110.0)
     assert book.get_usual("a", "x") == Usual(100.0, 100.0)
     assert book.get_usual_seconds("a", "x") == 100.0
+
+
+async def test_ends_in_other_processes_are_learned_after_a_while() -> None:
+    """In a team the replica that answers polls nothing; what is usual must not stay as it was when it was started."""
+    store, clock = DurationStore(30.0, 20.0, 10.0), FakeClock(is_automatic=False)
+    book = DurationBook(cast("Store", store), clock, is_shared=True)
+    await book.load("a", "x")
+    store.durations = (60.0,) * 9
+    await book.load("a", "x")
+    assert (store.asked, book.get_usual_seconds("a", "x")) == (1, 20.0)
+    clock.advance(RELOAD_SECONDS)
+    await book.load("a", "x")
+    assert (store.asked, book.get_usual_seconds("a", "x")) == (2, 60.0)
 
 
 async def test_rarely_polled_rows_do_not_make_their_app_look_slow() -> None:

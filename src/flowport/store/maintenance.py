@@ -2,8 +2,8 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeAlias
 
 import anyio.to_thread
 
@@ -37,6 +37,48 @@ class StoreHealth:
     """The other owners of runs."""
     people_history: History | None = None
     """What they have in it together; None unless it can be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseHealth:
+    """The state of a team's database, as someone finds it who only reads."""
+
+    problem: StoreError | None = None
+    """Why it cannot be read."""
+    reason: str = ""
+    """What the driver says of it, which may name addresses and users."""
+    version: int = 0
+    """Of the server, as 150004 for 15.4."""
+    max_connections: int = 0
+    """Of all its clients, without those of administrators."""
+    connections: int = 0
+    """Those that are open."""
+    is_read_only: bool = False
+    can_create: bool = True
+    """Whether tables can be created, as a migration does."""
+    forbidden: int = 0
+    """Tables that our user may not read or write."""
+    ahead_seconds: float = 0.0
+    """How far the clock of this computer is ahead of the database's, at least."""
+    pending: int = 0
+    """Migrations that the next start makes."""
+    newer: int = 0
+    """Migrations of a newer Flowport."""
+    runs: int | None = None
+    """None where the tables cannot be read."""
+    live: int = 0
+    unknown: int = 0
+    processes: int = 0
+    """Replicas and workers that are alive."""
+    workers: int = 0
+    waiting: int = 0
+    """Jobs that are due."""
+    oldest_seconds: float = 0.0
+    """How long the oldest of them has waited."""
+
+    def add(self, **more: Any) -> "DatabaseHealth":
+        """Return it with what else was found."""
+        return replace(self, **more)
 
 
 RemoveFiles: TypeAlias = Callable[[Sequence[str]], None]

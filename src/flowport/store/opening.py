@@ -1,11 +1,13 @@
 """Open the store of a home, or of a team, beside a running Flowport, for commands that need nothing else."""
 
+import contextlib
 from pathlib import Path
 from typing import Final
 
 from flowport.domain.errors import StoreError
+from flowport.store.cluster import SharedTexts
 from flowport.store.interface import Store
-from flowport.store.maintenance import StoreHealth
+from flowport.store.maintenance import DatabaseHealth, StoreHealth
 from flowport.store.sqlite.connection import STORE_NAME, has_store
 from flowport.store.sqlite.inspection import inspect_file
 from flowport.store.sqlite.rate_windows import RATE_WINDOWS_NAME, RateWindowFile
@@ -46,9 +48,7 @@ def _open_team_store(database_url: str) -> Store:
         from flowport.store.postgres.migrate import migrate  # noqa: PLC0415
         from flowport.store.postgres.store import PostgresStore  # noqa: PLC0415
     except ImportError as exc:
-        raise StoreError(
-            "the libraries for PostgreSQL are not installed", "Install Flowport with its extra: pip install '.[team]'."
-        ) from exc
+        raise _build_missing_error() from exc
     return PostgresStore(Database(database_url, max_connections=COMMAND_CONNECTIONS, prepare=migrate))
 
 
@@ -62,6 +62,26 @@ def inspect_store(home: Path) -> StoreHealth:
     return inspect_file(home / STORE_NAME)
 
 
-def open_rate_windows(home: Path) -> RateWindowFile:
-    """Return the record of requests that all programs of a home share; nothing is opened before the first request."""
+def inspect_team_store(database_url: str) -> DatabaseHealth:
+    """Return the state of a team's database. Nothing is raised, changed, created or locked."""
+    try:
+        from flowport.store.postgres.inspection import inspect_database  # noqa: PLC0415 - only a team pays for the driver
+    except ImportError:
+        return DatabaseHealth(problem=_build_missing_error())
+    return inspect_database(database_url)
+
+
+def open_rate_windows(home: Path, database_url: str = "") -> SharedTexts:
+    """Return the record of requests that all programs of a home or a team share; nothing is opened before the first."""
+    if database_url:
+        with contextlib.suppress(ImportError):
+            from flowport.store.postgres.rate_windows import RateWindowTable  # noqa: PLC0415 - likewise
+
+            return RateWindowTable(database_url)
     return RateWindowFile(home / RATE_WINDOWS_NAME)
+
+
+def _build_missing_error() -> StoreError:
+    return StoreError(
+        "the libraries for PostgreSQL are not installed", "Install Flowport with its extra: pip install '.[team]'."
+    )

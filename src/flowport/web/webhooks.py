@@ -77,7 +77,11 @@ def build_webhook_urls(settings: Settings) -> BuildWebhookUrl | None:
 
 
 class Deliveries:
-    """Remembers deliveries, so that one has its effect once, and how many came for each run in the last minute."""
+    """Remembers deliveries, so that one has its effect once, and how many came for each run in the last minute.
+
+    Each replica of a team remembers its own. That is harmless: an event that is taken twice causes one more read, and a start
+    that it proves is recorded once.
+    """
 
     def __init__(self, get_now: Callable[[], float]) -> None:
         self._get_now = get_now

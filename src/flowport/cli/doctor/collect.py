@@ -53,7 +53,7 @@ async def open_reading_accounts(settings: Settings, stack: AsyncExitStack) -> li
     if not (is_there and settings.home.is_absolute()):
         folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
         settings = replace(settings, home=Path(folder))
-    windows = open_rate_windows(settings.home)
+    windows = open_rate_windows(settings.home, settings.database_url)
     stack.push_async_callback(windows.close)
     opener = AccountOpener(settings, SystemClock(), windows, secrets.token_hex(8))
     accounts = open_accounts(opener, is_home_usable=False, stack=stack)

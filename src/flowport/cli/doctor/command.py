@@ -21,6 +21,7 @@ from flowport.cli.clients import SERVER_NAME, Client, get_clients
 from flowport.cli.console import ExitCode, print_json
 from flowport.cli.doctor import checks, collect, installed
 from flowport.cli.doctor.contract import compare_account, format_comparison
+from flowport.cli.doctor.database import check_database
 from flowport.cli.doctor.facts import FolderFacts
 from flowport.cli.doctor.findings import Finding, Level, Public, fault, get_worst, ok, remove_private
 from flowport.cli.doctor.servers import OWN_COMMAND, SERVER_SECONDS, list_tools
@@ -28,8 +29,9 @@ from flowport.cli.flags import add_record_flags, define_command
 from flowport.network.connections import get_trust_settings
 from flowport.settings.key_file import get_key_file_path, is_exposed
 from flowport.settings.settings import SettingsReport, explain_settings, get_environment
-from flowport.settings.variables import get_secret_names
-from flowport.store.opening import inspect_store
+from flowport.settings.values import describe_database, find_passwords
+from flowport.settings.variables import DATABASE_URL, get_secret_names
+from flowport.store.opening import inspect_store, inspect_team_store
 
 Work: TypeAlias = Callable[[], Awaitable[Iterable[Finding]]]
 
@@ -165,6 +167,10 @@ def _build_local_works(report: SettingsReport) -> list[tuple[str, Work]]:
     # Without a home folder of the user there is no default, which is reported with the settings.
     if settings.home.is_absolute():
         folders["home"] = partial(collect.check_home, settings.home)
+    if settings.database_url:
+        name = describe_database(settings.database_url)
+        works["database"] = lambda: check_database(inspect_team_store(settings.database_url), name)
+    elif settings.home.is_absolute():
         works["record of runs"] = lambda: checks.check_store(inspect_store(settings.home))
     if settings.should_save_outputs and settings.output_dir.is_absolute():
         folders["results"] = partial(collect.check_folder, "results", "FLOWPORT_OUTPUT_DIR", settings.output_dir)
@@ -195,10 +201,12 @@ async def _check_accounts(report: SettingsReport) -> Iterable[Finding]:
 
 def _build_server_works(report: SettingsReport, own_command: Sequence[str]) -> list[tuple[str, Work]]:
     home, environment = report.settings.home, get_environment()
+    # A server of standard input is for one person, and refuses a team's database.
+    own_environment = {name: value for name, value in environment.items() if name != DATABASE_URL}
     edited = [client for client in get_clients().values() if client.is_edited]
 
     def check_own() -> Iterable[Finding]:
-        return checks.check_own_server(list_tools(own_command, environment, home), edited, SERVER_NAME)
+        return checks.check_own_server(list_tools(own_command, own_environment, home), edited, SERVER_NAME)
 
     def check_client(client: Client) -> Iterable[Finding]:
         for facts in installed.examine_client(client, environment, home):
@@ -224,6 +232,7 @@ def _find_private(report: SettingsReport) -> set[str]:
     environ = get_environment()
     private = {value for name, value in environ.items() if any(word in name.upper() for word in _SECRET)}
     private |= {report.values[name] for name in get_secret_names() if name in report.values}
+    private |= find_passwords(report.settings.database_url)
     with suppress(Exception):
         private |= {getpass.getuser(), socket.gethostname()}
     private |= {environ.get("HOME", ""), environ.get("USERPROFILE", ""), str(report.settings.home)}

@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import psycopg
@@ -68,9 +69,10 @@ _LOCK: Final = """
 """
 _WRITE: Final = "UPDATE rate_windows SET text = %s, seconds = %s WHERE key = %s; COMMIT"
 
-UNUSED: Final = "interval '1 day'"
-DELETE_UNUSED: Final = f"DELETE FROM rate_windows WHERE used_at < clock_timestamp() - {UNUSED}"  # noqa: S608 - our own words
+_DELETE_UNUSED: Final = "DELETE FROM rate_windows WHERE used_at < clock_timestamp() - interval '1 day'"
 """Forgets the windows of keys that came and went; what a day has limits for is over by then too."""
+
+DAY_SECONDS: Final = 86_400.0
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[str, BootTime | None], tuple[str, T]]
@@ -116,6 +118,8 @@ class RateWindowTable:
         """Of what was asked."""
         self._seen: dict[str, _Seen] = {}
         self._processes = 0
+        self._forgot_at = -inf
+        """When this process last deleted what was not used for a day."""
 
     @property
     def parts(self) -> int:
@@ -170,6 +174,7 @@ class RateWindowTable:
         else:
             for end in endings:
                 end()
+            self._forget_unused()
 
     def _perform_again(self, key: str, changes: list[_Change[Any]]) -> list[Callable[[], None]]:
         """Perform changes, a second time over a new connection when the old one was cut off meanwhile."""
@@ -219,6 +224,21 @@ class RateWindowTable:
             raise
         else:
             return endings
+
+    def _forget_unused(self) -> None:
+        """Delete the windows that were not used for a day; each process does it once a day."""
+        now = self._get_seconds()
+        if now < self._forgot_at + DAY_SECONDS or self._connection is None:
+            return
+        self._forgot_at = now
+        self._seen = {key: seen for key, seen in self._seen.items() if seen.asked_at > now - DAY_SECONDS}
+        try:
+            self._connection.execute(_DELETE_UNUSED)
+        except psycopg.Error as exc:
+            logger.info(
+                "unused windows of requests were not deleted, which is tried again tomorrow: %s", type(exc).__name__
+            )
+            self._drop(self._connection)
 
     def _correct(self, key: str, seconds: float) -> float:
         """Return the instant of a row's clock, without a jump of the database's clock.

@@ -1,0 +1,103 @@
+"""The state of a team's database, as the doctor reads it: nothing is changed, created or locked, and no migration is made."""
+
+import time
+from typing import Final
+
+import psycopg
+from psycopg.rows import TupleRow
+
+from flowport.domain.errors import StoreError
+from flowport.domain.models import RunState
+from flowport.domain.text import clean_line
+from flowport.store.maintenance import DatabaseHealth
+from flowport.store.postgres.job_engine import QUEUE
+from flowport.store.postgres.migrate import read_migrations
+from flowport.store.postgres.reconcile import DEAD_SECONDS
+
+CONNECT_SECONDS: Final = 5
+
+_PATIENCE: Final = "SET statement_timeout = '5s'"
+_SERVER: Final = """
+    SELECT current_setting('server_version_num')::int,
+        current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,
+        (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
+        has_schema_privilege(current_schema(), 'CREATE'), to_regclass('migrations') IS NOT NULL,
+        pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool,
+        extract(epoch FROM clock_timestamp())::float8
+"""
+_RIGHTS: Final = """
+    SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace
+        AND NOT (has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
+            AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE'))
+"""
+_RUNS: Final = """
+    SELECT count(*), count(*) FILTER (WHERE NOT state = ANY(%s)), count(*) FILTER (WHERE state = %s) FROM runs
+"""
+_TEAM: Final = """
+    SELECT (SELECT count(*) FROM processes WHERE ended_at IS NULL AND beat_at > now() - make_interval(secs => %(dead)s)),
+        (SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > now() - make_interval(secs => %(dead)s)),
+        count(*) FILTER (WHERE status = 'todo' AND coalesce(scheduled_at <= now(), true)),
+        coalesce(extract(epoch FROM now()) - min((args ->> 'due_at')::float8)
+            FILTER (WHERE status = 'todo' AND coalesce(scheduled_at <= now(), true)), 0)::float8
+    FROM procrastinate_jobs WHERE queue_name = %(queue)s AND status IN ('todo', 'doing')
+"""
+
+
+def inspect_database(url: str) -> DatabaseHealth:
+    """Return the state of a database. Nothing is raised."""
+    try:
+        with psycopg.connect(
+            url,
+            autocommit=True,
+            connect_timeout=CONNECT_SECONDS,
+            application_name="flowport doctor",
+        ) as connection:
+            connection.execute(_PATIENCE)
+            return _inspect(connection)
+    except psycopg.Error as exc:
+        reason = clean_line(str(exc).strip().partition("\n")[0], limit=200)
+        problem = "the database has refused an operation" if exc.sqlstate else "the database cannot be reached"
+        error = StoreError(problem, "Try the same address with psql, and look into the log of the database.")
+        return DatabaseHealth(problem=error, reason=reason)
+
+
+def _inspect(connection: psycopg.Connection[TupleRow]) -> DatabaseHealth:
+    began = time.time()
+    row = connection.execute(_SERVER).fetchone()
+    ended = time.time()
+    assert row is not None  # noqa: S101 - it has no condition
+    version, max_connections, connections, can_create, has_tables, is_read_only, now = row
+    health = DatabaseHealth(
+        version=version,
+        max_connections=max_connections,
+        connections=connections,
+        is_read_only=is_read_only,
+        can_create=can_create,
+        # By the middle of the exchange, as far as that is known.
+        ahead_seconds=max(0.0, began - now) + min(0.0, ended - now),
+    )
+    known = {name for name, _ in read_migrations()}
+    if not has_tables:
+        return health.add(pending=len(known))
+    applied = {str(one[0]) for one in connection.execute("SELECT name FROM migrations").fetchall()}
+    health = health.add(pending=len(known - applied), newer=len(applied - known))
+    if health.pending:
+        return health
+    forbidden = connection.execute(_RIGHTS).fetchone()
+    health = health.add(forbidden=forbidden[0] if forbidden else 0)
+    if health.forbidden:
+        return health
+    final = [state.value for state in RunState if state.is_final]
+    runs = connection.execute(_RUNS, (final, RunState.UNKNOWN.value)).fetchone()
+    team = connection.execute(_TEAM, {"queue": QUEUE, "dead": DEAD_SECONDS}).fetchone()
+    assert runs is not None  # noqa: S101 - both count
+    assert team is not None  # noqa: S101
+    return health.add(
+        runs=runs[0],
+        live=runs[1],
+        unknown=runs[2],
+        processes=team[0],
+        workers=team[1],
+        waiting=team[2],
+        oldest_seconds=team[3],
+    )
