@@ -50,10 +50,12 @@ _FORGET_MARKS: Final = "DELETE FROM commits WHERE changed_at < now() - interval 
 
 _ON_CONNECTING: Final = f"""
 SELECT set_config('idle_in_transaction_session_timeout', '{_IDLE_SECONDS}s', false),
+    set_config('plan_cache_mode', 'force_generic_plan', false),
     set_config('synchronous_commit', CASE setting WHEN 'off' THEN 'local' ELSE setting END, false)
 FROM (SELECT current_setting('synchronous_commit') AS setting) AS present
 """  # noqa: S608 - our own number
-"""A process that was paused must not keep its locks; and what was committed is on disk, whatever the server's default."""
+"""A process that was paused must not keep its locks; what was committed is on disk, whatever the server's default; and a
+statement that comes often is planned once: the indexes are made so that no value needs a plan of its own."""
 
 
 async def _configure(connection: Connection) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -26,7 +26,8 @@ from flowport.store.postgres.job_engine import (
     Again,
     FencedJobs,
     QueueConnector,
-    get_id,
+    Turn,
+    get_turn,
 )
 from flowport.store.postgres.reconcile import DEAD_SECONDS
 
@@ -61,7 +62,7 @@ class _Retry(procrastinate.BaseRetryStrategy):
 class _Execution:
     """One execution of a job."""
 
-    job_id: int
+    turn: Turn
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     ended: anyio.Event = field(default_factory=anyio.Event)
 
@@ -136,6 +137,8 @@ class JobWorker:
             ConnectorException: The database has refused a statement.
         """
         async with self._open():
+            if self._is_stopping:
+                return
             self._task = asyncio.create_task(
                 self._worker.run(),  # type: ignore[no-untyped-call]
                 name="the worker of the queue",
@@ -178,38 +181,38 @@ class JobWorker:
         for execution in self._executions.values():
             execution.scope.cancel()
 
-    def _cancel_lost(self, job_ids: Sequence[int]) -> None:
+    def _cancel_lost(self, turns: Collection[Turn]) -> None:
         """End executions whose jobs were given to others while this process was paused."""
         for execution in self._executions.values():
-            if execution.job_id in job_ids:
+            if execution.turn in turns:
                 execution.scope.cancel()
 
     async def _perform(self, context: JobContext, run_id: str, failures: int = 0, due_at: float = 0.0) -> None:
         """Execute the job of a run, and note how it is given back unless it has returned."""
-        job_id = get_id(context.job)
-        self._manager.again[job_id] = Again()
+        turn = get_turn(context.job)
+        self._manager.again[turn] = Again()
         # This process was paused, and has the job a second time.
         while (earlier := self._executions.get(run_id)) is not None:
             earlier.scope.cancel()
             await earlier.ended.wait()
-        self._executions[run_id] = execution = _Execution(job_id)
+        self._executions[run_id] = execution = _Execution(turn)
         try:
             if self._is_stopping:
                 raise JobAgain  # noqa: TRY301
-            self._note_latency(job_id, due_at)
+            self._note_latency(turn, due_at)
             with execution.scope:
                 await self._execute(run_id)
-                self._manager.again.pop(job_id, None)
+                self._manager.again.pop(turn, None)
                 self._problems.pop(run_id, None)
                 return
             raise JobAgain  # noqa: TRY301 - its scope was cancelled
         except JobAgain as exc:
-            self._manager.again[job_id] = Again(max(0.0, exc.after_seconds))
+            self._manager.again[turn] = Again(max(0.0, exc.after_seconds))
             raise
         except Exception as exc:
             failures += 1
             pause_seconds = FAILED.get_pause(failures) or FAILED.longest_seconds
-            self._manager.again[job_id] = Again(pause_seconds, failures)
+            self._manager.again[turn] = Again(pause_seconds, failures)
             self._log(run_id, exc, pause_seconds)
             raise
         finally:
@@ -217,8 +220,8 @@ class JobWorker:
                 del self._executions[run_id]
             execution.ended.set()
 
-    def _note_latency(self, job_id: int, due_at: float) -> None:
-        fetched_at = self._manager.fetched_at.get(job_id)
+    def _note_latency(self, turn: Turn, due_at: float) -> None:
+        fetched_at = self._manager.known.get(turn)
         if due_at and fetched_at is not None:
             for listener in self._latency_listeners:
                 listener(max(0.0, fetched_at - due_at))

@@ -122,6 +122,8 @@ class PostgresJobs:
                 await self._database.open()
                 self._worker = worker
                 await worker.run()
+                if not self._is_draining:
+                    logger.warning("the worker of the queue has ended and begins again")
                 problem = ""
             except (StoreError, ConnectorException, psycopg.Error, OSError) as exc:
                 if problem != (problem := _format_problem(exc)):

@@ -74,7 +74,7 @@ def _build_check(caps: tuple[Cap, ...], *, has_quota: bool) -> str:
         )
     if has_quota:
         rows.append(f"SELECT '{_FILES}', ({FILE_BYTES})::double precision, 0, 0")
-    return " UNION ALL ".join(rows)
+    return " ".join(" UNION ALL ".join(rows).split())
 
 
 FILE_BYTES: Final = (
