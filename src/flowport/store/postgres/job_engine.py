@@ -290,5 +290,5 @@ class FencedJobs(JobManager):
 
 
 def get_turn(job: Job) -> Turn:
-    """Return which turn a job has that was fetched: one that was given back and fetched again is another."""
+    """Return which turn a job has that was fetched: one that was given back and fetched again has another."""
     return job.id or 0, job.attempts
