@@ -1,8 +1,9 @@
 """Run the team server on this computer as `deploy/compose.yaml` does, without containers, until Ctrl-C.
 
-It starts Flowport on the sandbox, makes a token, and puts a real reverse proxy with TLS in front: nginx or Caddy with the
-configuration of `deploy/`, of which only addresses and the certificate are replaced. The certificate is self-signed. What it
-starts, it ends.
+It starts PostgreSQL from the system's programs, two replicas and a worker of Flowport on the sandbox, makes a token, and puts a
+real reverse proxy with TLS in front: nginx or Caddy with the configuration of `deploy/`, of which only addresses and the
+certificate are replaced. With `--single` it is one process with the store in its folder, as `deploy/compose-single.yaml` runs.
+The certificate is self-signed. What it starts, it ends.
 """
 
 import argparse
@@ -22,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from local_postgres import MISSING, find_programs, run_postgres
+
 ROOT: Final = Path(__file__).resolve().parent.parent
 DEPLOY: Final = ROOT / "deploy"
 FLOWPORT: Final = Path(sys.executable).with_name("flowport")
@@ -38,17 +41,29 @@ class Server:
 
     url: str
     """Where its clients reach it, without a slash at the end."""
-    direct_url: str
-    """Where the proxy reaches it."""
+    direct_urls: tuple[str, ...]
+    """Where the proxy reaches each replica."""
     certificate: Path
     token: str
     home: Path
-    process: subprocess.Popen[str]
+    processes: tuple[subprocess.Popen[str], ...]
+    """The replicas, then the worker where there is one."""
     proxy: subprocess.Popen[str]
+    settings: Mapping[str, str]
+
+    @property
+    def direct_url(self) -> str:
+        """Where the proxy reaches the first replica."""
+        return self.direct_urls[0]
+
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        """The first replica."""
+        return self.processes[0]
 
     def add_token(self, name: str, *flags: str) -> str:
         """Return a new token."""
-        return add_token(self.home, name, *flags)
+        return add_token(self.home, name, *flags, settings=self.settings)
 
 
 def find_proxy(name: str) -> str | None:
@@ -130,12 +145,12 @@ def replace_all(text: str, replacements: Mapping[str, str]) -> str:
     return text
 
 
-def build_nginx_config(folder: Path, port: int, upstream: str, changes: Mapping[str, str]) -> str:
+def build_nginx_config(folder: Path, port: int, upstreams: Sequence[str], changes: Mapping[str, str]) -> str:
     """Return a whole configuration of nginx around the one in `deploy/`."""
     site = replace_all(
         (DEPLOY / "nginx.conf").read_text(encoding="utf-8"),
         {
-            "server 127.0.0.1:8765;": f"server {upstream};",
+            "server 127.0.0.1:8765;": " ".join(f"server {one};" for one in upstreams),
             "listen 443 ssl http2;": f"listen 127.0.0.1:{port} ssl http2 reuseport;",
             "flowport.example.com": HOST,
             "/etc/ssl/flowport/fullchain.pem": str(folder / "certificate.pem"),
@@ -155,7 +170,7 @@ http {{ access_log off; {paths}
 """
 
 
-def build_caddy_config(folder: Path, port: int, upstream: str, changes: Mapping[str, str]) -> str:
+def build_caddy_config(folder: Path, port: int, upstreams: Sequence[str], changes: Mapping[str, str]) -> str:
     """Return the configuration of Caddy in `deploy/` for this computer."""
     # Debian 12 has Caddy 2.6, in which the option had another name.
     version = subprocess.run([find_proxy("caddy") or "caddy", "version"], check=True, capture_output=True, text=True)
@@ -167,7 +182,7 @@ def build_caddy_config(folder: Path, port: int, upstream: str, changes: Mapping[
         {
             "admin off": "admin off\n\tauto_https off",
             "{$SERVER_DOMAIN} {": tls,
-            "{$SERVER_UPSTREAM}": upstream,
+            "{$SERVER_UPSTREAM}": " ".join(upstreams),
             **old_option,
             **changes,
         },
@@ -176,9 +191,9 @@ def build_caddy_config(folder: Path, port: int, upstream: str, changes: Mapping[
 
 @contextmanager
 def run_proxy(
-    kind: str, folder: Path, port: int, upstream: str, changes: Mapping[str, str] | None = None
+    kind: str, folder: Path, port: int, *upstreams: str, changes: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
-    """Run a proxy in front of an address.
+    """Run a proxy in front of one or more addresses.
 
     Args:
         changes: Parts of its configuration in `deploy/`, and what they are replaced by.
@@ -188,11 +203,11 @@ def run_proxy(
         raise FileNotFoundError(kind)
     if kind == "nginx":
         config = folder / "nginx.conf"
-        config.write_text(build_nginx_config(folder, port, upstream, changes or {}), encoding="utf-8")
+        config.write_text(build_nginx_config(folder, port, upstreams, changes or {}), encoding="utf-8")
         command = [program, "-p", str(folder), "-c", str(config), "-e", "stderr"]
     else:
         config = folder / "Caddyfile"
-        config.write_text(build_caddy_config(folder, port, upstream, changes or {}), encoding="utf-8")
+        config.write_text(build_caddy_config(folder, port, upstreams, changes or {}), encoding="utf-8")
         command = [program, "run", "--config", str(config), "--adapter", "caddyfile"]
     environment = {**os.environ, "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "HOME": str(folder)}
     log = folder / f"{kind}.log"
@@ -227,11 +242,26 @@ def build_environment(home: Path, **changes: str) -> dict[str, str]:
     return {**inherited, **ours, "XDG_CONFIG_HOME": str(home.with_name("config")), **changes}
 
 
-def add_token(home: Path, name: str, *flags: str) -> str:
+def add_token(home: Path, name: str, *flags: str, settings: Mapping[str, str] | None = None) -> str:
     """Return a new token for the server of a home."""
     command = [str(FLOWPORT), "token", "add", name, "--json", *flags]
-    done = subprocess.run(command, env=build_environment(home), check=True, capture_output=True, text=True)
+    environment = build_environment(home, **(settings or {}))
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     return str(json.loads(done.stdout)["token"])
+
+
+@contextmanager
+def run_replica(environment: Mapping[str, str], log: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run one replica, and give its process and its address.
+
+    Raises:
+        RuntimeError: It did not start; the message has its log.
+    """
+    with run_process([str(FLOWPORT), "serve", "--http", "127.0.0.1:0"], environment, log) as process:
+        line = process.stdout.readline() if process.stdout else ""
+        if not line:
+            raise RuntimeError(f"Flowport did not start:\n{log.read_text(encoding='utf-8')}")
+        yield process, line.split("//")[1].partition("/")[0]
 
 
 @contextmanager
@@ -242,6 +272,7 @@ def run_server(
     port: int = 0,
     changes: Mapping[str, str] | None = None,
     settings: Mapping[str, str] | None = None,
+    database_url: str = "",
 ) -> Iterator[Server]:
     """Run Flowport and a proxy in front of it.
 
@@ -249,33 +280,32 @@ def run_server(
         port: Of the proxy; 0 for any free one.
         changes: Parts of the proxy's configuration, and what they are replaced by.
         settings: Further variables of Flowport.
+        database_url: Of two replicas and a worker; empty for one process with the store in its home.
     """
     home = folder / "home"
     folder.mkdir(parents=True, exist_ok=True)
     certificate = write_certificate(folder)
+    settings = {**(settings or {}), **({"FLOWPORT_DATABASE_URL": database_url} if database_url else {})}
     # A kept folder has the token of the last time, whose text is not on record.
     revoke = [str(FLOWPORT), "token", "revoke", "you"]
-    subprocess.run(revoke, env=build_environment(home), check=False, capture_output=True)
-    token = add_token(home, "you")
+    subprocess.run(revoke, env=build_environment(home, **settings), check=False, capture_output=True)
+    token = add_token(home, "you", settings=settings)
     with ExitStack() as stack:
         held = stack.enter_context(reserve_port(port))
         port = held.getsockname()[1]
         url = f"https://{HOST}:{port}"
-        environment = build_environment(
-            home,
-            FLOWPORT_PUBLIC_URL=url,
-            FLOWPORT_TRUSTED_PROXIES="127.0.0.1",
-            PYTHONUNBUFFERED="1",
-            **(settings or {}),
-        )
-        log = folder / "flowport.log"
-        process = stack.enter_context(run_process([str(FLOWPORT), "serve", "--http", "127.0.0.1:0"], environment, log))
-        line = process.stdout.readline() if process.stdout else ""
-        if not line:
-            raise RuntimeError(f"Flowport did not start:\n{log.read_text(encoding='utf-8')}")
-        upstream = line.split("//")[1].partition("/")[0]
-        proxy = stack.enter_context(run_proxy(kind, folder, port, upstream, changes))
-        yield Server(url, f"http://{upstream}", certificate, token, home, process, proxy)
+        proxied = {"FLOWPORT_PUBLIC_URL": url, "FLOWPORT_TRUSTED_PROXIES": "127.0.0.1", "PYTHONUNBUFFERED": "1"}
+        environment = build_environment(home, **proxied, **settings)
+        logs = ("flowport", "flowport2") if database_url else ("flowport",)
+        replicas = [stack.enter_context(run_replica(environment, folder / f"{name}.log")) for name in logs]
+        processes = [process for process, _ in replicas]
+        if database_url:
+            worker = run_process([str(FLOWPORT), "worker"], environment, folder / "worker.log")
+            processes.append(stack.enter_context(worker))
+        upstreams = [upstream for _, upstream in replicas]
+        proxy = stack.enter_context(run_proxy(kind, folder, port, *upstreams, changes=changes))
+        addresses = tuple(f"http://{one}" for one in upstreams)
+        yield Server(url, addresses, certificate, token, home, tuple(processes), proxy, settings)
 
 
 def build_context(certificate: Path) -> ssl.SSLContext:
@@ -292,7 +322,13 @@ def main() -> int:
     parser.add_argument(
         "--folder", type=Path, help="Keep home, results and certificate there; a temporary folder otherwise."
     )
+    parser.add_argument(
+        "--single", action="store_true", help="One process with the store in its folder, without PostgreSQL."
+    )
     given = parser.parse_args()
+    if not given.single and find_programs() is None:
+        print(f"{MISSING}; or try one process with --single.", file=sys.stderr)
+        return 1
     for program in (given.proxy, "openssl"):
         if find_proxy(program) is None:
             print(f"{program} is not installed. On Debian: sudo apt install {program}", file=sys.stderr)
@@ -301,11 +337,13 @@ def main() -> int:
     with ExitStack() as stack:
         kept = given.folder or stack.enter_context(tempfile.TemporaryDirectory(prefix="flowport-loopback-"))
         try:
-            server = stack.enter_context(run_server(Path(kept).resolve(), kind=given.proxy, port=given.port))
+            folder = Path(kept).resolve()
+            url = "" if given.single else stack.enter_context(run_database(folder))
+            server = stack.enter_context(run_server(folder, kind=given.proxy, port=given.port, database_url=url))
             show(server, given.proxy)
-            while server.process.poll() is None and server.proxy.poll() is None:
+            while all(one.poll() is None for one in (*server.processes, server.proxy)):
                 time.sleep(1)
-            print("One of the two has ended; the logs in the folder say why.", file=sys.stderr)
+            print("One of the processes has ended; the logs in the folder say why.", file=sys.stderr)
         except KeyboardInterrupt:
             return 0
         except (OSError, RuntimeError) as exc:
@@ -313,9 +351,27 @@ def main() -> int:
     return 1
 
 
+@contextmanager
+def run_database(folder: Path) -> Iterator[str]:
+    """Run a PostgreSQL whose files are in a folder, and give the address of its database."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # Its user has no right to our folder, and the path of its socket is short.
+    with tempfile.TemporaryDirectory(prefix="flowport-pg-", ignore_cleanup_errors=True) as short:
+        data, kept = Path(short) / "data", folder / "postgres"
+        if kept.exists():
+            shutil.move(kept, data)
+        try:
+            with run_postgres(Path(short)) as server:
+                yield server.ensure_database("flowport")
+        finally:
+            if data.exists():
+                shutil.move(data, kept)
+
+
 def show(server: Server, proxy: str) -> None:
     """Print how to use a server."""
-    print(f"The team server runs on the sandbox behind {proxy} until Ctrl-C.")
+    what = "Two replicas and a worker run" if len(server.processes) > 1 else "The team server runs"
+    print(f"{what} on the sandbox behind {proxy} until Ctrl-C.")
     print(f"  MCP endpoint  {server.url}/mcp")
     print(f"  gallery       {server.url}/gallery/")
     print(f"  token         {server.token}")

@@ -307,8 +307,8 @@ def open_team(
             member.wait_until_ready()
         team.wait_for_workers(workers)
         if proxy and held is not None:
-            upstream = "; server ".join(urlsplit(one.url).netloc for one in team.replicas)
-            stack.enter_context(run_proxy(proxy, folder, held.getsockname()[1], upstream, SPREADING))
+            upstreams = [urlsplit(one.url).netloc for one in team.replicas]
+            stack.enter_context(run_proxy(proxy, folder, held.getsockname()[1], *upstreams, changes=SPREADING))
         yield team
 
 

@@ -12,19 +12,25 @@ import pytest
 from tests.verify.clones import ROOT
 
 sys.path.insert(0, str(ROOT / "scripts"))
+from local_postgres import MISSING, find_programs
 from loopback import build_context, find_proxy, run_server
 
 from tests.support.patience import PATIENCE_SECONDS
 
 
 @pytest.mark.parametrize("kind", ["nginx", "caddy"])
+@pytest.mark.parametrize("way", [["--single"], []], ids=["single", "replicas"])
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT], ids=str)
-def test_it_serves_over_tls_and_ends_what_it_started(kind: str, end: signal.Signals, tmp_path: Path) -> None:
+def test_it_serves_over_tls_and_ends_what_it_started(
+    kind: str, end: signal.Signals, way: list[str], tmp_path: Path
+) -> None:
     """What it prints is true, and after its end no process of it is left and its ports are closed."""
+    if not way and find_programs() is None:
+        pytest.skip(MISSING)
     if find_proxy(kind) is None:
         pytest.skip(f"{kind} is not installed: `apt-get install {kind}` provides it")
     script_path = str(ROOT / "scripts/loopback.py")
-    command = [sys.executable, script_path, "--proxy", kind, "--port", "0", "--folder", str(tmp_path)]
+    command = [sys.executable, script_path, "--proxy", kind, "--port", "0", "--folder", str(tmp_path), *way]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as script:
         assert script.stdout is not None
         lines = [script.stdout.readline() for _ in range(6)]

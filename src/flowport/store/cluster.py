@@ -51,6 +51,8 @@ class News:
     """A sentence for a person, where the kind has one."""
     is_own: bool = False
     """Whether this process has sent it."""
+    goes_on: bool = False
+    """Whether the run was certainly not over after this change, and is followed: those who wait for its end wait on."""
 
 
 class NewsFeed(Protocol):

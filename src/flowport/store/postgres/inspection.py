@@ -10,7 +10,7 @@ from flowport.domain.errors import StoreError
 from flowport.domain.models import RunState
 from flowport.domain.text import clean_line
 from flowport.store.maintenance import DatabaseHealth
-from flowport.store.postgres.job_engine import QUEUE
+from flowport.store.postgres.job_engine import QUEUES
 from flowport.store.postgres.migrate import read_migrations
 from flowport.store.postgres.reconcile import DEAD_SECONDS
 
@@ -39,7 +39,7 @@ _TEAM: Final = """
         count(*) FILTER (WHERE status = 'todo' AND coalesce(scheduled_at <= now(), true)),
         coalesce(extract(epoch FROM now()) - min((args ->> 'due_at')::float8)
             FILTER (WHERE status = 'todo' AND coalesce(scheduled_at <= now(), true)), 0)::float8
-    FROM procrastinate_jobs WHERE queue_name = %(queue)s AND status IN ('todo', 'doing')
+    FROM procrastinate_jobs WHERE queue_name = ANY(%(queues)s) AND status IN ('todo', 'doing')
 """
 
 
@@ -89,7 +89,7 @@ def _inspect(connection: psycopg.Connection[TupleRow]) -> DatabaseHealth:
         return health
     final = [state.value for state in RunState if state.is_final]
     runs = connection.execute(_RUNS, (final, RunState.UNKNOWN.value)).fetchone()
-    team = connection.execute(_TEAM, {"queue": QUEUE, "dead": DEAD_SECONDS}).fetchone()
+    team = connection.execute(_TEAM, {"queues": list(QUEUES), "dead": DEAD_SECONDS}).fetchone()
     assert runs is not None  # noqa: S101 - both count
     assert team is not None  # noqa: S101
     return health.add(

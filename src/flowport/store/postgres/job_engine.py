@@ -9,15 +9,16 @@ What Procrastinate 3.10 does by itself, and what is done here instead:
 - The end of a job goes by its id alone: a worker that was paused closes a job that another has by then
   (procrastinate-org/procrastinate#1518). Here it must still have the job, in the attempt that it was given.
 - A retry fails for good where another job of its lock waits (procrastinate-org/procrastinate#1446), and wakes no worker.
+  Here the job that waits takes its place, and workers are notified.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import procrastinate
 import psycopg
@@ -34,7 +35,11 @@ logging.getLogger("procrastinate").setLevel(logging.WARNING)
 # It logs each attempt to connect, several times a second; the outage itself is logged here.
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
-QUEUE: Final = "runs"
+RUNS: Final = "runs"
+BATCHES: Final = "batches"
+"""The jobs of batches take no place of a run: they wait for their rows, which are runs."""
+
+QUEUES: Final = (RUNS, BATCHES)
 TASK: Final = "advance"
 
 FAILED: Final = Backoff(5.0, 2.0, 300.0)
@@ -42,6 +47,9 @@ FAILED: Final = Backoff(5.0, 2.0, 300.0)
 
 RETRY_SECONDS: Final = 0.2
 """Between two attempts to reach the database."""
+
+Turn: TypeAlias = tuple[int, int]
+"""The number of a job and of its attempt. A process that was paused may still end one turn of a job while it has the next."""
 
 LISTEN_CHECK_SECONDS: Final = 10.0
 """How long a connection may be silent before it is checked."""
@@ -144,7 +152,7 @@ class QueueConnector(procrastinate.PsycopgConnector):
                     for channel in channels:
                         await connection.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(channel)))
                     await self._pass_on(connection, on_notification)
-            except (psycopg.OperationalError, OSError):
+            except (psycopg.Error, OSError):
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _pass_on(self, connection: psycopg.AsyncConnection[Any], on_notification: Any) -> None:
@@ -166,31 +174,38 @@ class Again:
 class FencedJobs(JobManager):
     """Ends only what this worker still has."""
 
-    def __init__(self, connector: QueueConnector, *, dead_seconds: float) -> None:
+    def __init__(self, connector: QueueConnector, *, concurrency: int, dead_seconds: float) -> None:
         super().__init__(connector)
+        self._concurrency = concurrency
+        self._runs: set[Turn] = set()
+        """Those of the known turns that are of runs and not of batches."""
+        self.note_free: Callable[[], None] = lambda: None
+        """Called when there is a place for another run."""
         self._dead_seconds = dead_seconds
         self.connector: QueueConnector = connector
-        self.known: dict[int, Job] = {}
-        """The jobs from their fetch until their end is recorded."""
-        self.again: dict[int, Again] = {}
-        self.fetched_at: dict[int, float] = {}
-        self.note_lost: Callable[[Sequence[int]], None] = lambda _ids: None
+        self.known: dict[Turn, float] = {}
+        """The turns that this worker has, until their end is recorded, with the instant of their fetch by the database's clock."""
+        self.again: dict[Turn, Again] = {}
+        self.note_lost: Callable[[Collection[Turn]], None] = lambda _turns: None
         self._beaten_at = time.monotonic()
+        self._unknown: set[Turn] = set()
+        """Jobs, in their attempts, that the database gave to this worker and that it does not know."""
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
         """Return the next job, which is this worker's from then on; None when none is due."""
         query = _FETCH
         while True:
+            chosen = [BATCHES] if len(self._runs) >= self._concurrency else list(queues or QUEUES)
             try:
                 row = await self.connector.execute_once(
-                    query, queues=list(queues or ()), worker_id=worker_id, known=list(self.known)
+                    query, queues=chosen, worker_id=worker_id, known=[job_id for job_id, _ in self.known]
                 )
             except UniqueViolation:
                 # Another worker was given a job of the same run at this very moment.
                 return None
             except ConnectorException as exc:
                 if getattr(exc.__cause__, "sqlstate", None) == _FOREIGN_KEY:
-                    await self.update_heartbeat(worker_id)
+                    await self._beat(worker_id)
                     continue
                 await self.connector.wait_out(exc)
                 query = _ADOPT
@@ -199,10 +214,14 @@ class FencedJobs(JobManager):
                 query = _FETCH
                 continue
             if row is None or row["id"] is None:
+                if chosen == [BATCHES] and len(self._runs) < self._concurrency:
+                    # A place has become free meanwhile.
+                    continue
                 return None
             job = Job.from_row(row)
-            self.known[row["id"]] = job
-            self.fetched_at[row["id"]] = row["fetched_at"]
+            self.known[get_turn(job)] = row["fetched_at"]
+            if job.queue == RUNS:
+                self._runs.add(get_turn(job))
             return job
 
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:  # noqa: ARG002, FBT001 - the library's own
@@ -220,38 +239,56 @@ class FencedJobs(JobManager):
         queue: str | None = None,  # noqa: ARG002
         lock: str | None = None,  # noqa: ARG002
     ) -> None:
-        """Give a job back, to be executed again when its execution has asked for."""
-        again = self.again.pop(get_id(job), Again(FAILED.first_seconds))
+        """Give a job back, to be executed again at the time that its execution has asked for."""
+        again = self.again.pop(get_turn(job), Again(FAILED.first_seconds))
         await self._end(job, _GIVE_BACK_ONE, {"after_seconds": again.after_seconds, "failures": again.failures})
 
     async def _end(self, job: Job, query: str, arguments: dict[str, Any]) -> None:
-        values = {"id": job.id, "worker_id": job.worker_id, "attempts": job.attempts, "queue": QUEUE, **arguments}
+        values = {"id": job.id, "worker_id": job.worker_id, "attempts": job.attempts, **arguments}
         try:
             await self.connector.execute_query_all_async(query, **values)
         except UniqueViolation:
             # Another job of the run was added at this very moment; that one is enough.
             await self.connector.execute_query_all_async(query, **values)
         finally:
-            self.known.pop(get_id(job), None)
-            self.fetched_at.pop(get_id(job), None)
+            self.known.pop(get_turn(job), None)
+            was_full = len(self._runs) >= self._concurrency
+            self._runs.discard(get_turn(job))
+            if was_full:
+                self.note_free()
 
     async def update_heartbeat(self, worker_id: int) -> None:
-        """Show that this worker lives, and find out after a pause what was given to others meanwhile."""
-        known = dict(self.known)
+        """Show that this worker lives, and compare the jobs that it has with those that it knows."""
+        try:
+            await self._beat(worker_id)
+            await self._compare(worker_id)
+        except ConnectorException as exc:
+            # An error here would end the heartbeats of the worker for good.
+            logger.warning("a heartbeat of the queue was refused: %s", exc.__cause__ or exc)
+
+    async def _beat(self, worker_id: int) -> None:
         await self.connector.execute_query_async(_BEAT, worker_id=worker_id)
+
+    async def _compare(self, worker_id: int) -> None:
+        known = set(self.known)
+        rows = await self.connector.execute_query_all_async(_HELD, worker_id=worker_id)
+        held = {(row["id"], row["attempts"]) for row in rows}
         now = time.monotonic()
-        was_paused = now - self._beaten_at >= self._dead_seconds / 2
-        self._beaten_at = now
-        if was_paused and known:
-            rows = await self.connector.execute_query_all_async(_HELD, worker_id=worker_id)
-            held = {(row["id"], row["attempts"]) for row in rows}
-            self.note_lost([job_id for job_id, job in known.items() if (job_id, job.attempts) not in held])
+        was_paused, self._beaten_at = now - self._beaten_at >= self._dead_seconds / 2, now
+        if was_paused and (lost := known - held):
+            self.note_lost(lost)
+        # What was unknown for a whole beat is not just on its way here.
+        unknown = held - self.known.keys()
+        for job_id, attempts in unknown & self._unknown:
+            values = {"id": job_id, "worker_id": worker_id, "attempts": attempts}
+            await self.connector.execute_query_all_async(_GIVE_BACK_ONE, **values, after_seconds=0.0, failures=None)
+        self._unknown = unknown
 
     async def prune_stalled_workers(self, seconds_since_heartbeat: float) -> list[int]:  # noqa: ARG002 - the library's own
         """Do nothing: the reconciler knows whether old heartbeats mean anything."""
         return []
 
 
-def get_id(job: Job) -> int:
-    """Return the number of a job that was fetched."""
-    return job.id or 0
+def get_turn(job: Job) -> Turn:
+    """Return which turn a job has that was fetched: one that was given back and fetched again has another."""
+    return job.id or 0, job.attempts

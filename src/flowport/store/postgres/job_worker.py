@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -20,13 +20,14 @@ from psycopg_pool import AsyncConnectionPool
 from flowport.store.cluster import JobAgain
 from flowport.store.postgres.job_engine import (
     FAILED,
-    QUEUE,
+    QUEUES,
     RETRY_SECONDS,
     TASK,
     Again,
     FencedJobs,
     QueueConnector,
-    get_id,
+    Turn,
+    get_turn,
 )
 from flowport.store.postgres.reconcile import DEAD_SECONDS
 
@@ -43,6 +44,9 @@ DRAIN_SECONDS: Final = 8.0
 
 FINISH_SECONDS: Final = 6.0
 """How long a job may still take for what it must not leave half done, such as a start request."""
+
+MAX_BATCHES: Final = 10_000
+"""Batches side by side; each is a task that waits."""
 
 MAX_CONNECTIONS: Final = 4
 """Of a worker, besides the one that listens."""
@@ -61,19 +65,22 @@ class _Retry(procrastinate.BaseRetryStrategy):
 class _Execution:
     """One execution of a job."""
 
-    job_id: int
+    turn: Turn
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     ended: anyio.Event = field(default_factory=anyio.Event)
 
 
 class _StoppableWorker(Worker):
-    """Reports that it stops, by whatever cause."""
+    """Reports that it stops, by whatever cause, and can be asked to look for jobs."""
 
     note_stop: Callable[[], None] = staticmethod(lambda: None)
 
     def stop(self) -> None:
         super().stop()  # type: ignore[no-untyped-call]
         self.note_stop()
+
+    def wake(self) -> None:
+        self._new_job_event.set()
 
 
 async def _configure(connection: psycopg.AsyncConnection[TupleRow]) -> None:
@@ -112,13 +119,15 @@ class JobWorker:
         )
         self._connector = QueueConnector(url)
         app = procrastinate.App(connector=self._connector)
-        self._manager = app.job_manager = FencedJobs(self._connector, dead_seconds=dead_seconds)
+        self._manager = app.job_manager = FencedJobs(
+            self._connector, concurrency=concurrency, dead_seconds=dead_seconds
+        )
         self._manager.note_lost = self._cancel_lost
-        app.task(name=TASK, queue=QUEUE, retry=_Retry(), pass_context=True)(self._perform)
+        app.task(name=TASK, queue=QUEUES[0], retry=_Retry(), pass_context=True)(self._perform)
         self._worker = _StoppableWorker(
             app,
-            queues=[QUEUE],
-            concurrency=concurrency,
+            queues=list(QUEUES),
+            concurrency=concurrency + MAX_BATCHES,
             fetch_job_polling_interval=POLL_SECONDS,
             abort_job_polling_interval=30.0,
             update_heartbeat_interval=dead_seconds * BEATS,
@@ -128,6 +137,7 @@ class JobWorker:
             install_signal_handlers=False,
         )
         self._worker.note_stop = self._stop_executions
+        self._manager.note_free = self._worker.wake
 
     async def run(self) -> None:
         """Execute jobs until an error ends it; cancelling drains it.
@@ -136,6 +146,8 @@ class JobWorker:
             ConnectorException: The database has refused a statement.
         """
         async with self._open():
+            if self._is_stopping:
+                return
             self._task = asyncio.create_task(
                 self._worker.run(),  # type: ignore[no-untyped-call]
                 name="the worker of the queue",
@@ -178,38 +190,38 @@ class JobWorker:
         for execution in self._executions.values():
             execution.scope.cancel()
 
-    def _cancel_lost(self, job_ids: Sequence[int]) -> None:
+    def _cancel_lost(self, turns: Collection[Turn]) -> None:
         """End executions whose jobs were given to others while this process was paused."""
         for execution in self._executions.values():
-            if execution.job_id in job_ids:
+            if execution.turn in turns:
                 execution.scope.cancel()
 
     async def _perform(self, context: JobContext, run_id: str, failures: int = 0, due_at: float = 0.0) -> None:
         """Execute the job of a run, and note how it is given back unless it has returned."""
-        job_id = get_id(context.job)
-        self._manager.again[job_id] = Again()
+        turn = get_turn(context.job)
+        self._manager.again[turn] = Again()
         # This process was paused, and has the job a second time.
         while (earlier := self._executions.get(run_id)) is not None:
             earlier.scope.cancel()
             await earlier.ended.wait()
-        self._executions[run_id] = execution = _Execution(job_id)
+        self._executions[run_id] = execution = _Execution(turn)
         try:
             if self._is_stopping:
                 raise JobAgain  # noqa: TRY301
-            self._note_latency(job_id, due_at)
+            self._note_latency(turn, due_at)
             with execution.scope:
                 await self._execute(run_id)
-                self._manager.again.pop(job_id, None)
+                self._manager.again.pop(turn, None)
                 self._problems.pop(run_id, None)
                 return
             raise JobAgain  # noqa: TRY301 - its scope was cancelled
         except JobAgain as exc:
-            self._manager.again[job_id] = Again(max(0.0, exc.after_seconds))
+            self._manager.again[turn] = Again(max(0.0, exc.after_seconds))
             raise
         except Exception as exc:
             failures += 1
             pause_seconds = FAILED.get_pause(failures) or FAILED.longest_seconds
-            self._manager.again[job_id] = Again(pause_seconds, failures)
+            self._manager.again[turn] = Again(pause_seconds, failures)
             self._log(run_id, exc, pause_seconds)
             raise
         finally:
@@ -217,8 +229,8 @@ class JobWorker:
                 del self._executions[run_id]
             execution.ended.set()
 
-    def _note_latency(self, job_id: int, due_at: float) -> None:
-        fetched_at = self._manager.fetched_at.get(job_id)
+    def _note_latency(self, turn: Turn, due_at: float) -> None:
+        fetched_at = self._manager.known.get(turn)
         if due_at and fetched_at is not None:
             for listener in self._latency_listeners:
                 listener(max(0.0, fetched_at - due_at))
