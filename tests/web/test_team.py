@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
+import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from tests.support.children import ROOT
 from tests.support.patience import PATIENCE_SECONDS, poll_until
@@ -92,6 +94,13 @@ def test_a_replica_says_how_its_team_stands(tmp_path: Path, url: str, own_postgr
         assert samples["flowport_database_waiting", ""] == 0
         assert ("flowport_step_delay_seconds_count", "") in samples
 
+        # A database that hangs does not hold up the answer.
+        with psycopg.connect(url) as other:
+            other.execute("LOCK TABLE procrastinate_jobs IN ACCESS EXCLUSIVE MODE")
+            hanging = ask(replica, "/readyz")
+        assert (hanging.status_code, hanging.json()["parts"]) == (503, ["database"])
+        poll_until(lambda: ask(replica, "/readyz").status_code == 200)
+
         own_postgres.stop()
         try:
             poll_until(lambda: ask(replica, "/readyz").status_code == 503)
@@ -112,3 +121,32 @@ def test_a_replica_says_how_its_team_stands(tmp_path: Path, url: str, own_postgr
     lines = [line for line in log.splitlines() if str(own_postgres.folder) in line]
     assert lines == []
     assert json.dumps(url) not in log
+
+
+def test_no_line_of_a_worker_names_the_database(tmp_path: Path, url: str, own_postgres: PostgresServer) -> None:
+    """The driver and the queue report each attempt to connect with the address; an outage is a few lines of ours."""
+    folder = tmp_path / "f"
+    folder.mkdir()
+    log = folder / "worker.txt"
+    with open_worker(folder, url):
+        poll_until(lambda: own_postgres.execute(COUNT_WORKERS, name_of(url)) == [(1,)])
+        own_postgres.stop()
+        try:
+            poll_until(lambda: "cannot" in log.read_text(encoding="utf-8"))
+        finally:
+            own_postgres.start()
+        poll_until(lambda: own_postgres.execute(COUNT_WORKERS, name_of(url)) == [(1,)])
+    text = log.read_text(encoding="utf-8")
+    assert str(own_postgres.folder) not in text
+    assert url not in text
+    assert "procrastinate.worker" not in text
+    assert "psycopg.pool" not in text
+    assert "Traceback" not in text
+
+
+COUNT_WORKERS = "SELECT count(*) FROM processes WHERE ended_at IS NULL AND kind = 'worker' AND beat_at > now() - interval '9 seconds'"
+
+
+def name_of(url: str) -> str:
+    """Return the name of a database."""
+    return str(conninfo_to_dict(url)["dbname"])

@@ -16,12 +16,13 @@ from flowport.actions.run_history import list_history
 from flowport.bootstrap import open_assembly
 from flowport.cli.console import report_error, say
 from flowport.cli.session import load_terminal_settings
-from flowport.domain.errors import ConfigurationError, FlowportError
+from flowport.domain.errors import ConfigurationError, FlowportError, StoreError
 from flowport.domain.principal import LOCAL
 from flowport.runtime.http_server import HttpServer
 from flowport.runtime.logging import start_logging
 from flowport.server.shutdown import End, listen_for_signals
 from flowport.settings.settings import Settings
+from flowport.settings.values import find_passwords
 from flowport.store.records import RunSearch
 from flowport.web.gallery import build_gallery
 from flowport.web.listen_address import Address, listen
@@ -36,10 +37,15 @@ def serve(given: dict[str, Any]) -> int:
         listener = listen(Address("127.0.0.1", given["port"]), flag="--port")
     except ConfigurationError as exc:
         return report_error(exc, is_json=given["is_json"])
-    start_logging({provider.api_key for provider in settings.providers}, level=logging.ERROR)
+    hidden = {provider.api_key for provider in settings.providers} | find_passwords(settings.database_url)
+    start_logging(hidden, level=logging.ERROR)
     gc.freeze()
     gc.enable()
-    return anyio.run(_serve, settings, listener, given)
+    try:
+        return anyio.run(_serve, settings, listener, given)
+    except (StoreError, ConfigurationError) as exc:
+        # The database of a team cannot be reached, or the libraries for it are missing.
+        return report_error(exc, is_json=given["is_json"])
 
 
 async def _serve(settings: Settings, listener: socket.socket, given: dict[str, Any]) -> int:

@@ -27,7 +27,7 @@ from flowport.cli.console import ExitCode, print_json, report_error, say, word_f
 from flowport.cli.progress import LiveProgress
 from flowport.cli.streams import OutputLost, discard_output
 from flowport.domain.call_errors import AppNotFound, count_credits
-from flowport.domain.errors import ConfigurationError, FlowportError
+from flowport.domain.errors import ConfigurationError, FlowportError, StoreError
 from flowport.domain.models import Run, RunState
 from flowport.domain.principal import LOCAL
 from flowport.domain.spending import Consent
@@ -35,6 +35,7 @@ from flowport.domain.text import clean_line
 from flowport.runtime.exchange import Exchange
 from flowport.runtime.logging import start_logging
 from flowport.settings.settings import Settings, get_environment, load_settings
+from flowport.settings.values import find_passwords
 
 PATIENCE_SECONDS: Final = 30 * 24 * 3600.0
 """How long a command waits for a run: a person ends it with Ctrl-C."""
@@ -210,10 +211,15 @@ def run_session(work: Work, given: Mapping[str, Any]) -> int:
         settings = load_terminal_settings(given["config"], given["home"])
     except ConfigurationError as exc:
         return report_error(exc, is_json=is_json)
-    start_logging({provider.api_key for provider in settings.providers}, level=logging.ERROR)
+    secrets = {provider.api_key for provider in settings.providers} | find_passwords(settings.database_url)
+    start_logging(secrets, level=logging.ERROR)
     gc.freeze()
     gc.enable()
-    code = anyio.run(_open, settings, partial(Session, is_json=is_json, is_agreed=is_agreed), work)
+    try:
+        code = anyio.run(_open, settings, partial(Session, is_json=is_json, is_agreed=is_agreed), work)
+    except (StoreError, ConfigurationError) as exc:
+        # The database of a team cannot be reached, or the libraries for it are missing.
+        return report_error(exc, is_json=is_json)
     if code is ExitCode.INTERRUPTED:
         # A thread may still read the terminal, and the usual way out would wait for it.
         with suppress(OutputLost):

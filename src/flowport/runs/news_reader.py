@@ -111,12 +111,13 @@ class NewsReader:
             else:
                 self._unowned[news.run_id] = is_relisted or self._unowned.get(news.run_id, False)
                 self._bell.set()
-        self._live_runs.news.wake(news.run_id)
+        # Hundreds may wait, and each reads the store when it is woken.
+        self._live_runs.news.wake(news.run_id, is_going_on=news.goes_on)
         # What this process writes, it knows already.
         if not news.is_own and self._live_runs.get(news.run_id) is not None:
             self._unread[news.run_id] = None
             self._bell.set()
-        if not news.is_own and news.batch_id and self._live_runs.get(news.batch_id) is not None:
+        if not news.is_own and not news.goes_on and news.batch_id and self._live_runs.get(news.batch_id) is not None:
             self._batches[news.batch_id] = None
             self._bell.set()
 

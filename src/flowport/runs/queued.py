@@ -14,7 +14,7 @@ from typing import Final
 import anyio
 
 from flowport.domain.errors import FlowportError, RunNotFound, StoreError
-from flowport.domain.models import Run, RunState
+from flowport.domain.models import FIRST_LEASE, Run, RunState
 from flowport.domain.run_events import StartNotTaken, StartUnknown
 from flowport.network.account import OpenAccount
 from flowport.runs.batch.service import format_refused
@@ -162,19 +162,30 @@ class QueuedRuns:
             JobAgain: It cannot be carried out here just now.
             StoreError: The store cannot be read or written.
         """
+        # Nearly every job is the first one of its run, which need not be read before.
+        outcome = await self._store.claim(run_id, self._process.process_id, lease=FIRST_LEASE)
+        run = outcome.run if isinstance(outcome, Claimed) else await self._claim_again(run_id)
+        if run is not None and run.account_id not in self._accounts and self._needs_account(run):
+            raise JobAgain(AWAY_SECONDS)
+        return run
+
+    def _needs_account(self, run: Run) -> bool:
+        return isinstance(self._runner.get_step(run), Start | Poll | Download | Conduct)
+
+    async def _claim_again(self, run_id: str) -> Run | None:
+        """Claim a run that was claimed before; None when nothing is to be done for it."""
         try:
             run = await self._store.get_run_of_any_owner(run_id)
         except RunNotFound:  # erased
             return None
         run = await self._record_pending(run)
-        step = self._runner.get_step(run)
-        if isinstance(step, Done):
+        if isinstance(self._runner.get_step(run), Done):
             return None
         if run.state is RunState.ACCEPTED and not run.is_followed:
             # The person stopped it while its start request was not taken: nothing more is sent.
             await self._runner.cancel_unsent(run.id)
             return None
-        if isinstance(step, Start | Poll | Download | Conduct) and run.account_id not in self._accounts:
+        if run.account_id not in self._accounts and self._needs_account(run):
             raise JobAgain(AWAY_SECONDS)
         outcome = await self._store.claim(run.id, self._process.process_id, lease=run.lease)
         if not isinstance(outcome, Claimed):

@@ -51,6 +51,8 @@ class News:
     """A sentence for a person, where the kind has one."""
     is_own: bool = False
     """Whether this process has sent it."""
+    goes_on: bool = False
+    """Whether the run was certainly not over after this change, and is followed: those who wait for its end wait on."""
 
 
 class NewsFeed(Protocol):
@@ -140,7 +142,7 @@ class JobQueue(Protocol):
 
         Args:
             execute: Carries out the steps of the run with this id; it raises `JobAgain` to have the job executed again.
-            concurrency: The most jobs side by side.
+            concurrency: The most runs side by side; batches, which wait for their rows, are not counted.
         """
 
     async def drain(self) -> None:

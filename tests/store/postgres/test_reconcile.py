@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from flowport.domain.models import Output, OutputKind, RunState
 from flowport.store.cluster import Reconciled
 from flowport.store.postgres.database import Transaction
-from flowport.store.postgres.job_engine import QUEUE, TASK
+from flowport.store.postgres.job_engine import QUEUES, TASK
 from flowport.store.postgres.jobs import PRIORITY
 from flowport.store.postgres.reconcile import reconcile
 from tests.store.samples import build_run
@@ -117,7 +117,7 @@ async def look(queue: Queue, *, should_save: bool, dead_seconds: float | None = 
     """Compare once."""
     found = await queue.database.write(
         partial(
-            reconcile, queue=QUEUE, task=TASK, priority=PRIORITY, dead_seconds=dead_seconds, should_save=should_save
+            reconcile, queues=QUEUES, task=TASK, priority=PRIORITY, dead_seconds=dead_seconds, should_save=should_save
         )
     )
     assert found is not None
@@ -172,6 +172,7 @@ async def test_a_job_that_is_added_is_that_of_an_acceptance(database_url: str) -
     async with open_queue(database_url) as queue:
         await queue.add("run_1")
         await queue.add("row_1", batch_id="batch_1")
+        await queue.add("batch_1", row_count=2)
         accepted = await queue.execute_sql(f"{columns} ORDER BY lock")
         await queue.execute_sql("DELETE FROM procrastinate_jobs")
         await look(queue, should_save=True)
@@ -212,7 +213,7 @@ async def test_one_process_reconciles_at_a_time(database_url: str) -> None:
             """Look while this transaction has the lock."""
             await reconcile(
                 transaction,
-                queue=QUEUE,
+                queues=QUEUES,
                 task=TASK,
                 priority=PRIORITY,
                 dead_seconds=None,
@@ -242,7 +243,7 @@ async def test_old_runs_cost_a_look_nothing(database_url: str) -> None:
             """Return how the table is read by one look."""
             await reconcile(
                 transaction,
-                queue=QUEUE,
+                queues=QUEUES,
                 task=TASK,
                 priority=PRIORITY,
                 dead_seconds=10.0,

@@ -9,7 +9,7 @@ from psycopg.rows import TupleRow
 from flowport.domain.models import RunState
 from flowport.domain.text import clean_line
 from flowport.store.maintenance import DatabaseHealth
-from flowport.store.postgres.job_engine import QUEUE
+from flowport.store.postgres.job_engine import QUEUES
 from flowport.store.postgres.migrate import IS_FOREIGN, get_table_names, read_migrations
 from flowport.store.postgres.problems import build_foreign_error, build_refusal
 from flowport.store.postgres.reconcile import DEAD_SECONDS
@@ -43,7 +43,7 @@ _TEAM: Final = """
         count(*) FILTER (WHERE status = 'todo' AND coalesce(scheduled_at <= now(), true)),
         coalesce(extract(epoch FROM now()) - min((args ->> 'due_at')::float8)
             FILTER (WHERE status = 'todo' AND coalesce(scheduled_at <= now(), true)), 0)::float8
-    FROM procrastinate_jobs WHERE queue_name = %(queue)s AND status IN ('todo', 'doing')
+    FROM procrastinate_jobs WHERE queue_name = ANY(%(queues)s) AND status IN ('todo', 'doing')
 """
 
 
@@ -98,7 +98,7 @@ def _inspect(connection: psycopg.Connection[TupleRow], home_id: str) -> Database
         return health
     final = [state.value for state in RunState if state.is_final]
     runs = connection.execute(_RUNS, (final, RunState.UNKNOWN.value)).fetchone()
-    team = connection.execute(_TEAM, {"queue": QUEUE, "dead": DEAD_SECONDS}).fetchone()
+    team = connection.execute(_TEAM, {"queues": list(QUEUES), "dead": DEAD_SECONDS}).fetchone()
     homes = {row[0] for row in connection.execute(_HOMES, (DEAD_SECONDS,)).fetchall()}
     assert runs is not None  # noqa: S101 - both count
     assert team is not None  # noqa: S101

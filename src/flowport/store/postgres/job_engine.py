@@ -37,7 +37,11 @@ logging.getLogger("procrastinate").setLevel(logging.WARNING)
 # It logs each attempt to connect, several times a second; the outage itself is logged here.
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
-QUEUE: Final = "runs"
+RUNS: Final = "runs"
+BATCHES: Final = "batches"
+"""The jobs of batches take no place of a run: they wait for their rows, which are runs."""
+
+QUEUES: Final = (RUNS, BATCHES)
 TASK: Final = "advance"
 
 FAILED: Final = Backoff(5.0, 2.0, 300.0)
@@ -174,8 +178,13 @@ class Again:
 class FencedJobs(JobManager):
     """Ends only what this worker still has."""
 
-    def __init__(self, connector: QueueConnector, *, dead_seconds: float) -> None:
+    def __init__(self, connector: QueueConnector, *, concurrency: int, dead_seconds: float) -> None:
         super().__init__(connector)
+        self._concurrency = concurrency
+        self._runs: set[Turn] = set()
+        """Those of the known turns that are of runs and not of batches."""
+        self.note_free: Callable[[], None] = lambda: None
+        """Called when there is a place for another run."""
         self._dead_seconds = dead_seconds
         self.connector: QueueConnector = connector
         self.known: dict[Turn, float] = {}
@@ -190,9 +199,10 @@ class FencedJobs(JobManager):
         """Return the next job, which is this worker's from then on; None when none is due."""
         query = _FETCH
         while True:
+            chosen = [BATCHES] if len(self._runs) >= self._concurrency else list(queues or QUEUES)
             try:
                 row = await self.connector.execute_once(
-                    query, queues=list(queues or ()), worker_id=worker_id, known=[job_id for job_id, _ in self.known]
+                    query, queues=chosen, worker_id=worker_id, known=[job_id for job_id, _ in self.known]
                 )
             except UniqueViolation:
                 # Another worker was given a job of the same run at this very moment.
@@ -208,9 +218,14 @@ class FencedJobs(JobManager):
                 query = _FETCH
                 continue
             if row is None or row["id"] is None:
+                if chosen == [BATCHES] and len(self._runs) < self._concurrency:
+                    # A place has become free meanwhile.
+                    continue
                 return None
             job = Job.from_row(row)
             self.known[get_turn(job)] = row["fetched_at"]
+            if job.queue == RUNS:
+                self._runs.add(get_turn(job))
             return job
 
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:  # noqa: ARG002, FBT001 - the library's own
@@ -233,7 +248,7 @@ class FencedJobs(JobManager):
         await self._end(job, _GIVE_BACK_ONE, {"after_seconds": again.after_seconds, "failures": again.failures})
 
     async def _end(self, job: Job, query: str, arguments: dict[str, Any]) -> None:
-        values = {"id": job.id, "worker_id": job.worker_id, "attempts": job.attempts, "queue": QUEUE, **arguments}
+        values = {"id": job.id, "worker_id": job.worker_id, "attempts": job.attempts, **arguments}
         try:
             await self.connector.execute_query_all_async(query, **values)
         except UniqueViolation:
@@ -241,6 +256,10 @@ class FencedJobs(JobManager):
             await self.connector.execute_query_all_async(query, **values)
         finally:
             self.known.pop(get_turn(job), None)
+            was_full = len(self._runs) >= self._concurrency
+            self._runs.discard(get_turn(job))
+            if was_full:
+                self.note_free()
 
     async def update_heartbeat(self, worker_id: int) -> None:
         """Show that this worker lives, and compare the jobs that it has with those that it knows."""
@@ -265,7 +284,7 @@ class FencedJobs(JobManager):
         # What was unknown for a whole beat is not just on its way here.
         unknown = held - self.known.keys()
         for job_id, attempts in unknown & self._unknown:
-            values = {"id": job_id, "worker_id": worker_id, "attempts": attempts, "queue": QUEUE}
+            values = {"id": job_id, "worker_id": worker_id, "attempts": attempts}
             await self.connector.execute_query_all_async(_GIVE_BACK_ONE, **values, after_seconds=0.0, failures=None)
         self._unknown = unknown
 

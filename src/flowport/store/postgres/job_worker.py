@@ -20,7 +20,7 @@ from psycopg_pool import AsyncConnectionPool
 from flowport.store.cluster import JobAgain
 from flowport.store.postgres.job_engine import (
     FAILED,
-    QUEUE,
+    QUEUES,
     RETRY_SECONDS,
     TASK,
     Again,
@@ -45,6 +45,9 @@ DRAIN_SECONDS: Final = 8.0
 FINISH_SECONDS: Final = 6.0
 """How long a job may still take for what it must not leave half done, such as a start request."""
 
+MAX_BATCHES: Final = 10_000
+"""Batches side by side; each is a task that waits."""
+
 MAX_CONNECTIONS: Final = 4
 """Of a worker, besides the one that listens."""
 
@@ -68,13 +71,16 @@ class _Execution:
 
 
 class _StoppableWorker(Worker):
-    """Reports that it stops, by whatever cause."""
+    """Reports that it stops, by whatever cause, and can be asked to look for jobs."""
 
     note_stop: Callable[[], None] = staticmethod(lambda: None)
 
     def stop(self) -> None:
         super().stop()  # type: ignore[no-untyped-call]
         self.note_stop()
+
+    def wake(self) -> None:
+        self._new_job_event.set()
 
 
 async def _configure(connection: psycopg.AsyncConnection[TupleRow]) -> None:
@@ -113,13 +119,15 @@ class JobWorker:
         )
         self._connector = QueueConnector(url)
         app = procrastinate.App(connector=self._connector)
-        self._manager = app.job_manager = FencedJobs(self._connector, dead_seconds=dead_seconds)
+        self._manager = app.job_manager = FencedJobs(
+            self._connector, concurrency=concurrency, dead_seconds=dead_seconds
+        )
         self._manager.note_lost = self._cancel_lost
-        app.task(name=TASK, queue=QUEUE, retry=_Retry(), pass_context=True)(self._perform)
+        app.task(name=TASK, queue=QUEUES[0], retry=_Retry(), pass_context=True)(self._perform)
         self._worker = _StoppableWorker(
             app,
-            queues=[QUEUE],
-            concurrency=concurrency,
+            queues=list(QUEUES),
+            concurrency=concurrency + MAX_BATCHES,
             fetch_job_polling_interval=POLL_SECONDS,
             abort_job_polling_interval=30.0,
             update_heartbeat_interval=dead_seconds * BEATS,
@@ -129,6 +137,7 @@ class JobWorker:
             install_signal_handlers=False,
         )
         self._worker.note_stop = self._stop_executions
+        self._manager.note_free = self._worker.wake
 
     async def run(self) -> None:
         """Execute jobs until an error ends it; cancelling drains it.

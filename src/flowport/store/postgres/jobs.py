@@ -20,7 +20,7 @@ from flowport.domain.errors import StoreError
 from flowport.domain.models import Run
 from flowport.store.cluster import QueueState, Reconciled
 from flowport.store.postgres.database import Database
-from flowport.store.postgres.job_engine import QUEUE, TASK
+from flowport.store.postgres.job_engine import BATCHES, QUEUES, RUNS, TASK
 from flowport.store.postgres.job_worker import Execute, JobWorker
 from flowport.store.postgres.reconcile import DEAD_SECONDS, Punctuality, reconcile
 from flowport.store.postgres.transaction import Transaction
@@ -63,19 +63,20 @@ FROM (
         jobs.status = 'todo' AND (jobs.scheduled_at IS NULL OR jobs.scheduled_at <= now()) AS is_due,
         coalesce(workers.last_heartbeat > now() - make_interval(secs => %(dead_seconds)s), false) AS is_held
     FROM procrastinate_jobs AS jobs LEFT JOIN procrastinate_workers AS workers ON workers.id = jobs.worker_id
-    WHERE jobs.queue_name = %(queue)s AND jobs.status IN ('todo', 'doing')
+    WHERE jobs.queue_name = ANY(%(queues)s) AND jobs.status IN ('todo', 'doing')
 ) AS found
 """
 
 
 async def add_job(transaction: Transaction, run: Run) -> None:
     """Add the job of a run, in the caller's transaction; one that waits already is enough."""
-    _add(transaction, run.id, run.batch_id)
+    _add(transaction, run.id, run.batch_id, is_batch=run.is_batch)
 
 
-def _add(transaction: Transaction, run_id: str, batch_id: str) -> None:
+def _add(transaction: Transaction, run_id: str, batch_id: str, *, is_batch: bool) -> None:
     priority = 0 if batch_id else PRIORITY
-    transaction.send(_ADD, {"queue": QUEUE, "task": TASK, "priority": priority, "run_id": run_id})
+    queue = BATCHES if is_batch else RUNS
+    transaction.send(_ADD, {"queue": queue, "task": TASK, "priority": priority, "run_id": run_id})
 
 
 class PostgresJobs:
@@ -173,7 +174,7 @@ class PostgresJobs:
         found = await self._database.write(
             partial(
                 reconcile,
-                queue=QUEUE,
+                queues=QUEUES,
                 task=TASK,
                 priority=PRIORITY,
                 dead_seconds=self._dead_seconds if self._punctuality.is_proven else None,
@@ -199,7 +200,7 @@ class PostgresJobs:
         Raises:
             StoreError: The database cannot be reached.
         """
-        values = {"queue": QUEUE, "dead_seconds": self._dead_seconds}
+        values = {"queues": list(QUEUES), "dead_seconds": self._dead_seconds}
 
         async def look(transaction: Transaction) -> QueueState:
             [(waiting, running, stalled, workers, oldest_seconds)] = await (
@@ -216,12 +217,12 @@ async def _resume(transaction: Transaction, run_id: str) -> None:
         (run_id,),
     )
     cursor = await transaction.execute(
-        "SELECT batch_id FROM runs WHERE id = %(run_id)s AND is_queued AND NOT EXISTS ("
+        "SELECT batch_id, row_count > 0 FROM runs WHERE id = %(run_id)s AND is_queued AND NOT EXISTS ("
         "SELECT FROM procrastinate_jobs WHERE lock = 'run:' || %(run_id)s::text AND status = 'doing')",
         {"run_id": run_id},
     )
     if (row := await cursor.fetchone()) is not None:
-        _add(transaction, run_id, row[0])
+        _add(transaction, run_id, row[0], is_batch=row[1])
 
 
 def _format_problem(exc: Exception) -> str:

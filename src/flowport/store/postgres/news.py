@@ -172,7 +172,7 @@ def parse_news(payload: str, origin: str) -> News | None:
     except (ValueError, KeyError, AttributeError, TypeError):
         logger.debug("a notification is not known to this version")
         return None
-    return News(kind, **known, is_own=is_own)
+    return News(kind, **known, is_own=is_own, goes_on="goes_on" in fields)
 
 
 class PostgresMarks:

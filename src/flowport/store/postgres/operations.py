@@ -176,9 +176,9 @@ def write_outputs(transaction: Transaction, run_id: str, outputs: Sequence[Outpu
 
 def post_change(transaction: Transaction, run: Run, kind: NewsKind) -> None:
     """Report a change of a run to every replica and worker."""
-    transaction.post(
-        {"kind": kind, "run_id": run.id, "owner": run.owner, "batch_id": run.batch_id, "account_id": run.account_id}
-    )
+    goes_on = {} if run.state.is_final or not run.is_followed else {"goes_on": "yes"}
+    news = {"kind": kind, "run_id": run.id, "owner": run.owner, "batch_id": run.batch_id, "account_id": run.account_id}
+    transaction.post({**news, **goes_on})
 
 
 async def record_event(

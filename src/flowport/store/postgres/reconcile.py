@@ -43,7 +43,7 @@ GIVE_BACK: Final = """
 WITH found AS MATERIALIZED ({found}),
 gone AS (
     DELETE FROM procrastinate_jobs USING found WHERE procrastinate_jobs.id = found.id AND found.has_next
-    RETURNING procrastinate_jobs.id
+    RETURNING procrastinate_jobs.id, queue_name
 ),
 given AS (
     UPDATE procrastinate_jobs SET status = 'todo', attempts = attempts + 1, worker_id = NULL, abort_requested = false,
@@ -51,11 +51,11 @@ given AS (
         args = args || jsonb_build_object('failures', coalesce(%(failures)s, (args ->> 'failures')::int, 0),
             'due_at', extract(epoch FROM clock_timestamp()) + %(after_seconds)s)
     FROM found WHERE procrastinate_jobs.id = found.id AND NOT found.has_next
-    RETURNING procrastinate_jobs.id
+    RETURNING procrastinate_jobs.id, queue_name
 )
-SELECT id, CASE WHEN %(after_seconds)s = 0 THEN pg_notify('procrastinate_queue_v1#' || %(queue)s,
+SELECT id, CASE WHEN %(after_seconds)s = 0 THEN pg_notify('procrastinate_queue_v1#' || queue_name,
     json_build_object('type', 'job_inserted', 'job_id', id)::text) END
-FROM (SELECT id FROM gone UNION ALL SELECT id FROM given) AS changed
+FROM (SELECT * FROM gone UNION ALL SELECT * FROM given) AS changed
 """
 """Give jobs to other workers, which are notified as of new ones; Procrastinate itself would notify of new ones only.
 
@@ -70,7 +70,7 @@ HAS_NEXT: Final = (
 _GIVE_BACK_STALLED: Final = GIVE_BACK.format(
     found=f"SELECT jobs.id, {HAS_NEXT} FROM procrastinate_jobs AS jobs "  # noqa: S608 - our own words
     "LEFT JOIN procrastinate_workers AS workers ON workers.id = jobs.worker_id "
-    "WHERE jobs.status = 'doing' AND jobs.queue_name = %(queue)s AND (workers.id IS NULL "
+    "WHERE jobs.status = 'doing' AND jobs.queue_name = ANY(%(queues)s) AND (workers.id IS NULL "
     "OR workers.last_heartbeat < clock_timestamp() - make_interval(secs => %(dead_seconds)s::float8)) "
     "FOR UPDATE OF jobs SKIP LOCKED"
 )
@@ -82,12 +82,12 @@ _FORGET_WORKERS: Final = (
 
 _ADD_MISSING: Final = f"""
 INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args)
-SELECT %(queue)s, %(task)s, CASE WHEN batch_id = '' THEN %(priority)s ELSE 0 END, 'run:' || id, 'run:' || id,
+SELECT CASE WHEN row_count > 0 THEN %(batches)s ELSE %(runs)s END, %(task)s, CASE WHEN batch_id = '' THEN %(priority)s ELSE 0 END, 'run:' || id, 'run:' || id,
     jsonb_build_object('run_id', id, 'due_at', extract(epoch FROM clock_timestamp()))
 FROM (
-    SELECT id, batch_id, accepted_at FROM runs WHERE is_queued AND {_IS_LIVE}
+    SELECT id, batch_id, row_count, accepted_at FROM runs WHERE is_queued AND {_IS_LIVE}
     UNION
-    SELECT id, batch_id, accepted_at FROM runs WHERE %(should_save)s AND is_queued AND {_IS_RECENT}
+    SELECT id, batch_id, row_count, accepted_at FROM runs WHERE %(should_save)s AND is_queued AND {_IS_RECENT}
         AND id IN (SELECT run_id FROM outputs WHERE {_IS_UNSAVED_OUTPUT})
 ) AS found
 WHERE NOT EXISTS (
@@ -100,13 +100,15 @@ ON CONFLICT DO NOTHING
 _REMOVE_NEEDLESS: Final = f"""
 DELETE FROM procrastinate_jobs WHERE id IN (
     SELECT jobs.id FROM procrastinate_jobs AS jobs LEFT JOIN runs ON runs.id = jobs.args ->> 'run_id'
-    WHERE jobs.status = 'todo' AND jobs.queue_name = %(queue)s
+    WHERE jobs.status = 'todo' AND jobs.queue_name = ANY(%(queues)s)
         AND NOT coalesce(runs.is_queued AND ({_IS_LIVE} OR {_IS_UNSAVED}), false)
     FOR UPDATE OF jobs SKIP LOCKED
 )
 """  # noqa: S608 - our own words
 
-_REMOVE_ENDED: Final = "DELETE FROM procrastinate_jobs WHERE queue_name = %(queue)s AND status NOT IN ('todo', 'doing')"
+_REMOVE_ENDED: Final = (
+    "DELETE FROM procrastinate_jobs WHERE queue_name = ANY(%(queues)s) AND status NOT IN ('todo', 'doing')"
+)
 """A worker of ours leaves no such job behind; where someone has ended one by hand, its run goes on with another."""
 
 
@@ -136,11 +138,18 @@ class Punctuality:
 
 
 async def reconcile(
-    transaction: Transaction, *, queue: str, task: str, priority: int, dead_seconds: float | None, should_save: bool
+    transaction: Transaction,
+    *,
+    queues: tuple[str, str],
+    task: str,
+    priority: int,
+    dead_seconds: float | None,
+    should_save: bool,
 ) -> Reconciled | None:
     """Compare the runs with the jobs, and put right what differs; None when another process does so just now.
 
     Args:
+        queues: Of runs and of batches.
         dead_seconds: How old the heartbeat of a dead worker is; None to take only workers that have left for dead.
         should_save: Whether outputs are saved.
     """
@@ -148,7 +157,9 @@ async def reconcile(
     if lock is None or not lock[0]:
         return None
     values: dict[str, Any] = {
-        "queue": queue,
+        "queues": list(queues),
+        "runs": queues[0],
+        "batches": queues[1],
         "task": task,
         "priority": priority,
         "should_save": should_save,

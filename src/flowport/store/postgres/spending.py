@@ -4,6 +4,7 @@ The caps of one call are summed up by one statement. The locks that `store.postg
 the transaction ends.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -22,14 +23,16 @@ _IS_SPENDING: Final = "runs.provider = %(provider)s AND (position(%(sandbox)s IN
 _OF_OWNER: Final = "runs.owner = %(owner)s"
 _OF_ACCOUNT: Final = "runs.account_id = %(account_id)s"
 
+_BOOT_END: Final = (
+    "runs.accepted_boot_seconds + least(greatest(runs.finished_at - runs.accepted_at, 0), %(day)s::double precision)"
+)
 # The duration of a run comes from the wall clock, so it counts as a day at most. The two parts have no run in common.
 _ENDED: Final = f"""(
-    SELECT runs.* FROM runs WHERE {{whose}} AND runs.finished_at IS NOT NULL AND runs.boot_id = {_BOOT}
-        AND runs.accepted_boot_seconds >= {_BOOT_SINCE} - %(day)s::double precision
-        AND runs.accepted_boot_seconds
-            + least(greatest(runs.finished_at - runs.accepted_at, 0), %(day)s::double precision) >= {_BOOT_SINCE}
+    SELECT runs.*, {_BOOT_END} AS ended, true AS is_this_boot FROM runs
+    WHERE {{whose}} AND runs.finished_at IS NOT NULL AND runs.boot_id = {_BOOT}
+        AND runs.accepted_boot_seconds >= {_BOOT_SINCE} - %(day)s::double precision AND {_BOOT_END} >= {_BOOT_SINCE}
     UNION ALL
-    SELECT runs.* FROM runs WHERE {{whose}} AND runs.finished_at >= {_SINCE}
+    SELECT runs.*, runs.finished_at, false FROM runs WHERE {{whose}} AND runs.finished_at >= {_SINCE}
         AND (runs.boot_id IS DISTINCT FROM {_BOOT} OR runs.accepted_boot_seconds IS NULL)
 ) AS runs"""  # noqa: S608 - our own words
 
@@ -50,28 +53,51 @@ def _build_parts(cap: str, *, is_account: bool) -> tuple[str, str]:
     whose = _OF_ACCOUNT if is_account else _OF_OWNER
     condition = "true" if is_account else _IS_SPENDING
     ended = f"{_ENDED.format(whose=whose, cap=cap)} WHERE {condition}"
-    live = f"runs WHERE {whose} AND {condition} AND {IS_LIVE} AND {_IS_RESERVED.format(cap=cap)}"
-    return ended, live
+    return ended, f"{_build_live(is_account=is_account)} AND {_IS_RESERVED.format(cap=cap)}"
+
+
+def _build_live(*, is_account: bool) -> str:
+    whose = _OF_ACCOUNT if is_account else f"{_OF_OWNER} AND {_IS_SPENDING}"
+    return f"runs WHERE {whose} AND {IS_LIVE}"
 
 
 _FILES: Final = "files"
 
 
+def _build_sums(caps: Sequence[Cap], *, is_account: bool) -> str:
+    """Return the statement for the caps of a person or of an account: the runs are walked once for all of them.
+
+    Args:
+        caps: The one of the longest period is the last.
+    """
+    ended, spent, reserved, rows = "", [], [], []
+    for n, cap in enumerate(caps):
+        suffix = f"_{cap.name}"
+        ended = _build_parts(suffix, is_account=is_account)[0]
+        since, boot_since = _SINCE.format(cap=suffix), _BOOT_SINCE.format(cap=suffix)
+        counts = f"runs.ended >= CASE WHEN runs.is_this_boot THEN {boot_since} ELSE {since} END"
+        spent.append(f"coalesce(sum(runs.spent_credits) FILTER (WHERE {counts}), 0) AS spent{n}")
+        # Of an account the sum alone is needed, which its index holds.
+        unknown = f"coalesce(sum(runs.spent_credits) FILTER (WHERE {counts} AND runs.state = 'unknown'), 0)"
+        spent.append(f"{'0' if is_account else unknown} AS unknown{n}")
+        is_reserved = _IS_RESERVED.format(cap=suffix)
+        reserved.append(f"coalesce(sum(runs.reserved_credits) FILTER (WHERE {is_reserved}), 0) AS reserved{n}")
+        rows.append(f"('{cap.name}', ended.spent{n}, ended.unknown{n}, live.reserved{n})")
+    return (
+        f"SELECT sums.* FROM (SELECT {', '.join(spent)} FROM {ended}) AS ended, "  # noqa: S608 - our own words
+        f"(SELECT {', '.join(reserved)} FROM {_build_live(is_account=is_account)}) AS live, "
+        f"LATERAL (VALUES {', '.join(rows)}) AS sums (cap, spent, unknown, reserved)"
+    )
+
+
 @cache
 def _build_check(caps: tuple[Cap, ...], *, has_quota: bool) -> str:
     """Return the statement that sums up what each cap counts, under its name, and the bytes of files."""
-    rows = []
-    for cap in caps:
-        ended, live = _build_parts(f"_{cap.name}", is_account=cap.is_account)
-        # Of an account the sum alone is needed, which its index holds.
-        unknown = (
-            "0" if cap.is_account else "coalesce(sum(runs.spent_credits) FILTER (WHERE runs.state = 'unknown'), 0)"
-        )
-        rows.append(
-            f"SELECT '{cap.name}', ended.spent, ended.unknown, live.reserved "  # noqa: S608 - our own words
-            f"FROM (SELECT coalesce(sum(runs.spent_credits), 0) AS spent, {unknown} AS unknown FROM {ended}) AS ended, "
-            f"(SELECT coalesce(sum(runs.reserved_credits), 0) AS reserved FROM {live}) AS live"
-        )
+    rows = [
+        _build_sums(own, is_account=is_account)
+        for is_account in (False, True)
+        if (own := [cap for cap in caps if cap.is_account is is_account])
+    ]
     if has_quota:
         rows.append(f"SELECT '{_FILES}', ({FILE_BYTES})::double precision, 0, 0")
     return " ".join(" UNION ALL ".join(rows).split())
