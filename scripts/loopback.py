@@ -150,7 +150,7 @@ def build_nginx_config(folder: Path, port: int, upstreams: Sequence[str], change
     site = replace_all(
         (DEPLOY / "nginx.conf").read_text(encoding="utf-8"),
         {
-            "server 127.0.0.1:8765;": " ".join(f"server {one};" for one in upstreams),
+            "server 127.0.0.1:8765 max_fails=0;": " ".join(f"server {one} max_fails=0;" for one in upstreams),
             "listen 443 ssl http2;": f"listen 127.0.0.1:{port} ssl http2 reuseport;",
             "flowport.example.com": HOST,
             "/etc/ssl/flowport/fullchain.pem": str(folder / "certificate.pem"),

@@ -103,7 +103,7 @@ def test_the_proxy_waits_until_each_server_is_healthy_and_finds_it_at_its_port(n
     assert f"SERVER_UPSTREAM: {' '.join(f'{one}:{port}' for one in replicas)}\n" in caddy
     assert f"http://127.0.0.1:{port}/healthz" in DOCKERFILE
     assert f'CMD ["serve", "--http", "0.0.0.0:{port}"]' in DOCKERFILE
-    assert f"127.0.0.1:{port};" in NGINX
+    assert f"server 127.0.0.1:{port} max_fails=0;" in NGINX
 
 
 @pytest.mark.parametrize(("name", "service"), OURS)

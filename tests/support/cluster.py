@@ -105,6 +105,15 @@ class Member:
             process.kill()
             process.wait(END_SECONDS)
 
+    def replace(self, **changes: str) -> None:
+        """End the process in order, and start one with other variables, as `docker compose up -d --wait` does."""
+        code = self.stop()
+        assert code == 0, self.log.read_text(errors="replace")[-4000:]
+        self.environment = {**self.environment, **changes}
+        self.start()
+        if self.port:
+            self.wait_until_ready()
+
     def stop(self) -> int:
         """End the process in order and return its exit code."""
         process, self.process = self.process, None
@@ -189,6 +198,11 @@ class Team:
         """Return the prompts of the runs in some states, batches themselves left out."""
         rows = self.query("SELECT arguments_json FROM runs WHERE state = ANY(%s) AND row_count = 0", [list(states)])
         return [str(json.loads(row[0])["prompt"]) for row in rows]
+
+    def add_token(self, name: str, *flags: str) -> str:
+        """Return a new token, made by the command."""
+        token: str = json.loads(self.run_command("token", "add", name, "--json", *flags))["token"]
+        return token
 
     def run_command(self, *words: str) -> str:
         """Return what a command of Flowport prints."""
@@ -284,6 +298,7 @@ def open_team(
     is_working: bool = False,
     postgres: PostgresServer | None = None,
     settings: Mapping[str, str] | None = None,
+    database_url: str = "",
 ) -> Iterator[Team]:
     """Run a team, and end it on the way out.
 
@@ -293,6 +308,7 @@ def open_team(
         is_working: Whether replicas are workers too.
         postgres: The database server; None for one of its own, whose commits wait for the disk.
         settings: Further variables of all members.
+        database_url: Of a database that is there already; a new one otherwise.
     """
     if sys.platform == "win32":
         pytest.skip("processes cannot be paused here")
@@ -310,7 +326,7 @@ def open_team(
             **({"FLOWPORT_PUBLIC_URL": url, "FLOWPORT_TRUSTED_PROXIES": HOST} if proxy else {}),
             **(settings or {}),
         }
-        environment = build_environment(folder, postgres.create_database(), **given)
+        environment = build_environment(folder, database_url or postgres.create_database(), **given)
         team = Team(folder, postgres, environment["FLOWPORT_DATABASE_URL"], environment, provider, url, certificate)
         with ThreadPoolExecutor(1) as thread:  # the caller may have an event loop of its own
             team.tokens |= thread.submit(anyio.run, add_tokens, team.database_url, people).result()

@@ -51,6 +51,8 @@ class End:
         """Set when nothing new may begin."""
         self.asked = anyio.Event()
         """Set when everything has to be closed."""
+        self.is_handing_over = False
+        """Whether requests of connections that are open are still served, while new ones go to another replica."""
         self.code = 0
         self._draining_seconds = draining_seconds
         self._signals = 0

@@ -91,6 +91,13 @@ class LimitedProtocol(H11Protocol):
         if self._on_lost is not None:
             self._on_lost()
 
+    @property
+    def has_served(self) -> bool:
+        """Whether a request has come over it."""
+        # The library declares it as never None, which it is before the first request.
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None
+
     def watch(self, on_lost: Callable[[], None] | None) -> None:
         """Call back when the connection is lost, at once if it is; None to forget the callback."""
         self._on_lost = on_lost

@@ -5,6 +5,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv6Address, ip_network
 from typing import TYPE_CHECKING, Final
 
@@ -180,11 +181,20 @@ class ClosingGate:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
-        if scope["type"] == "http" and self._end.begun.is_set() and scope["path"] not in self._open_paths:
-            headers = {"Retry-After": str(RETRY_SECONDS), "Connection": "close"}
-            text = "Flowport is shutting down and takes no new requests. Nothing was started; try again in a moment."
-            return PlainTextResponse(text, _UNAVAILABLE, headers)(scope, receive, send)
-        return self._app(scope, receive, send)
+        if scope["type"] != "http" or not self._end.begun.is_set() or scope["path"] in self._open_paths:
+            return self._app(scope, receive, send)
+        if self._end.is_handing_over:
+            return self._app(scope, receive, partial(_send_last, send))
+        headers = {"Retry-After": str(RETRY_SECONDS), "Connection": "close"}
+        text = "Flowport is shutting down and takes no new requests. Nothing was started; try again in a moment."
+        return PlainTextResponse(text, _UNAVAILABLE, headers)(scope, receive, send)
+
+
+async def _send_last(send: Send, message: Message) -> None:
+    """Send a part of the last answer of a connection."""
+    if message["type"] == "http.response.start":
+        message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+    await send(message)
 
 
 def build_address_key(scope: Scope) -> str:

@@ -17,7 +17,7 @@ from flowport.settings.http_settings import HttpSettings
 from flowport.web.access_log import Traffic
 from flowport.web.app import PATH, WebApp, build_app, build_site
 from flowport.web.auth import open_authenticator
-from flowport.web.connections import KEEP_ALIVE_SECONDS, build_protocol
+from flowport.web.connections import KEEP_ALIVE_SECONDS, LimitedProtocol, build_protocol
 from flowport.web.listen_address import Address
 from flowport.web.local_token import NAME
 from flowport.web.site import Site
@@ -29,6 +29,9 @@ ANSWER_SECONDS: Final = 5.0
 
 OTHER_FILES: Final = 256
 """Open files besides the connections of clients: the store, providers, results."""
+
+HAND_OVER_SECONDS: Final = 0.5
+"""How long a replica serves what comes over open connections, after it has ceased to take new ones."""
 
 LAG_SECONDS: Final = 0.25
 """Between two measurements of the event loop."""
@@ -83,7 +86,10 @@ async def serve(
         advice = f"Clients send the token in {site.settings.home / NAME}, as the header Authorization: Bearer TOKEN."
         logger.warning("%s", advice)
         _say(advice)
+    end.is_handing_over = assembly is not None and assembly.cluster is not None
     await end.begun.wait()
+    if end.is_handing_over:
+        await _hand_over(web, end)
     server.close_streams()
     async with anyio.create_task_group() as draining:
         draining.start_soon(_drain, app, assembly, draining.cancel_scope)
@@ -97,6 +103,22 @@ async def serve(
     web.should_exit = True
     await is_over.wait()
     end.ask()
+
+
+async def _hand_over(web: HttpServer, end: End) -> None:
+    """Take no more connections, so that a balancer asks another replica, and serve what is already on its way here.
+
+    A balancer repeats a request elsewhere only where no connection was made: one that is refused by an answer fails.
+    """
+    for listener in getattr(web, "servers", ()):
+        listener.close()
+    for connection in list(web.server_state.connections):
+        # A connection that was just made has its first request on the way.
+        if isinstance(connection, LimitedProtocol) and connection.has_served:
+            connection.shutdown()
+    with anyio.move_on_after(HAND_OVER_SECONDS):
+        await end.asked.wait()
+    end.is_handing_over = False
 
 
 def _raise_file_limit(wanted: int) -> int:
