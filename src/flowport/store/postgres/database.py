@@ -249,6 +249,42 @@ class Database:
         task.add_done_callback(self._end_write)
         return await asyncio.shield(task)
 
+    async def change(self, work: Work[T | None], find: Work[T | None]) -> T | None:
+        """Perform one statement that commits by itself, and return its result; None where it has changed nothing.
+
+        Sent twice, it must change nothing the second time. A caller that is cancelled meanwhile loses the result alone.
+
+        Args:
+            find: Returns the result of a statement that has changed something, though its answer was lost.
+
+        Raises:
+            StoreError: The database cannot be reached, or refuses. While it cannot be reached, something may have been changed.
+        """
+        self._check_open()
+        task = asyncio.ensure_future(self._change(work, find))
+        self._writes.add(task)
+        task.add_done_callback(self._end_write)
+        return await asyncio.shield(task)
+
+    async def _change(self, work: Work[T | None], find: Work[T | None]) -> T | None:
+        attempts = 0
+
+        async def perform(connection: Connection) -> T | None:
+            nonlocal attempts
+            attempts += 1
+            if (result := await work(Transaction(connection))) is not None:
+                return result
+            # It is certain now: an earlier attempt that is still on its way meets the same record as this one.
+            return await find(Transaction(connection)) if attempts > 1 else None
+
+        await self._open()
+        async with self._take_turn(self._turns):
+            return await self._repeat(perform)
+
+    def draw_key(self) -> str:
+        """Return what no other change of any process is known by."""
+        return f"{self.origin}:{next(self._numbers)}"
+
     def _end_write(self, task: "asyncio.Task[Any]") -> None:
         self._writes.discard(task)
         if not task.cancelled() and isinstance(error := task.exception(), StoreError):
