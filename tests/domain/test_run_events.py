@@ -163,6 +163,15 @@ def test_a_delivered_unknown_run_that_succeeds_is_still_to_be_seen(*, is_late: b
     assert (over.delivered_boot_id, over.delivered_boot_seconds, over.is_delivery_cancelled) == ("", None, False)
 
 
+@pytest.mark.parametrize("state", [S.QUEUED, S.RUNNING, S.SUCCEEDED, S.PARTIAL, S.FAILED])
+def test_the_answer_that_an_outcome_is_unknown_delivers_nothing_that_was_found_meanwhile(state: S) -> None:
+    """Such an answer is noted when it was written, and a webhook may have come before that."""
+    run = build_run("run_1", state=state)
+    assert apply(run, Delivered(9.0, is_unknown=True)) == run
+    unknown = build_run("run_1", state=S.UNKNOWN)
+    assert apply(unknown, Delivered(9.0, is_unknown=True)).delivered_at == 9.0
+
+
 @pytest.mark.parametrize("before", RunState)
 @pytest.mark.parametrize(("event", "allowed", "after"), EDGES.values(), ids=EDGES.keys())
 def test_an_event_moves_a_run_from_its_states_only(

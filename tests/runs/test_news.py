@@ -81,6 +81,16 @@ async def test_a_change_wakes_its_waiters_once() -> None:
     assert (after.is_set(), other.is_set()) == (True, True)
 
 
+async def test_who_waits_for_an_end_is_not_woken_before() -> None:
+    """A run has five records before its end, and hundreds of calls that show no progress would read each of them."""
+    news = RunNews()
+    change, end = news.get_event("run_1"), news.get_event("run_1", is_end_enough=True)
+    news.wake("run_1", is_going_on=True)
+    assert (change.is_set(), end.is_set()) == (True, False)
+    news.wake("run_1")
+    assert end.is_set()
+
+
 @pytest.mark.parametrize(
     ("reports", "sent"),
     [

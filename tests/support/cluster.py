@@ -16,22 +16,28 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import anyio
 import httpx2
 import psycopg
 import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from flowport.store.postgres.database import Database
+from flowport.store.postgres.migrate import migrate
+from flowport.store.postgres.store import PostgresStore
 from tests.support.children import ROOT
 from tests.support.harness import Mode
 from tests.support.postgres import PostgresServer, open_postgres
 from tests.support.provider_process import ProviderProcess
+from tests.support.tokens import build_token
 
 sys.path.insert(0, str(ROOT / "scripts"))
 from loopback import build_context, find_proxy, reserve_port, run_proxy, write_certificate
@@ -86,20 +92,25 @@ class Member:
                 stderr=log,
             )
 
+    def restart(self) -> None:
+        """Kill the process, and start another at once."""
+        self.kill()
+        self.start()
+
     def kill(self) -> None:
         """End the process as the system does that has no memory left."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait(END_SECONDS)
-            self.process = None
+        # At first, so that it does not count as one that has ended by itself.
+        process, self.process = self.process, None
+        if process is not None:
+            process.kill()
+            process.wait(END_SECONDS)
 
     def stop(self) -> int:
         """End the process in order and return its exit code."""
-        assert self.process is not None
-        self.process.terminate()
-        code = self.process.wait(END_SECONDS)
-        self.process = None
-        return code
+        process, self.process = self.process, None
+        assert process is not None
+        process.terminate()
+        return process.wait(END_SECONDS)
 
     def pause(self) -> None:
         """Let the process stand still, as on a machine that swaps or is moved."""
@@ -179,12 +190,6 @@ class Team:
         rows = self.query("SELECT arguments_json FROM runs WHERE state = ANY(%s) AND row_count = 0", [list(states)])
         return [str(json.loads(row[0])["prompt"]) for row in rows]
 
-    def add_token(self, name: str, *flags: str) -> str:
-        """Return a new token, made by the command."""
-        made = self.run_command("token", "add", name, "--json", *flags)
-        token: str = json.loads(made)["token"]
-        return token
-
     def run_command(self, *words: str) -> str:
         """Return what a command of Flowport prints."""
         done = subprocess.run(
@@ -229,6 +234,19 @@ class Team:
             Client(streamable_http_client(f"{url or self.url}/mcp", http_client=http), mode=mode) as client,
         ):
             yield client
+
+
+async def add_tokens(database_url: str, people: Sequence[str]) -> dict[str, str]:
+    """Give people tokens, and return them by name."""
+    database = Database(database_url, prepare=migrate)
+    store = PostgresStore(database)
+    made = {name: build_token(name) for name in people}
+    try:
+        for _, record in made.values():
+            assert await store.add_token(record)
+    finally:
+        await store.close()
+    return {name: token for name, (token, _) in made.items()}
 
 
 @contextmanager
@@ -294,7 +312,8 @@ def open_team(
         }
         environment = build_environment(folder, postgres.create_database(), **given)
         team = Team(folder, postgres, environment["FLOWPORT_DATABASE_URL"], environment, provider, url, certificate)
-        team.tokens |= {name: team.add_token(name) for name in people}
+        with ThreadPoolExecutor(1) as thread:  # the caller may have an event loop of its own
+            team.tokens |= thread.submit(anyio.run, add_tokens, team.database_url, people).result()
         for number in range(1, replicas + 1):
             port = stack.enter_context(hold_port())
             words = ["serve", "--http", f"{HOST}:{port}", *(["--worker"] if is_working else [])]

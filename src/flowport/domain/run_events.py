@@ -185,6 +185,8 @@ class Delivered:
     boot_id: str = ""
     boot_seconds: float | None = None
     """The same instant by the boot clock, and which start of the machine it counts from; where there is such a clock."""
+    is_unknown: bool = False
+    """Whether it said that the outcome is unknown. A run whose outcome was found meanwhile has another answer to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +281,9 @@ def apply(run: Run, event: RunEvent) -> Run:  # noqa: C901, PLR0911, PLR0912 - o
         case Adopted(account_id, from_account_id):
             is_left = run.account_id == from_account_id
             return replace(run, account_id=account_id, adoption_tried_by="") if is_left else run
-        case Delivered(at, to, boot_id, boot_seconds):
+        case Delivered(at, to, boot_id, boot_seconds, is_unknown):
+            if is_unknown and run.state is not RunState.UNKNOWN:
+                return run
             return replace(
                 run,
                 delivered_at=at,

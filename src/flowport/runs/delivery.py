@@ -8,7 +8,7 @@ from typing import Final, Protocol
 import anyio
 
 from flowport.domain.errors import StoreError
-from flowport.domain.models import Run
+from flowport.domain.models import Run, RunState
 from flowport.domain.principal import Principal
 from flowport.domain.run_events import Delivered, DeliveryCancelled, Reported, RunEvent
 from flowport.domain.spending import Consent
@@ -83,6 +83,8 @@ class Delivery:
     """The call that is answered and waits no longer; empty when it was not on record as waiting."""
     shown: Sequence[str] = ()
     """The runs whose outputs it holds, the last one last."""
+    is_unknown: bool = False
+    """Whether it says that the outcome of the run is unknown."""
 
 
 class DeliveredRuns:
@@ -144,7 +146,9 @@ class Deliveries:
             shown: The runs whose outputs the answer holds, the last one last.
         """
         if run.state.is_final:
-            delivery = Delivery(run.id, caller.owner, caller.connection, caller.client, call_id, tuple(shown))
+            is_unknown = run.state is RunState.UNKNOWN
+            who = (caller.owner, caller.connection, caller.client)
+            delivery = Delivery(run.id, *who, call_id, tuple(shown), is_unknown=is_unknown)
             self.expect(caller.exchange, delivery)
             return
         try:
@@ -164,7 +168,8 @@ class Deliveries:
         for run_id in delivery.shown:
             self.delivered.note(run_id, owner=delivery.owner, connection=delivery.connection)
         boot = self._clock.boot_time()
-        event = Delivered(at, delivery.client, boot.boot_id if boot else "", boot.seconds if boot else None)
+        boot_id, boot_seconds = (boot.boot_id, boot.seconds) if boot else ("", None)
+        event = Delivered(at, delivery.client, boot_id, boot_seconds, delivery.is_unknown)
         self._spawn(delivery, event, pending)
         return at
 

@@ -50,8 +50,8 @@ class RunNews:
         self._feed = feed
         self._supervisor = supervisor
         self._clock = clock
-        self._events: WeakValueDictionary[str, anyio.Event] = WeakValueDictionary()
-        """By run, for as long as anyone waits."""
+        self._events: WeakValueDictionary[tuple[str, bool], anyio.Event] = WeakValueDictionary()
+        """By run, and whether its end alone is waited for, for as long as anyone waits."""
         self._problems: dict[str, _Problem] = {}
         """What others have reported, by run or batch."""
         self._reported: dict[str, _Problem] = {}
@@ -62,21 +62,26 @@ class RunNews:
         """Whether other processes of a team may follow runs."""
         return self._feed is not None
 
-    def get_event(self, run_id: str) -> anyio.Event:
-        """Return an event that is set at the next change of a run; taken before the store is read, it misses none."""
-        event = self._events.get(run_id)
+    def get_event(self, run_id: str, *, is_end_enough: bool = False) -> anyio.Event:
+        """Return an event that is set at the next change of a run; taken before the store is read, it misses none.
+
+        Args:
+            is_end_enough: Whether changes of a run that goes on may be left out.
+        """
+        event = self._events.get((run_id, is_end_enough))
         if event is None:
-            event = self._events[run_id] = anyio.Event()
+            event = self._events[run_id, is_end_enough] = anyio.Event()
         return event
 
-    def wake(self, run_id: str) -> None:
-        """Wake those who wait for a run."""
-        if (event := self._events.pop(run_id, None)) is not None:
-            event.set()
+    def wake(self, run_id: str, *, is_going_on: bool = False) -> None:
+        """Wake those who wait for a run; while it goes on not those who wait for its end alone."""
+        for is_end_enough in (False,) if is_going_on else (False, True):
+            if (event := self._events.pop((run_id, is_end_enough), None)) is not None:
+                event.set()
 
     def wake_all(self) -> None:
         """Wake all who wait: any run may have changed."""
-        for run_id in tuple(self._events):
+        for run_id, _ in tuple(self._events):
             self.wake(run_id)
 
     async def send(self, kind: NewsKind, run: Run, text: str = "") -> None:

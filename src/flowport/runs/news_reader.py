@@ -111,9 +111,8 @@ class NewsReader:
             else:
                 self._unowned[news.run_id] = is_relisted or self._unowned.get(news.run_id, False)
                 self._bell.set()
-        if not news.goes_on:
-            # Hundreds may wait, and each reads the store when it is woken.
-            self._live_runs.news.wake(news.run_id)
+        # Hundreds may wait, and each reads the store when it is woken.
+        self._live_runs.news.wake(news.run_id, is_going_on=news.goes_on)
         # What this process writes, it knows already.
         if not news.is_own and self._live_runs.get(news.run_id) is not None:
             self._unread[news.run_id] = None

@@ -32,7 +32,7 @@ STORE_SECONDS: Final = 1.0
 SAVING_SECONDS: Final = 15.0
 """How long after its end a run of another process counts as being saved; its worker may have died."""
 AWAITED_SECONDS: Final = 1.0
-"""From this age on a run that is waited for again is announced to its worker; a fresh one counts as waited for anyway."""
+"""From this age on a run is announced to its worker when it is waited for; a fresh one counts as waited for anyway."""
 
 QUIET_SECONDS: Final = 1.0
 """Between two progress notifications of a batch at the least: hundreds of rows may end at once."""
@@ -169,12 +169,7 @@ class Waiter:
         wait_seconds: float,
         should_save: bool = True,
     ) -> None:
-        """Prepare.
-
-        Args:
-            accounts: The open ones by id.
-            wait_seconds: How long a call waits from its arrival.
-        """
+        """Prepare; `accounts` are the open ones by id, `wait_seconds` is how long a call waits from its arrival."""
         self.should_save = should_save
         self.store = store
         self.clock = clock
@@ -195,7 +190,8 @@ class Waiter:
         await self.durations.load(run.account_id, run.app_id)
         if self.get_elapsed_seconds(run) >= AWAITED_SECONDS and self.is_elsewhere(run):
             self.live_runs.news.post(NewsKind.AWAITED, run)
-        return await wait(_RunWait(self, run), caller, self.clock, self.get_deadline(caller), self.patience)
+        subject = _RunWait(self, run, is_end_enough=not caller.is_progress_wanted)
+        return await wait(subject, caller, self.clock, self.get_deadline(caller), self.patience)
 
     async def wait_for_batch(self, batch: Run, caller: Caller) -> BatchView:
         """Return the batch when it is over, or as it stands when the wait budget is used up."""
@@ -231,8 +227,8 @@ class Waiter:
                 with self.clock.move_on_after(STORE_SECONDS):
                     await changed.wait()
 
-    async def get_run_view(self, run: Run) -> RunView:
-        """Return how a run stands: by the list of live runs while this process follows it, else by the store.
+    async def get_run_view(self, run: Run, kept: Run | None = None) -> RunView:
+        """Return how a run stands: by the list of live runs while this process follows it, else as it was just read.
 
         Raises:
             StoreError: The store cannot be read.
@@ -242,10 +238,9 @@ class Waiter:
         if entry is not None:
             await self.durations.load(run.account_id, run.app_id)
             return self.build_view(entry)
-        kept = await self.store.get_run(run.id, account_id=None, owner=run.owner)
-        is_open = not kept.state.is_final or (
-            kept.delivered_at is None and any(not one.saved_path for one in kept.outputs)
-        )
+        kept = kept or await self.store.get_run(run.id, account_id=None, owner=run.owner)
+        is_unsaved = kept.delivered_at is None and any(not one.saved_path for one in kept.outputs)
+        is_open = not kept.state.is_final or is_unsaved
         is_closed = kept.account_id not in self.accounts
         is_lost = is_open and is_closed and (kept.adoption_tried_by != "" or not self.recovery.can_adopt)
         elapsed = self.get_elapsed_seconds(kept)
@@ -305,9 +300,12 @@ class _RunWait:
 
     quiet_seconds = 0.0
 
-    def __init__(self, waiter: Waiter, run: Run) -> None:
+    def __init__(self, waiter: Waiter, run: Run, *, is_end_enough: bool) -> None:
         self._waiter = waiter
         self._run = run
+        self._is_end_enough = is_end_enough
+        self._kept: Run | None = None
+        """As the store has it, once nothing more is waited for."""
         self._last: LiveRun | None = None
         self._over_since: float | None = None
         """Monotonic seconds at which the run ended in another process, as far as is known here."""
@@ -315,9 +313,10 @@ class _RunWait:
     async def observe(self) -> Observation[RunView]:
         """Return how the run stands."""
         waiter, run = self._waiter, self._run
-        entry = self._last = await self._find_entry(waiter.live_runs.news.get_event(run.id))
+        changed = waiter.live_runs.news.get_event(run.id, is_end_enough=self._is_end_enough)
+        entry = self._last = await self._find_entry(changed)
         if entry is None:
-            view = await waiter.get_run_view(run)
+            view = await waiter.get_run_view(run, self._kept)
             return Observation(lambda: view, is_over=True, changed=anyio.Event())
         # The list of live runs may forget it at any moment; its last state is the end.
         is_over = entry.is_settled or entry.run.is_followed is False
@@ -345,9 +344,10 @@ class _RunWait:
         if entry is not None:
             return entry
         kept = await waiter.store.get_run(self._run.id, account_id=None, owner=self._run.owner)
-        if kept.state.is_final:
-            return waiter.build_entry(kept, changed, is_saving=True) if self._is_being_saved(kept) else None
-        if not kept.is_followed:
+        if kept.state.is_final and self._is_being_saved(kept):
+            return waiter.build_entry(kept, changed, is_saving=True)
+        if kept.state.is_final or not kept.is_followed:
+            self._kept = kept
             return None
         if not waiter.recovery.is_followed_elsewhere(kept):
             await waiter.recovery.resume(kept)

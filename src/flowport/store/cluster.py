@@ -142,7 +142,7 @@ class JobQueue(Protocol):
 
         Args:
             execute: Carries out the steps of the run with this id; it raises `JobAgain` to have the job executed again.
-            concurrency: The most jobs side by side.
+            concurrency: The most runs side by side; batches, which wait for their rows, are not counted.
         """
 
     async def drain(self) -> None:

@@ -1,5 +1,6 @@
 """Clients of the official SDK that repeat a call until they have its result, as people and their programs do."""
 
+import logging
 import sys
 import time
 from collections import Counter
@@ -19,12 +20,16 @@ from tests.support.provider_process import ProviderProcess
 
 TOOL: Final = "slow_cinema_still"
 PAUSE_SECONDS: Final = 1.0
-DECIDE_SECONDS: Final = 60.0
+DECIDE_SECONDS: Final = 40.0
 """How long a client is refused, because the outcome of its run is unknown, before it looks at the provider."""
 CALL_SECONDS: Final = 120.0
 """When a client takes its connection for dead, as programs do: longer than a call waits."""
+PROBE_SECONDS: Final = 10.0
+PROBE_PAUSE_SECONDS: Final = 0.3
 DATABASE: Final = "database"
 """A word of every sentence about a database that is gone."""
+UNCERTAIN: Final = "may or may not have been started"
+"""Words about a run whose outcome is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,8 @@ class Load:
     """The prompts of calls that had their result, and the rows of batches that had."""
     finished_at: list[float] = field(default_factory=list)
     """When each call had its result, in monotonic seconds."""
+    probed_at: list[float] = field(default_factory=list)
+    """When each small request had its answer."""
     ends: Counter[str] = field(default_factory=Counter)
     """Every other final state that a client was given."""
     retries: int = 0
@@ -84,6 +91,14 @@ class Load:
             arguments = {"app": TOOL, "rows": [{"prompt": one} for one in prompts]}
             await self._call_until_done(line, "run_batch", arguments)
             self.finished.update(prompts)
+        line.close()
+
+    async def probe(self, line: "Line") -> None:
+        """Ask for the list of runs again and again, until it is over."""
+        while not self.is_over.is_set():
+            if await line.try_call("list_runs", {"limit": 1}, seconds=PROBE_SECONDS):
+                self.probed_at.append(time.monotonic())
+            await anyio.sleep(PROBE_PAUSE_SECONDS)
         line.close()
 
     async def _call_until_done(self, line: "Line", tool: str, arguments: dict[str, Any]) -> None:
@@ -135,6 +150,8 @@ class Line:
             async with self._load.team.connect(
                 self._person.token, self._person.mode, context=self._load.context
             ) as client:
+                # As clients do. Otherwise the SDK asks for the list after a result, and loses the result where that fails.
+                await client.list_tools()
                 self._load.connections += 1
                 is_started = True
                 task_status.started(client)
@@ -144,15 +161,15 @@ class Line:
         if not is_started:
             task_status.started(None)
 
-    async def try_call(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    async def try_call(self, tool: str, arguments: dict[str, Any], *, seconds: float = CALL_SECONDS) -> dict[str, Any]:
         """Return the facts of an answer; nothing where there was none."""
         if self._client is None:
-            with anyio.move_on_after(CALL_SECONDS):
+            with anyio.move_on_after(seconds):
                 self._client = await self._tasks.start(self._live)
         if self._client is None:
             return {}
         try:
-            with anyio.fail_after(CALL_SECONDS):
+            with anyio.fail_after(seconds):
                 result = await self._client.call_tool(tool, arguments)
         except Exception as exc:  # noqa: BLE001 - likewise
             self._load.broken[describe(exc)] += 1
@@ -177,17 +194,22 @@ def shorten(text: str) -> str:
     return " ".join("…" if any(letter.isdigit() for letter in word) else word for word in text.split())[:160]
 
 
+# The SDK reports each lost connection.
+logging.getLogger("mcp").setLevel(logging.CRITICAL)
+
+
 @asynccontextmanager
 async def open_load(
     load: Load, people: Sequence[Person], *, clients: int, batches: int, rows: int
 ) -> AsyncIterator[None]:
     """Have so many clients work, and let each have its result at the end."""
     async with anyio.create_task_group() as tasks:
-        lines = (Line(load, people[number % len(people)], tasks) for number in range(clients + batches))
+        lines = (Line(load, people[number % len(people)], tasks) for number in range(clients + batches + 1))
         for number in range(clients):
             tasks.start_soon(load.work, next(lines), f"client {number}")
         for number in range(batches):
             tasks.start_soon(load.work_in_batches, next(lines), f"person {number}", rows)
+        tasks.start_soon(load.probe, next(lines))
         try:
             yield
         finally:
