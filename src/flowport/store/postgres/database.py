@@ -22,7 +22,15 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from flowport.domain.errors import StoreError
-from flowport.store.postgres.transaction import ADAPTERS, NEWS_CHANNEL, Connection, Transaction, Work, format_news
+from flowport.store.postgres.transaction import (
+    ADAPTERS,
+    NEWS_CHANNEL,
+    Connection,
+    Transaction,
+    Work,
+    build_options,
+    format_news,
+)
 
 __all__ = ["NEWS_CHANNEL", "Connection", "Database", "Transaction", "Work", "build_error", "format_news"]
 
@@ -45,6 +53,10 @@ T = TypeVar("T")
 _MARK: Final = (
     "INSERT INTO commits (slot, number) VALUES (%s, %s) "
     "ON CONFLICT (slot) DO UPDATE SET number = excluded.number, changed_at = excluded.changed_at"
+)
+_ASK_MARK: Final = (
+    "INSERT INTO commits (slot, number) VALUES (%s, 0) ON CONFLICT (slot) DO UPDATE SET number = commits.number "
+    "RETURNING number"
 )
 _FORGET_MARKS: Final = "DELETE FROM commits WHERE changed_at < now() - interval '1 day'"
 
@@ -132,7 +144,7 @@ class Database:
             timeout=patience_seconds,
             # Then it begins with short pauses again, so that a database that comes back is found soon.
             reconnect_timeout=patience_seconds,
-            kwargs={"autocommit": True, "application_name": "flowport", "context": ADAPTERS},
+            kwargs={**build_options(url), "autocommit": True, "application_name": "flowport", "context": ADAPTERS},
             configure=_configure,
             open=False,
         )
@@ -188,8 +200,11 @@ class Database:
 
         return await self._read(perform)
 
-    async def look_up(self, work: Work[T]) -> T:
+    async def look_up(self, work: Work[T], *, is_urgent: bool = False) -> T:
         """Perform an operation that reads with one statement; it needs no transaction.
+
+        Args:
+            is_urgent: Whether it goes before what waits for a connection, and has the next one that is free.
 
         Raises:
             StoreError: The database cannot be reached, or refuses.
@@ -198,11 +213,11 @@ class Database:
         async def perform(connection: Connection) -> T:
             return await work(Transaction(connection))
 
-        return await self._read(perform)
+        return await self._read(perform, is_urgent=is_urgent)
 
-    async def _read(self, perform: Callable[[Connection], Awaitable[T]]) -> T:
+    async def _read(self, perform: Callable[[Connection], Awaitable[T]], *, is_urgent: bool = False) -> T:
         await self.open()
-        async with self._take_turn(self._turns):
+        async with contextlib.nullcontext() if is_urgent else self._take_turn(self._turns):
             return await self._repeat(perform)
 
     async def write(self, work: Work[T], *, is_in_line: bool = False) -> T:
@@ -264,10 +279,9 @@ class Database:
             try:
                 async with self._connect(give_up_at) as connection, connection.transaction():
                     await connection.execute("SET LOCAL lock_timeout = '1s'")
-                    # The lost transaction holds the lock of this row until it has ended.
-                    cursor = await connection.execute(
-                        "SELECT number FROM commits WHERE slot = %s FOR UPDATE", (attempt.slot,)
-                    )
+                    # The lost transaction holds the lock of this row until it has ended, also where it is the first to
+                    # write it: a row that is being added is not found by a query, and is waited for by an insertion.
+                    cursor = await connection.execute(_ASK_MARK, (attempt.slot,))
                     row = await cursor.fetchone()
                     return row is not None and row[0] == attempt.number
             except psycopg.OperationalError as exc:
