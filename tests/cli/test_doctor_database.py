@@ -87,6 +87,13 @@ def test_what_a_newer_flowport_has_added_is_a_warning(database_url: str, postgre
         (replace(WELL, max_connections=17), "connections", "warning", "the database allows 17"),
         (replace(WELL, unknown=2), "record of runs", "warning", "may have been charged: 2"),
         (replace(WELL, workers=0), "workers", "warning", "No worker is alive"),
+        (replace(WELL, homes=2), "folders of the team", "fault", "2 different folders"),
+        (
+            replace(WELL, homes=1, is_home_known=False),
+            "folders of the team",
+            "warning",
+            "other folders than the settings",
+        ),
         (replace(WELL, oldest_seconds=95.4), "queue", "warning", "the oldest for 95 s"),
     ],
 )

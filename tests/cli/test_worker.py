@@ -61,3 +61,21 @@ def test_a_worker_without_its_libraries_says_what_to_install(tmp_path: Path) -> 
 
     assert done.returncode == 2
     assert "pip install '.[team]'" in done.stderr
+
+
+@pytest.mark.parametrize("words", [("worker",), ("token", "list"), ("doctor",)], ids=lambda words: words[0])
+def test_an_import_that_the_extra_would_not_correct_is_not_blamed_on_it(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """With the libraries there, a module that is missing is a fault of the installation, and its name is the news."""
+    hide = "import sys; sys.modules['flowport.store.postgres.problems'] = None"
+    (tmp_path / "sitecustomize.py").write_text(hide)
+    environment = {
+        "FLOWPORT_HOME": str(tmp_path / "home"),
+        "FLOWPORT_DATABASE_URL": f"postgresql://flowport@/flowport?host={tmp_path}",
+        "PYTHONPATH": str(tmp_path),
+    }
+    done = run_flowport(*words, environment=environment)
+
+    assert done.returncode != 0
+    assert "pip install '.[team]'" not in done.stdout + done.stderr
+    # The doctor says that a part of it has failed, and examines the rest.
+    assert words == ("doctor",) or "flowport.store.postgres.problems" in done.stderr

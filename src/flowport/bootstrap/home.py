@@ -10,8 +10,9 @@ from flowport.domain.errors import ConfigurationError, StoreError
 from flowport.settings.settings import Settings
 from flowport.settings.variables import DATABASE_URL
 from flowport.store.cluster import Cluster, SharedTexts
+from flowport.store.home_id import load_home_id
 from flowport.store.interface import Store, Workers
-from flowport.store.opening import inspect_store
+from flowport.store.opening import inspect_store, lacks_team_libraries
 from flowport.store.process_lock import NoLock, find_living, prepare_home, take_process_lock
 from flowport.store.sqlite.connection import STORE_NAME
 from flowport.store.sqlite.rate_windows import RATE_WINDOWS_NAME, RateWindowFile
@@ -66,7 +67,12 @@ async def open_team_home(settings: Settings, kind: str) -> Home:
     """
     module = _import_for_team(_CLUSTER)
     prepare_home(settings.home)
-    cluster: Cluster = module.open_cluster(settings.database_url, kind=kind, should_save=settings.should_save_outputs)
+    cluster: Cluster = module.open_cluster(
+        settings.database_url,
+        kind=kind,
+        should_save=settings.should_save_outputs,
+        home_id=load_home_id(settings.home, settings.output_dir),
+    )
     try:
         # A process that cannot begin ends, and is started again by whatever runs it.
         await cluster.store.get_calling_processes()
@@ -105,6 +111,8 @@ def _import_for_team(name: str) -> ModuleType:
         # By name, so that only a team pays for the driver and the queue.
         return importlib.import_module(name)
     except ImportError as exc:
+        if not lacks_team_libraries():
+            raise
         problem = "needs the libraries for PostgreSQL, which are not installed"
         raise ConfigurationError(
             DATABASE_URL, problem, "Install Flowport with its extra: pip install '.[team]'."

@@ -284,7 +284,7 @@ async def _serve_stdio(server: FlowportServer, tasks: anyio.abc.TaskGroup, end: 
 
 async def _work(_: FlowportServer, __: anyio.abc.TaskGroup, end: End, assembly: "Assembly | None") -> None:
     """Carry out runs until shutdown begins."""
-    logger.info("the worker has begun")
+    click.echo("Flowport carries out the runs of its team")
     await end.begun.wait()
     if assembly is not None:
         await assembly.drain()

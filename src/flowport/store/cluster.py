@@ -169,6 +169,9 @@ class JobQueue(Protocol):
 class LivingWorkers(Workers, Protocol):
     """The liveness of processes on several machines, by their heartbeats."""
 
+    is_divided: bool
+    """Whether a living process uses other folders than this one."""
+
     async def keep_beating(self) -> NoReturn:
         """Show that this process lives, and look which others do."""
 

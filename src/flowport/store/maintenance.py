@@ -75,6 +75,10 @@ class DatabaseHealth:
     """Jobs that are due."""
     oldest_seconds: float = 0.0
     """How long the oldest of them has waited."""
+    homes: int = 0
+    """How many different folders the processes that are alive use; all of them should use the same."""
+    is_home_known: bool = True
+    """Whether one of them uses the folders that the settings here name."""
 
     def add(self, **more: Any) -> "DatabaseHealth":
         """Return it with what else was found."""

@@ -1,6 +1,6 @@
 """Open the store of a home, or of a team, beside a running Flowport, for commands that need nothing else."""
 
-import contextlib
+import importlib
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +15,10 @@ from flowport.store.sqlite.store import open_sqlite_store
 
 COMMAND_CONNECTIONS: Final = 2
 """Of one command to the database of a team, whose replicas need theirs."""
+
+
+_TEAM_LIBRARIES: Final = ("psycopg", "psycopg_pool", "procrastinate")
+"""What the extra `team` installs for the database of a team."""
 
 
 def find_store(home: Path, database_url: str = "") -> Store | None:
@@ -48,6 +52,8 @@ def _open_team_store(database_url: str) -> Store:
         from flowport.store.postgres.migrate import migrate  # noqa: PLC0415
         from flowport.store.postgres.store import PostgresStore  # noqa: PLC0415
     except ImportError as exc:
+        if not lacks_team_libraries():
+            raise
         raise _build_missing_error() from exc
     return PostgresStore(Database(database_url, max_connections=COMMAND_CONNECTIONS, prepare=migrate))
 
@@ -62,23 +68,37 @@ def inspect_store(home: Path) -> StoreHealth:
     return inspect_file(home / STORE_NAME)
 
 
-def inspect_team_store(database_url: str) -> DatabaseHealth:
+def inspect_team_store(database_url: str, home_id: str = "") -> DatabaseHealth:
     """Return the state of a team's database. Nothing is raised, changed, created or locked."""
     try:
         from flowport.store.postgres.inspection import inspect_database  # noqa: PLC0415 - only a team pays for the driver
     except ImportError:
+        if not lacks_team_libraries():
+            raise
         return DatabaseHealth(problem=_build_missing_error())
-    return inspect_database(database_url)
+    return inspect_database(database_url, home_id)
 
 
 def open_rate_windows(home: Path, database_url: str = "") -> SharedTexts:
     """Return the record of requests that all programs of a home or a team share; nothing is opened before the first."""
-    if database_url:
-        with contextlib.suppress(ImportError):
-            from flowport.store.postgres.rate_windows import RateWindowTable  # noqa: PLC0415 - likewise
+    if database_url and not lacks_team_libraries():
+        from flowport.store.postgres.rate_windows import RateWindowTable  # noqa: PLC0415 - likewise
 
-            return RateWindowTable(database_url)
+        return RateWindowTable(database_url)
     return RateWindowFile(home / RATE_WINDOWS_NAME)
+
+
+def lacks_team_libraries() -> bool:
+    """Return whether one of the libraries for a team's database is missing or cannot be loaded.
+
+    Any other import that fails is a fault of this installation or of Flowport, which the extra would not correct.
+    """
+    try:
+        for name in _TEAM_LIBRARIES:
+            importlib.import_module(name)
+    except ImportError:
+        return True
+    return False
 
 
 def _build_missing_error() -> StoreError:

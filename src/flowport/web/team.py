@@ -21,6 +21,10 @@ NO_WORKER: Final = "No worker is running. Runs are accepted, and wait until one 
 NO_NEWS: Final = "The news of other replicas do not arrive just now. Callers see results about a second later."
 FULL_QUEUE: Final = "Runs have waited for a worker for more than 30 seconds."
 
+DIVIDED: Final = (
+    "Another process uses other folders. Uploads and results of one are missing at the other. The log says more."
+)
+
 
 @dataclass(slots=True)
 class Team:
@@ -61,6 +65,8 @@ class Team:
             yield FULL_QUEUE
         if not self.cluster.news.is_connected:
             yield NO_NEWS
+        if self.cluster.workers.is_divided:
+            yield DIVIDED
 
     def get_figures(self) -> ClusterFigures:
         """Return what this process counts of its database."""

@@ -8,6 +8,7 @@ import pytest
 from flowport.store.postgres.database import Database, Transaction
 from flowport.store.postgres.migrate import migrate
 from flowport.store.postgres.workers import PostgresWorkers
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.postgres import PostgresServer
 from tests.support.scripted import wait_until
 
@@ -54,7 +55,7 @@ async def test_a_heartbeat_waits_for_no_writes_in_line(database: Database) -> No
             tasks.start_soon(beat)
             await wait_until(lambda: database.pool.get_stats().get("requests_waiting") == 1)
             held[begun[0]].set()
-            with anyio.fail_after(30):
+            with anyio.fail_after(PATIENCE_SECONDS):
                 await has_beaten.wait()
         finally:
             for event in held:

@@ -12,6 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from flowport.store.postgres.database import Database, Transaction
 from flowport.store.postgres.migrate import migrate
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.postgres import PostgresServer, open_postgres
 from tests.support.postgres_proxy import open_proxy
 
@@ -118,7 +119,7 @@ async def test_a_commit_that_goes_on_after_its_connection_is_waited_for(
             waiting = (
                 "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
             )
-            with anyio.fail_after(30):
+            with anyio.fail_after(PATIENCE_SECONDS):
                 while watcher.execute(waiting).fetchone() != (count,):  # noqa: ASYNC110 - the server has no event for us
                     await anyio.sleep(0.01)
 

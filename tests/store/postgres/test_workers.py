@@ -1,11 +1,17 @@
 """Which processes of a team are alive: those whose heartbeats come, as far as this process can judge."""
 
+import logging
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 
+from flowport.store.home_id import find_home_id, load_home_id
+from flowport.store.opening import inspect_team_store
 from flowport.store.postgres.database import Database
 from flowport.store.postgres.workers import PostgresWorkers
 from tests.support.patience import PATIENCE_SECONDS
@@ -18,12 +24,17 @@ DEAD_SECONDS = 2.0
 
 
 @asynccontextmanager
-async def join(url: str) -> AsyncIterator[PostgresWorkers]:
+async def join(url: str, home_id: str = "") -> AsyncIterator[PostgresWorkers]:
     """Open a process of a team that beats when it is asked to."""
     database = Database(url)
     try:
         yield PostgresWorkers(
-            database, kind="replica", version="1", beat_seconds=BEAT_SECONDS, dead_seconds=DEAD_SECONDS
+            database,
+            kind="replica",
+            version="1",
+            home_id=home_id,
+            beat_seconds=BEAT_SECONDS,
+            dead_seconds=DEAD_SECONDS,
         )
     finally:
         await database.close()
@@ -162,3 +173,51 @@ async def test_rows_of_long_gone_processes_are_removed(database_url: str) -> Non
         assert watcher.is_alive(gone.process_id)
         await watcher.beat()
         assert not watcher.is_alive(gone.process_id)
+
+
+async def test_a_process_with_other_folders_is_noticed_while_it_lives(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Uploads would be missing there; it is logged once by each, and forgotten with the process."""
+    caplog.set_level(logging.WARNING)
+    async with join(database_url, "a" * 32) as first, join(database_url, "b" * 32) as other:
+        await first.beat()
+        assert not first.is_divided
+        for _ in range(2):
+            await other.beat()
+            await first.beat()
+        assert (first.is_divided, other.is_divided) == (True, True)
+        health = inspect_team_store(database_url, "a" * 32)
+        assert (health.homes, health.is_home_known) == (2, True)
+        await anyio.to_thread.run_sync(other.release)
+        await first.beat()
+        assert not first.is_divided
+        health = inspect_team_store(database_url, "b" * 32)
+        assert (health.homes, health.is_home_known) == (1, False)
+    assert [record.levelname for record in caplog.records if "FLOWPORT_HOME" in record.message] == ["WARNING"] * 2
+
+
+async def test_a_process_of_an_older_version_says_nothing_of_its_folders(database_url: str) -> None:
+    """It is replaced soon, and the folders of the others may well be the same."""
+    async with join(database_url) as older, join(database_url, "a" * 32) as newer:
+        await older.beat()
+        await newer.beat()
+        await older.beat()
+        assert (older.is_divided, newer.is_divided) == (False, False)
+
+
+def test_folders_are_known_by_their_file_and_their_paths(tmp_path: Path) -> None:
+    """The same home elsewhere, another folder of results, and a home of its own are each another one."""
+    home, outputs = tmp_path / "home", tmp_path / "outputs"
+    home.mkdir()
+    assert find_home_id(home, outputs) == ""
+    found = load_home_id(home, outputs)
+    assert found == load_home_id(home, outputs) == find_home_id(home, outputs)
+    others = [load_home_id(home, tmp_path / "results")]
+    shutil.copytree(home, tmp_path / "copy")
+    others.append(load_home_id(tmp_path / "copy", outputs))
+    home.rename(tmp_path / "away")
+    home.mkdir()
+    others.append(load_home_id(home, outputs))
+    assert len({found, *others}) == 4
+    assert [one.name for one in home.iterdir()] == ["home-id"]

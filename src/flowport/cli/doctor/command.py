@@ -31,6 +31,7 @@ from flowport.settings.key_file import get_key_file_path, is_exposed
 from flowport.settings.settings import SettingsReport, explain_settings, get_environment
 from flowport.settings.values import describe_database, find_passwords
 from flowport.settings.variables import DATABASE_URL, get_secret_names
+from flowport.store.home_id import find_home_id
 from flowport.store.opening import inspect_store, inspect_team_store
 
 Work: TypeAlias = Callable[[], Awaitable[Iterable[Finding]]]
@@ -169,7 +170,8 @@ def _build_local_works(report: SettingsReport) -> list[tuple[str, Work]]:
         folders["home"] = partial(collect.check_home, settings.home)
     if settings.database_url:
         name = describe_database(settings.database_url)
-        works["database"] = lambda: check_database(inspect_team_store(settings.database_url), name)
+        home_id = find_home_id(settings.home, settings.output_dir)
+        works["database"] = lambda: check_database(inspect_team_store(settings.database_url, home_id), name)
     elif settings.home.is_absolute():
         works["record of runs"] = lambda: checks.check_store(inspect_store(settings.home))
     if settings.should_save_outputs and settings.output_dir.is_absolute():

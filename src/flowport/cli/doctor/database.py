@@ -105,6 +105,16 @@ def _check_team(health: DatabaseHealth, runs: int) -> Iterator[Finding]:
     else:
         fix = "Start `flowport worker`, or a replica with --worker."
         yield warn("workers", "No worker is alive, so runs are accepted and not started.", fix, **values)
+    if health.homes > 1:
+        template = "Processes use {count} different folders, so uploads and results of one are missing at another."
+        fix = "Give all processes the same FLOWPORT_HOME and FLOWPORT_OUTPUT_DIR, at the same paths."
+        yield fault("folders of the team", template, fix, count=health.homes)
+    elif not health.is_home_known:
+        template = "The processes that run use other folders than the settings here name."
+        fix = "Give this command their FLOWPORT_HOME and FLOWPORT_OUTPUT_DIR, at the same paths."
+        yield warn("folders of the team", template, fix)
+    elif health.homes:
+        yield ok("folders of the team", "All processes use the same folders.")
     seconds = round(health.oldest_seconds)
     if health.waiting and health.oldest_seconds > STUCK_SECONDS:
         template = "{count} jobs are due, the oldest for {seconds} s."

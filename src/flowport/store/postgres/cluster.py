@@ -11,12 +11,13 @@ from flowport.store.postgres.store import PostgresStore
 from flowport.store.postgres.workers import PostgresWorkers
 
 
-def open_cluster(url: str, *, kind: str, should_save: bool) -> Cluster:
+def open_cluster(url: str, *, kind: str, should_save: bool, home_id: str = "") -> Cluster:
     """Return the database of a team; it is connected, and its tables are brought up to date, by the first operation.
 
     Args:
         kind: What this process is to the others, such as a worker.
         should_save: Whether outputs are saved, or only linked.
+        home_id: The folders that this process uses.
     """
     database = Database(url, prepare=migrate)
     store = PostgresStore(database)
@@ -33,7 +34,7 @@ def open_cluster(url: str, *, kind: str, should_save: bool) -> Cluster:
 
     return Cluster(
         store=store,
-        workers=PostgresWorkers(database, kind=kind, version=__version__),
+        workers=PostgresWorkers(database, kind=kind, version=__version__, home_id=home_id),
         news=PostgresNews(database),
         jobs=PostgresJobs(database, should_save=should_save),
         rate_windows=RateWindowTable(url),

@@ -22,6 +22,12 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from flowport.domain.errors import StoreError
+from flowport.store.postgres.problems import (
+    build_closed_error,
+    build_error,
+    build_refusal,
+    build_unreachable_error,
+)
 from flowport.store.postgres.transaction import (
     ADAPTERS,
     NEWS_CHANNEL,
@@ -32,7 +38,7 @@ from flowport.store.postgres.transaction import (
     format_news,
 )
 
-__all__ = ["NEWS_CHANNEL", "Connection", "Database", "Transaction", "Work", "build_error", "format_news"]
+__all__ = ["NEWS_CHANNEL", "Connection", "Database", "Transaction", "Work", "format_news"]
 
 logger = logging.getLogger(__name__)
 # Their warnings name addresses and users; what they warn of becomes an error of ours, or is tried again.
@@ -40,6 +46,9 @@ logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 PATIENCE_SECONDS: Final = 5.0
 """How long an operation waits for a database that cannot be reached, before it fails."""
+
+CONNECT_SECONDS: Final = 2
+"""How long the one attempt may take that says why there is no connection."""
 
 RETRY_SECONDS: Final = 0.1
 """Between two attempts to reach it."""
@@ -171,8 +180,26 @@ class Database:
                     await self._prepare(connection)
                     await connection.execute(_FORGET_MARKS)
 
-            await self._repeat(prepare)
+            try:
+                await self._repeat(prepare)
+            except StoreError as exc:
+                if isinstance(exc.__cause__, PoolTimeout):
+                    await self._explain()
+                raise
             self._is_ready = True
+
+    async def _explain(self) -> None:
+        """Say why there is no connection at all, which the pool does not.
+
+        Raises:
+            StoreError: The database refuses it.
+        """
+        try:
+            connection = await psycopg.AsyncConnection.connect(self.url, connect_timeout=CONNECT_SECONDS)
+        except psycopg.Error as exc:
+            raise build_refusal(exc) from exc
+        else:
+            await connection.close()
 
     async def close(self) -> None:
         """Finish the writes, and close every connection; later operations raise `StoreError`."""
@@ -236,6 +263,42 @@ class Database:
         self._writes.add(task)
         task.add_done_callback(self._end_write)
         return await asyncio.shield(task)
+
+    async def change(self, work: Work[T | None], find: Work[T | None]) -> T | None:
+        """Perform one statement that commits by itself, and return its result; None where it has changed nothing.
+
+        Sent twice, it must change nothing the second time. A caller that is cancelled meanwhile loses the result alone.
+
+        Args:
+            find: Returns the result of a statement that has changed something, though its answer was lost.
+
+        Raises:
+            StoreError: The database cannot be reached, or refuses. While it cannot be reached, something may have been changed.
+        """
+        self._check_open()
+        task = asyncio.ensure_future(self._change(work, find))
+        self._writes.add(task)
+        task.add_done_callback(self._end_write)
+        return await asyncio.shield(task)
+
+    async def _change(self, work: Work[T | None], find: Work[T | None]) -> T | None:
+        attempts = 0
+
+        async def perform(connection: Connection) -> T | None:
+            nonlocal attempts
+            attempts += 1
+            if (result := await work(Transaction(connection))) is not None:
+                return result
+            # It is certain now: an earlier attempt that is still on its way meets the same record as this one.
+            return await find(Transaction(connection)) if attempts > 1 else None
+
+        await self._open()
+        async with self._take_turn(self._turns):
+            return await self._repeat(perform)
+
+    def draw_key(self) -> str:
+        """Return what no other change of any process is known by."""
+        return f"{self.origin}:{next(self._numbers)}"
 
     def _end_write(self, task: "asyncio.Task[Any]") -> None:
         self._writes.discard(task)
@@ -304,7 +367,7 @@ class Database:
 
     def _check_open(self) -> None:
         if self._is_closed:
-            raise _build_closed_error()
+            raise build_closed_error()
 
     @contextlib.asynccontextmanager
     async def _take_turn(self, turns: anyio.Semaphore) -> AsyncIterator[None]:
@@ -338,35 +401,9 @@ class Database:
         except PoolTimeout as exc:
             raise build_unreachable_error() from exc
         except PoolClosed as exc:
-            raise _build_closed_error() from exc
+            raise build_closed_error() from exc
 
 
 def _is_passing(error: psycopg.Error) -> bool:
     """Return whether an operation may succeed when it is repeated: its connection was lost, or it lost a conflict."""
     return isinstance(error, psycopg.OperationalError | psycopg.errors.IdleInTransactionSessionTimeout)
-
-
-def build_unreachable_error() -> StoreError:
-    """Return the sentence for a database that does not answer."""
-    return StoreError(
-        "the database cannot be reached",
-        "Flowport tries again by itself; ask again in a moment, or check the database.",
-    )
-
-
-def build_error(error: psycopg.Error) -> StoreError:
-    """Return the sentence for an error of the database; its text may hold values and is left to the log."""
-    if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
-        return build_unreachable_error()
-    if isinstance(error, psycopg.IntegrityError):
-        return StoreError(
-            "a new record contradicts an earlier one",
-            "Try again; if it happens again, report it as a fault of Flowport.",
-        )
-    logger.warning("the database has refused an operation (%s): %s", error.sqlstate, type(error).__name__)
-    code = f"{type(error).__name__}, {error.sqlstate}" if error.sqlstate else type(error).__name__
-    return StoreError(f"the database has refused an operation ({code})", "Its log has the details.")
-
-
-def _build_closed_error() -> StoreError:
-    return StoreError("it was closed because Flowport is stopping", "Start Flowport again.")

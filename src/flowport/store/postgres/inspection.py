@@ -6,12 +6,12 @@ from typing import Final
 import psycopg
 from psycopg.rows import TupleRow
 
-from flowport.domain.errors import StoreError
 from flowport.domain.models import RunState
 from flowport.domain.text import clean_line
 from flowport.store.maintenance import DatabaseHealth
 from flowport.store.postgres.job_engine import QUEUES
-from flowport.store.postgres.migrate import read_migrations
+from flowport.store.postgres.migrate import IS_FOREIGN, get_table_names, read_migrations
+from flowport.store.postgres.problems import build_foreign_error, build_refusal
 from flowport.store.postgres.reconcile import DEAD_SECONDS
 
 CONNECT_SECONDS: Final = 5
@@ -33,6 +33,10 @@ _RIGHTS: Final = """
 _RUNS: Final = """
     SELECT count(*), count(*) FILTER (WHERE NOT state = ANY(%s)), count(*) FILTER (WHERE state = %s) FROM runs
 """
+_HOMES: Final = """
+    SELECT DISTINCT home_id FROM processes
+    WHERE ended_at IS NULL AND beat_at > now() - make_interval(secs => %s) AND home_id <> ''
+"""
 _TEAM: Final = """
     SELECT (SELECT count(*) FROM processes WHERE ended_at IS NULL AND beat_at > now() - make_interval(secs => %(dead)s)),
         (SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > now() - make_interval(secs => %(dead)s)),
@@ -43,8 +47,12 @@ _TEAM: Final = """
 """
 
 
-def inspect_database(url: str) -> DatabaseHealth:
-    """Return the state of a database. Nothing is raised."""
+def inspect_database(url: str, home_id: str = "") -> DatabaseHealth:
+    """Return the state of a database. Nothing is raised.
+
+    Args:
+        home_id: The folders that this computer's settings name; empty where no process has used them.
+    """
     try:
         with psycopg.connect(
             url,
@@ -53,15 +61,13 @@ def inspect_database(url: str) -> DatabaseHealth:
             application_name="flowport doctor",
         ) as connection:
             connection.execute(_PATIENCE)
-            return _inspect(connection)
+            return _inspect(connection, home_id)
     except psycopg.Error as exc:
         reason = clean_line(str(exc).strip().partition("\n")[0], limit=200)
-        problem = "the database has refused an operation" if exc.sqlstate else "the database cannot be reached"
-        error = StoreError(problem, "Try the same address with psql, and look into the log of the database.")
-        return DatabaseHealth(problem=error, reason=reason)
+        return DatabaseHealth(problem=build_refusal(exc), reason=reason)
 
 
-def _inspect(connection: psycopg.Connection[TupleRow]) -> DatabaseHealth:
+def _inspect(connection: psycopg.Connection[TupleRow], home_id: str) -> DatabaseHealth:
     began = time.time()
     row = connection.execute(_SERVER).fetchone()
     ended = time.time()
@@ -76,6 +82,9 @@ def _inspect(connection: psycopg.Connection[TupleRow]) -> DatabaseHealth:
         # By the middle of the exchange, as far as that is known.
         ahead_seconds=max(0.0, began - now) + min(0.0, ended - now),
     )
+    foreign = connection.execute(IS_FOREIGN, (get_table_names(),)).fetchone()
+    if foreign is not None and foreign[0]:
+        return health.add(problem=build_foreign_error())
     known = {name for name, _ in read_migrations()}
     if not has_tables:
         return health.add(pending=len(known))
@@ -90,6 +99,7 @@ def _inspect(connection: psycopg.Connection[TupleRow]) -> DatabaseHealth:
     final = [state.value for state in RunState if state.is_final]
     runs = connection.execute(_RUNS, (final, RunState.UNKNOWN.value)).fetchone()
     team = connection.execute(_TEAM, {"queues": list(QUEUES), "dead": DEAD_SECONDS}).fetchone()
+    homes = {row[0] for row in connection.execute(_HOMES, (DEAD_SECONDS,)).fetchall()}
     assert runs is not None  # noqa: S101 - both count
     assert team is not None  # noqa: S101
     return health.add(
@@ -100,4 +110,6 @@ def _inspect(connection: psycopg.Connection[TupleRow]) -> DatabaseHealth:
         workers=team[1],
         waiting=team[2],
         oldest_seconds=team[3],
+        homes=len(homes),
+        is_home_known=not homes or home_id in homes,
     )

@@ -31,6 +31,8 @@ from flowport.store.postgres.reconcile import GIVE_BACK, HAS_NEXT
 from flowport.store.postgres.transaction import build_options
 
 logger = logging.getLogger(__name__)
+# The line that ends a warning must not be missing in the log.
+logger.setLevel(logging.INFO)
 # It logs the start and the end of each job, and an error for each that is given back.
 logging.getLogger("procrastinate").setLevel(logging.WARNING)
 # It logs each attempt to connect, several times a second; the outage itself is logged here.
@@ -123,6 +125,8 @@ class QueueConnector(procrastinate.PsycopgConnector):
             except ConnectorException as exc:
                 await self.wait_out(exc)
             else:
+                if self._problem:
+                    logger.info("the queue goes on: the database answers again")
                 self._problem = ""
                 return result
 
@@ -133,9 +137,9 @@ class QueueConnector(procrastinate.PsycopgConnector):
             raise exc
         if self.gives_up_at is not None and time.monotonic() >= self.gives_up_at:
             raise exc
-        if type(cause).__name__ != self._problem:
-            self._problem = type(cause).__name__
-            logger.warning("the queue waits for the database (%s)", self._problem)
+        if not self._problem:
+            logger.warning("the queue waits for the database (%s)", type(cause).__name__)
+        self._problem = type(cause).__name__
         await asyncio.sleep(RETRY_SECONDS)
 
     async def execute_once(self, query: str, **arguments: Any) -> dict[str, Any] | None:

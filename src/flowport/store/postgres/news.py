@@ -25,6 +25,8 @@ from flowport.store.postgres.database import Database
 from flowport.store.postgres.transaction import NEWS_CHANNEL, Connection, Transaction, build_options
 
 logger = logging.getLogger(__name__)
+# The line that ends a warning must not be missing in the log.
+logger.setLevel(logging.INFO)
 
 LOOK_SECONDS: Final = 5.0
 """Between two looks whether the connection still answers, each of which notes the newest change."""

@@ -26,7 +26,7 @@ from psycopg.rows import TupleRow
 from flowport.domain.errors import StoreError
 from flowport.domain.models import BootTime
 from flowport.runtime.clock import Clock, SystemClock
-from flowport.store.postgres.database import build_error, build_unreachable_error
+from flowport.store.postgres.problems import build_error, build_unreachable_error
 
 logger = logging.getLogger(__name__)
 

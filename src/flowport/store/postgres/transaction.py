@@ -112,7 +112,11 @@ class Transaction:
 
     def post(self, news: Mapping[str, str]) -> None:
         """Report a change to every replica once this is committed."""
-        self._news.append(format_news({**news, "from": self._origin}))
+        self._news.append(self.format_news(news))
+
+    def format_news(self, news: Mapping[str, str]) -> str:
+        """Return news as the text of a notification, for a statement that sends it itself."""
+        return format_news({**news, "from": self._origin})
 
     def send_news(self) -> None:
         """Send the news with the statements that wait."""

@@ -23,17 +23,23 @@ BEAT_SECONDS: Final = 2.0
 FORGET_SECONDS: Final = 3600.0
 """After how long the row of a process that has ended, or died, is removed."""
 
+DIVIDED: Final = (
+    "another process of the team has another FLOWPORT_HOME or FLOWPORT_OUTPUT_DIR: uploads and results of one are missing "
+    "at the other. Give all processes the same folders, at the same paths."
+)
+
 RELEASE_SECONDS: Final = 2
 """How long the end of a process may take to say so."""
 
 _BEAT: Final = """
 WITH beat AS (
-    INSERT INTO processes (id, kind, version) VALUES (%(id)s, %(kind)s, %(version)s)
+    INSERT INTO processes (id, kind, version, home_id) VALUES (%(id)s, %(kind)s, %(version)s, %(home_id)s)
     ON CONFLICT (id) DO UPDATE SET beat_at = now(), ended_at = NULL
 ), forgotten AS (
     DELETE FROM processes WHERE beat_at < now() - make_interval(secs => %(forget_seconds)s) AND id <> %(id)s
 )
-SELECT id, extract(epoch FROM beat_at)::float8, extract(epoch FROM now() - beat_at)::float8, ended_at IS NOT NULL
+SELECT id, extract(epoch FROM beat_at)::float8, extract(epoch FROM now() - beat_at)::float8, ended_at IS NOT NULL,
+    home_id NOT IN ('', %(home_id)s)
 FROM processes WHERE beat_at >= now() - make_interval(secs => %(forget_seconds)s)
 """
 
@@ -47,6 +53,7 @@ class PostgresWorkers:
         *,
         kind: str,
         version: str,
+        home_id: str = "",
         beat_seconds: float = BEAT_SECONDS,
         dead_seconds: float = DEAD_SECONDS,
     ) -> None:
@@ -55,12 +62,16 @@ class PostgresWorkers:
         Args:
             kind: What the process does, such as "replica".
             version: Of Flowport.
+            home_id: The folders that this process uses.
             dead_seconds: How old the beat of a dead process is.
         """
         self.process_id = secrets.token_hex(8)
         self._database = database
         self._kind = kind
         self._version = version
+        self._home_id = home_id
+        self.is_divided = False
+        """Whether a living process uses other folders than this one."""
         self._beat_seconds = beat_seconds
         self._dead_seconds = dead_seconds
         # A beat may come late by the wait for the database, and none may be missing.
@@ -105,10 +116,11 @@ class PostgresWorkers:
             "id": self.process_id,
             "kind": self._kind,
             "version": self._version,
+            "home_id": self._home_id,
             "forget_seconds": FORGET_SECONDS,
         }
 
-        async def look(transaction: Transaction) -> list[tuple[str, float, float, bool]]:
+        async def look(transaction: Transaction) -> list[tuple[str, float, float, bool, bool]]:
             return await (await transaction.execute(_BEAT, values)).fetchall()
 
         # However much there is to write: a process that is only busy is not to count as dead.
@@ -117,7 +129,7 @@ class PostgresWorkers:
         is_proven = self._punctuality.is_proven
         dead = {
             process_id: beat_at
-            for process_id, beat_at, age_seconds, has_ended in rows
+            for process_id, beat_at, age_seconds, has_ended, _ in rows
             if not has_ended
             and process_id != self.process_id
             and age_seconds > self._dead_seconds
@@ -128,8 +140,14 @@ class PostgresWorkers:
         self._dead = dead
         self._ended = frozenset(row[0] for row in rows if row[3])
         self._alive = frozenset(row[0] for row in rows if not row[3] and row[0] not in dead)
+        self._note_homes(any(row[4] and row[0] in self._alive for row in rows))
         self._asked = {one: begun for one, begun in self._asked.items() if one not in self._alive}
         self._seen = number
+
+    def _note_homes(self, is_divided: bool) -> None:  # noqa: FBT001 - what was just found
+        if is_divided and not self.is_divided and self._home_id:
+            logger.warning(DIVIDED)
+        self.is_divided = is_divided and bool(self._home_id)
 
     async def keep_beating(self) -> NoReturn:
         """Show that this process lives, and look which others do."""
