@@ -30,6 +30,9 @@ from flowport.store.postgres.problems import (
 )
 from flowport.store.postgres.transaction import (
     ADAPTERS,
+    ASK_MARK,
+    FORGET_MARKS,
+    MARK,
     NEWS_CHANNEL,
     Connection,
     Transaction,
@@ -57,17 +60,6 @@ _IDLE_SECONDS: Final = 4
 """How long a transaction may wait for its next statement before the database ends it."""
 
 T = TypeVar("T")
-
-
-_MARK: Final = (
-    "INSERT INTO commits (slot, number) VALUES (%s, %s) "
-    "ON CONFLICT (slot) DO UPDATE SET number = excluded.number, changed_at = excluded.changed_at"
-)
-_ASK_MARK: Final = (
-    "INSERT INTO commits (slot, number) VALUES (%s, 0) ON CONFLICT (slot) DO UPDATE SET number = commits.number "
-    "RETURNING number"
-)
-_FORGET_MARKS: Final = "DELETE FROM commits WHERE changed_at < now() - interval '1 day'"
 
 _ON_CONNECTING: Final = f"""
 SELECT set_config('idle_in_transaction_session_timeout', '{_IDLE_SECONDS}s', false),
@@ -98,7 +90,7 @@ class _Attempt(Generic[T]):
         """Do the work and commit it, or undo it."""
         transaction = Transaction(connection, origin)
         transaction.send("BEGIN")
-        mark = transaction.send(_MARK, (self.slot, self.number))
+        mark = transaction.send(MARK, (self.slot, self.number))
         try:
             self.result = await work(transaction)
             # The mark is made before the commit is sent: while that may still happen, its row is locked.
@@ -178,7 +170,7 @@ class Database:
             async def prepare(connection: Connection) -> None:
                 if self._prepare is not None:
                     await self._prepare(connection)
-                    await connection.execute(_FORGET_MARKS)
+                    await connection.execute(FORGET_MARKS)
 
             try:
                 await self._repeat(prepare)
@@ -344,7 +336,7 @@ class Database:
                     await connection.execute("SET LOCAL lock_timeout = '1s'")
                     # The lost transaction holds the lock of this row until it has ended, also where it is the first to
                     # write it: a row that is being added is not found by a query, and is waited for by an insertion.
-                    cursor = await connection.execute(_ASK_MARK, (attempt.slot,))
+                    cursor = await connection.execute(ASK_MARK, (attempt.slot,))
                     row = await cursor.fetchone()
                     return row is not None and row[0] == attempt.number
             except psycopg.OperationalError as exc:

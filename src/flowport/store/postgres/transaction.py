@@ -16,6 +16,17 @@ NEWS_CHANNEL: Final = "flowport_news"
 MAX_NEWS_BYTES: Final = 7_900
 """Of one notification; PostgreSQL takes fewer than 8,000."""
 
+# The last transaction of each connection of a process; see `database`.
+MARK: Final = (
+    "INSERT INTO commits (slot, number) VALUES (%s, %s) "
+    "ON CONFLICT (slot) DO UPDATE SET number = excluded.number, changed_at = excluded.changed_at"
+)
+ASK_MARK: Final = (
+    "INSERT INTO commits (slot, number) VALUES (%s, 0) ON CONFLICT (slot) DO UPDATE SET number = commits.number "
+    "RETURNING number"
+)
+FORGET_MARKS: Final = "DELETE FROM commits WHERE changed_at < now() - interval '1 day'"
+
 _OPTIONS: Final = {
     "connect_timeout": 5,
     "tcp_user_timeout": 6_000,
@@ -52,7 +63,7 @@ ADAPTERS.register_dumper(str, _CleanText)
 """How values become parameters, and back."""
 
 
-def build_options(url: str) -> dict[str, int]:
+def build_options(url: str) -> dict[str, Any]:
     """Return the options with which a lost connection is noticed within seconds; those of the address itself count first."""
     given = conninfo_to_dict(url)
     return {name: value for name, value in _OPTIONS.items() if name not in given}
