@@ -334,8 +334,7 @@ class Database:
             try:
                 async with self._connect(give_up_at) as connection, connection.transaction():
                     await connection.execute("SET LOCAL lock_timeout = '1s'")
-                    # The lost transaction holds the lock of this row until it has ended, also where it is the first to
-                    # write it: a row that is being added is not found by a query, and is waited for by an insertion.
+                    # The lost transaction holds the lock of this row until it has ended.
                     cursor = await connection.execute(ASK_MARK, (attempt.slot,))
                     row = await cursor.fetchone()
                     return row is not None and row[0] == attempt.number

@@ -25,6 +25,7 @@ ASK_MARK: Final = (
     "INSERT INTO commits (slot, number) VALUES (%s, 0) ON CONFLICT (slot) DO UPDATE SET number = commits.number "
     "RETURNING number"
 )
+"""An insertion waits for a row that is being added, and a query does not find it."""
 FORGET_MARKS: Final = "DELETE FROM commits WHERE changed_at < now() - interval '1 day'"
 
 _OPTIONS: Final = {
