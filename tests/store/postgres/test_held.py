@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
+import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
@@ -19,9 +20,12 @@ from flowport.domain.run_events import (
     StartRequested,
     StartUnknown,
 )
+from flowport.store.cluster import News, NewsKind
 from flowport.store.postgres.database import Database
 from flowport.store.postgres.migrate import migrate
+from flowport.store.postgres.news import parse_news
 from flowport.store.postgres.store import PostgresStore
+from flowport.store.postgres.transaction import NEWS_CHANNEL
 from flowport.store.records import Claimed, Recorded, Stale, Taken
 from tests.store.samples import OUTPUT, build_run
 from tests.support.postgres import PostgresServer
@@ -146,3 +150,28 @@ async def test_a_connection_lost_during_a_change_records_it_once(
         kept = await other.get_run_of_any_owner("run_1")
         assert replace(recorded.run, outputs=()) == replace(kept, outputs=())
         assert len(recorded.run.outputs) == len(kept.outputs)
+
+
+async def test_the_arguments_come_with_the_claim(database_url: str, open_store: OpenStore) -> None:
+    """They are returned once from memory, and read from the record after that, as by any other process."""
+    holder, other = open_store(database_url), open_store(database_url)
+    await other.accept(build_run("run_1", lease=FIRST_LEASE, process_id=""), whole_arguments='{"a": 1}')
+    await holder.claim("run_1", "p1", lease=FIRST_LEASE)
+    for store in (holder, holder, other):
+        assert await store.get_whole_arguments("run_1") == ('{"a": 1}',)
+
+
+async def test_only_a_claim_that_takes_a_run_from_a_process_is_news(database_url: str, open_store: OpenStore) -> None:
+    """The process that loses it lets it go; of a run that no process had until now nothing is to be said."""
+    store = open_store(database_url)
+    await store.accept(build_run("run_1", lease=FIRST_LEASE, process_id=""))
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"LISTEN {NEWS_CHANNEL}")
+        await store.claim("run_1", "p1", lease=FIRST_LEASE)
+        assert list(connection.notifies(timeout=0, stop_after=1)) == []
+        taken = await open_store(database_url).claim("run_1", "p2", lease=FIRST_LEASE + 1)
+        assert isinstance(taken, Claimed)
+        [notification] = connection.notifies(timeout=PATIENCE_SECONDS, stop_after=1)
+    run = taken.run
+    expected = News(NewsKind.CHANGED, run.id, run.owner, run.batch_id, run.account_id, goes_on=True)
+    assert parse_news(notification.payload, "") == expected

@@ -55,12 +55,16 @@ _CLAIM: Final = (
     "WITH changed AS (UPDATE runs SET process_id = %(worker)s, lease = lease + 1, is_followed = true, "  # noqa: S608 - our own words
     "changed_number = nextval('changes'), changed_by = %(key)s "
     "WHERE id = %(run_id)s AND lease = %(lease)s AND finished_at IS NULL "
-    f"RETURNING {SELECTED}, runs.changed_number) "
-    "SELECT changed.*, pg_notify(%(channel)s, json_build_object('kind', %(kind)s::text, 'run_id', id, "
+    f"RETURNING {SELECTED}, runs.changed_number, "
+    "(SELECT whole_arguments.arguments_json FROM whole_arguments WHERE whole_arguments.run_id = runs.id)) "
+    # Of a run that no process had until now, nothing changes that others know.
+    "SELECT changed.*, CASE WHEN (SELECT runs.process_id FROM runs WHERE runs.id = %(run_id)s) <> '' THEN pg_notify(%(channel)s, json_build_object('kind', %(kind)s::text, 'run_id', id, "
     "'owner', CASE WHEN octet_length(owner) < 2000 THEN owner ELSE '' END, 'batch_id', batch_id, 'account_id', account_id, "
-    "'goes_on', 'yes', 'from', %(origin)s::text)::text) FROM changed"
+    "'goes_on', 'yes', 'from', %(origin)s::text)::text) END FROM changed"
 )
-_FIND_CLAIMED: Final = f"SELECT {SELECTED}, changed_number FROM runs WHERE id = %(run_id)s AND changed_by = %(key)s"  # noqa: S608 - our own words
+_FIND_CLAIMED: Final = (
+    f"SELECT {SELECTED}, changed_number, NULL FROM runs WHERE id = %(run_id)s AND changed_by = %(key)s"  # noqa: S608 - our own words
+)
 _FIND_CHANGED: Final = "SELECT 1 FROM runs WHERE id = %(run_id)s AND changed_by = %(key)s"
 
 
@@ -71,6 +75,8 @@ class HeldRuns:
         self._database = database
         self._known: dict[str, tuple[Run, int]] = {}
         """Each run as of a change, with the number of that change, the longest known first."""
+        self._arguments: dict[str, str] = {}
+        """The whole arguments of runs that were claimed, until they are taken."""
 
     async def claim(self, run_id: str, worker: str, *, lease: int) -> Run | None:
         """Claim a run that is not over and return it; None where nothing was changed.
@@ -98,8 +104,15 @@ class HeldRuns:
         if row is None:
             return None
         run = parse_row(row)
-        self._note(run, row[len(RUN_COLUMNS) + 1])
+        number, arguments = row[len(RUN_COLUMNS) + 1 : len(RUN_COLUMNS) + 3]
+        self._note(run, number)
+        if arguments is not None:
+            self._arguments[run.id] = arguments
         return run
+
+    def take_arguments(self, run_id: str) -> str | None:
+        """Return the whole arguments of a run that were read with its claim; None where they are to be read."""
+        return self._arguments.pop(run_id, None)
 
     async def record(self, run_id: str, event: RunEvent, lease: int | None) -> Run | None:
         """Apply an event of the holder and return the run; None where nothing was changed.
@@ -151,7 +164,8 @@ class HeldRuns:
         self._known.pop(run.id, None)
         self._known[run.id] = run, number
         if len(self._known) > MAX_KNOWN:
-            del self._known[next(iter(self._known))]
+            self._arguments.pop(forgotten := next(iter(self._known)), None)
+            del self._known[forgotten]
 
 
 @cache

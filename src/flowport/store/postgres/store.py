@@ -138,6 +138,12 @@ class PostgresStore(BatchOperations, RunQueries, RecordMaintenance, TokenOperati
 
         return await self.database.write(claim)
 
+    async def get_whole_arguments(self, run_id: str) -> tuple[str, ...] | None:
+        """Return what a run is made of, in parts of which a later one counts; None where nothing is kept."""
+        if (arguments := self._held.take_arguments(run_id)) is not None:
+            return (arguments,)
+        return await super().get_whole_arguments(run_id)
+
     async def leave(self, *call_ids: str) -> None:
         """Record that these calls no longer wait."""
 
