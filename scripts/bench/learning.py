@@ -12,7 +12,7 @@ from schedule_world import VirtualAccount, open_world
 from virtual import VirtualClock, run_virtually
 
 from flowport.domain.models import Urgency
-from flowport.network.api_client import report_limits
+from flowport.network.api_client import Permit, report_limits
 from flowport.network.ratelimit.learned_limit import DEFAULT_CEILING
 from flowport.network.ratelimit.limiter import LimiterStatus, RateLimiter
 from flowport.providers.interface import ApiAnswer, ApiRequest
@@ -43,11 +43,11 @@ class LearningAccount(VirtualAccount):
         """Requests that the provider accepts in a minute."""
         return self.limit
 
-    async def send_now(self, request: ApiRequest) -> ApiAnswer:
+    async def send_now(self, request: ApiRequest, permit: Permit | None = None) -> ApiAnswer:
         """Answer as the provider does, and let the limiter learn from it, as the API client does."""
         sent_at = self.limiter.note_sent()
         self.sent_at.append(sent_at)
-        answer = await super().send_now(request)
+        answer = await super().send_now(request, permit)
         self.limiter.note_over(sent_at)
         report_limits(self.limiter, answer, sent_at)
         return answer

@@ -18,7 +18,7 @@ from flowport.domain.errors import Operation
 from flowport.domain.models import Account, App, Run, RunState, Urgency
 from flowport.domain.run_events import RunEvent, apply
 from flowport.network.account import OpenAccount
-from flowport.network.api_client import Location
+from flowport.network.api_client import Location, Permit
 from flowport.network.ratelimit.limiter import Priority, RateLimiter
 from flowport.providers.interface import ApiAnswer, ApiRequest, Provider
 from flowport.providers.magnific.api import Magnific
@@ -86,7 +86,7 @@ class VirtualAccount(OpenAccount):
         """Take a request from the real limiter."""
         await self.limiter.take(priority, operation)
 
-    async def send_now(self, request: ApiRequest) -> ApiAnswer:
+    async def send_now(self, request: ApiRequest, permit: Permit | None = None) -> ApiAnswer:  # noqa: ARG002
         """Answer as the provider does, a moment later."""
         await self._clock.sleep(LATENCY_SECONDS / 2)
         answer = self._answer(request)

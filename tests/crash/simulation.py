@@ -14,6 +14,7 @@ import anyio.to_thread
 
 from flowport.bootstrap import Assembly, open_assembly
 from flowport.domain.errors import Breakage, FlowportError, Operation, ProviderUnreachable, StoreError
+from flowport.network.api_client import Permit
 from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.runs.steps import Pace
 from flowport.runtime.exchange import Exchange
@@ -190,15 +191,15 @@ class Account(ScriptedAccount):
         super().__init__(provider, clock)
         self._process = process
 
-    async def send_now(self, request: ApiRequest) -> ApiAnswer:
+    async def send_now(self, request: ApiRequest, permit: Permit | None = None) -> ApiAnswer:
         """Send a request, if the process is still alive."""
         if self._process.is_dead:
             await anyio.sleep_forever()
         if request.operation is not Operation.START_RUN:
-            return await super().send_now(request)
+            return await super().send_now(request, permit)
         # A sender that dies here gets no response; the request has left.
         trigger(Failpoint.AFTER_REQUEST_LEFT)
-        answer = await super().send_now(request)
+        answer = await super().send_now(request, permit)
         trigger(Failpoint.AFTER_PROVIDER_ACCEPTED)
         return answer
 

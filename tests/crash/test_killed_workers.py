@@ -125,6 +125,34 @@ async def test_a_worker_that_was_paused_changes_nothing_of_what_another_has_take
     assert count == 1
 
 
+async def test_a_worker_that_was_paused_before_its_request_left_sends_nothing(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    """Meanwhile the run is unknown, and a person who finds nothing at the provider may have started it again."""
+    async with open_sandbox(speed=0, requests_per_minute=0) as sandbox:
+        team = LocalTeam(sandbox, tmp_path / "team", {"database_url": create_migrated(postgres)})
+        async with team.open_replica(wait_seconds=0.0) as replica:
+            with run_worker(team, f"halt={Failpoint.AFTER_STARTING}") as first:
+                handed = await replica.ask("run_app", **PICTURE)
+                await wait_for_state(replica, handed["run_id"], RunState.STARTING)
+                async with team.open_worker():
+                    await wait_for_state(replica, handed["run_id"], RunState.UNKNOWN)
+                    again = await replica.ask("run_app", **PICTURE, new_run=True)
+                    await wait_for_state(replica, again["run_id"], RunState.SUCCEEDED)
+                    first.send_signal(getattr(signal, CONTINUE))
+                    # In its first words it says what it found.
+                    await wait_for(partial(has_logged, team.folder / "worker.log", "nothing was sent"))
+                run = await get_kept(replica, handed["run_id"])
+        count = await team.count("run")
+
+    assert (run.state, count) == (RunState.UNKNOWN, 1)
+
+
+async def has_logged(log: Path, words: str) -> bool:
+    """Return whether a process has logged something."""
+    return words in log.read_text(errors="replace")
+
+
 async def test_a_worker_ends_in_order_at_a_signal(tmp_path: Path, postgres: PostgresServer) -> None:
     """What runs containers sends SIGTERM, and kills after ten seconds."""
     async with open_sandbox(speed=0, requests_per_minute=0) as sandbox:

@@ -10,7 +10,15 @@ import pytest
 
 from flowport.domain.models import RunState
 from flowport.runs.live import LiveRuns
-from flowport.runs.news import MAX_AGE_SECONDS, MAX_PROBLEM_CHARACTERS, QUIET_SECONDS, REPEAT_SECONDS, RunNews
+from flowport.runs.news import (
+    LOOK_SECONDS,
+    MAX_AGE_SECONDS,
+    MAX_PROBLEM_CHARACTERS,
+    QUIET_LOOK_SECONDS,
+    QUIET_SECONDS,
+    REPEAT_SECONDS,
+    RunNews,
+)
 from flowport.runtime.background import Supervisor
 from flowport.store.cluster import News, NewsKind
 from tests.store.samples import build_run
@@ -89,6 +97,35 @@ async def test_who_waits_for_an_end_is_not_woken_before() -> None:
     assert (change.is_set(), end.is_set()) == (True, False)
     news.wake("run_1")
     assert end.is_set()
+
+
+async def test_the_end_of_an_accepted_run_is_not_missed_before_it_is_waited_for() -> None:
+    """Its caller need not read the store first, unless the run is over by then; nothing is kept without other processes."""
+    news = RunNews(Channel())
+    for run_id in ("run_1", "run_2"):
+        news.expect_end(run_id)
+    news.wake("run_1", is_going_on=True)
+    news.wake("run_2")
+    end = news.take_expected_end("run_1")
+    assert end is not None
+    assert news.take_expected_end("run_1") is None
+    assert news.take_expected_end("run_2") is None
+    news.wake("run_1")
+    assert end.is_set()
+    alone = RunNews()
+    alone.expect_end("run_1")
+    assert alone.take_expected_end("run_1") is None
+
+
+def test_the_store_is_looked_at_often_only_where_no_news_arrive() -> None:
+    """Hundreds of callers may wait; without news, and once a run is over, each looks every second."""
+    channel = Channel()
+    news = RunNews(channel)
+    over = build_run("run_1", RunState.SUCCEEDED)
+    assert (news.get_look_seconds(RUN), news.get_look_seconds(over)) == (QUIET_LOOK_SECONDS, LOOK_SECONDS)
+    channel.is_connected = False
+    assert news.get_look_seconds(RUN) == LOOK_SECONDS
+    assert RunNews().get_look_seconds(RUN) == LOOK_SECONDS
 
 
 @pytest.mark.parametrize(

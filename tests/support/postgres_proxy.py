@@ -24,11 +24,15 @@ class CuttingProxy:
     folder: Path
     server: PostgresServer
     cuts_before: int = 0
-    """How many commits are still to be lost on their way to the server."""
+    """How many requests (commits, unless another is named) are still to be lost on their way to the server."""
     cuts_after: int = 0
     """How many answers to commits are still to be lost on their way back."""
     cut: int = 0
     """How many connections were cut."""
+    request: bytes = COMMIT_REQUEST
+    """Part of the request that is lost."""
+    answer: bytes = COMMIT_ANSWER
+    """Part of the answer that is lost."""
     tasks: set["asyncio.Task[object]"] = field(default_factory=set)
 
     def get_url(self, database: str) -> str:
@@ -57,10 +61,10 @@ class CuttingProxy:
     async def pass_on(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, is_request: bool) -> None:
         """Pass on one direction, until it ends or is cut."""
         while data := await source.read(65_536):
-            if is_request and self.cuts_before and COMMIT_REQUEST in data:
+            if is_request and self.cuts_before and self.request in data:
                 self.cuts_before -= 1
                 break
-            if not is_request and self.cuts_after and COMMIT_ANSWER in data:
+            if not is_request and self.cuts_after and self.answer in data:
                 self.cuts_after -= 1
                 break
             target.write(data)

@@ -11,7 +11,7 @@ import anyio.lowlevel
 from flowport.domain.errors import Breakage, Operation, ProviderUnreachable, StoreError
 from flowport.domain.models import Account
 from flowport.network.account import OpenAccount
-from flowport.network.api_client import Location
+from flowport.network.api_client import Location, Permit
 from flowport.network.ratelimit.limiter import Priority, RateLimiter
 from flowport.providers.interface import ApiAnswer, ApiRequest, Provider
 from flowport.providers.magnific.api import Magnific
@@ -85,8 +85,10 @@ class ScriptedAccount(OpenAccount):
         self.priorities.append(priority)
         await self.limiter.take(priority)
 
-    async def send_now(self, request: ApiRequest) -> ApiAnswer:
+    async def send_now(self, request: ApiRequest, permit: Permit | None = None) -> ApiAnswer:
         """Answer from the script."""
+        if permit is not None:
+            await permit()
         self.asked.append(request)
         await self.before_answer()
         reply = self.answer(request)

@@ -19,7 +19,7 @@ from flowport.domain.errors import (
     ProviderUnreachable,
 )
 from flowport.domain.models import Account
-from flowport.network.api_client import Api, Location, count_answer, report_limits
+from flowport.network.api_client import Api, Location, Permit, count_answer, report_limits
 from flowport.network.provider_mcp import call_tool
 from flowport.network.ratelimit.limiter import Priority, RateLimiter
 from flowport.providers.interface import (
@@ -116,13 +116,13 @@ class OpenAccount:
         await self._get_api()
         await self.limiter.take(priority, operation)
 
-    async def send_now(self, request: ApiRequest) -> ApiAnswer:
-        """Send a request for which `wait_for_turn` was awaited.
+    async def send_now(self, request: ApiRequest, permit: Permit | None = None) -> ApiAnswer:
+        """Send a request for which `wait_for_turn` was awaited; a start only where the permit does not raise.
 
         Raises:
             ProviderUnreachable: No answer came.
         """
-        return await (await self._get_api()).send(request)
+        return await (await self._get_api()).send(request, permit)
 
     async def call_tool_now(self, request: ToolRequest, priority: Priority) -> ApiAnswer:
         """Call a tool of the provider's own MCP server; its first request was taken from the budget, it takes the others.

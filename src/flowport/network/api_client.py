@@ -7,11 +7,11 @@ a connection of its own, because a kept-alive one that the server is just closin
 import contextlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import quote, quote_plus
 
 import anyio
@@ -68,6 +68,10 @@ _MIN_KEY_LENGTH: Final = 8
 """A shorter key is a test's, and would be found inside other words."""
 
 
+Permit: TypeAlias = Callable[[], Awaitable[None]]
+"""Is awaited when a start request is about to leave, and raises where it must not."""
+
+
 @dataclass(frozen=True, slots=True)
 class Location:
     """Where an account's API is, and its credentials."""
@@ -111,8 +115,10 @@ class Api:
         self._readers: ApiClient | None = None
         self._starters: ApiClient | None = None
 
-    async def send(self, request: ApiRequest) -> ApiAnswer:
+    async def send(self, request: ApiRequest, permit: Permit | None = None) -> ApiAnswer:
         """Send the request once and return the answer, whatever its status. The caller has taken it from the budget.
+
+        What the permit of a start raises is raised, and nothing has left.
 
         Raises:
             ProviderUnreachable: No answer came; `was_sent` says whether the request may have arrived.
@@ -120,7 +126,7 @@ class Api:
         sent_at = self._budget.note_sent()
         status: int | None = None
         try:
-            answer = await self._exchange(request)
+            answer = await self._exchange(request, permit)
             status = answer.status
         finally:
             count_answer(self._budget, request.operation, status)
@@ -134,10 +140,10 @@ class Api:
             if client is not None:
                 await client.http.aclose()
 
-    async def _exchange(self, request: ApiRequest) -> ApiAnswer:
+    async def _exchange(self, request: ApiRequest, permit: Permit | None) -> ApiAnswer:
         """Send a request. What ends it is judged by how far it came, not by the kind of the error alone."""
         is_start = request.operation is Operation.START_RUN
-        progress = RequestProgress()
+        progress, gate = RequestProgress(), _Gate(permit)
         try:
             with anyio.fail_after(self._request_seconds[request.operation]):
                 client = self._get_client(request.operation)
@@ -149,7 +155,7 @@ class Api:
                     json=request.body,
                     extensions={
                         "timeout": (_TIMEOUT if is_start else _TIMEOUT_READ).as_dict(),
-                        "trace": partial(_note_start_step, progress) if is_start else progress.note_until_sent,
+                        "trace": partial(_note_start_step, progress, gate) if is_start else progress.note_until_sent,
                     },
                 )
                 async with contextlib.nullcontext() if is_start else self._reads:
@@ -157,6 +163,8 @@ class Api:
                     return await self._receive(await client.transport.handle_async_request(prepared))
         # The library, its proxies and the system raise more kinds than can be named; each of them means no answer.
         except Exception as exc:
+            if exc is gate.refusal:
+                raise
             raise explain(exc, progress, self._location, self._provider_title, request.operation) from exc
 
     async def _receive(self, response: httpx2.Response) -> ApiAnswer:
@@ -277,7 +285,31 @@ def _build_spellings(api_key: str) -> tuple[bytes, ...]:
     return tuple(sorted(spellings, key=len, reverse=True))
 
 
-async def _note_start_step(progress: RequestProgress, event: str, info: Mapping[str, Any]) -> None:
+@dataclass(slots=True)
+class _Gate:
+    """The last check of a start request before it leaves."""
+
+    permit: Permit | None
+    refusal: Exception | None = None
+    """What the check has raised, before a byte has left."""
+
+    async def pass_through(self, progress: RequestProgress, event: str, info: Mapping[str, Any]) -> None:
+        """Check before the headers leave; and before the body, without which nothing is started."""
+        step = event.partition(".")[2]
+        if self.permit is None or getattr(info.get("request"), "method", b"") == b"CONNECT":
+            return
+        if step == "send_request_headers.started":
+            try:
+                await self.permit()
+            except Exception as exc:
+                self.refusal = exc
+                raise
+        elif step == "send_request_body.started" and progress.stage is Stage.SENDING:
+            await self.permit()
+
+
+async def _note_start_step(progress: RequestProgress, gate: _Gate, event: str, info: Mapping[str, Any]) -> None:
+    await gate.pass_through(progress, event, info)
     await progress.note(event, info)
     # A proxy is asked for a connection with events of the same names.
     if event in _STEPS and progress.stage is Stage.SENDING:

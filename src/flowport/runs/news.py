@@ -19,6 +19,12 @@ from flowport.store.cluster import News, NewsFeed, NewsKind
 
 logger = logging.getLogger(__name__)
 
+LOOK_SECONDS: Final = 1.0
+"""Between two reads of a run in the store that another process follows, where no news of it arrives earlier."""
+
+QUIET_LOOK_SECONDS: Final = 3.0
+"""The same while news arrive: hundreds may wait, and must not all read a busy database every second."""
+
 REPEAT_SECONDS: Final = 60.0
 """After which the same problem is reported again."""
 
@@ -29,6 +35,9 @@ QUIET_SECONDS: Final = 2.0
 """Between two reports about one run, or about the rows of one batch; hundreds may meet the same problem at once."""
 
 MAX_PROBLEM_CHARACTERS: Final = 1_000
+
+MAX_EXPECTED: Final = 1_000
+"""Runs that were just accepted; callers that were cancelled leave theirs behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +61,8 @@ class RunNews:
         self._clock = clock
         self._events: WeakValueDictionary[tuple[str, bool], anyio.Event] = WeakValueDictionary()
         """By run, and whether its end alone is waited for, for as long as anyone waits."""
+        self._expected: dict[str, anyio.Event] = {}
+        """The events of the ends of runs that are being accepted, until someone waits for them."""
         self._problems: dict[str, _Problem] = {}
         """What others have reported, by run or batch."""
         self._reported: dict[str, _Problem] = {}
@@ -72,6 +83,23 @@ class RunNews:
         if event is None:
             event = self._events[run_id, is_end_enough] = anyio.Event()
         return event
+
+    def get_look_seconds(self, run: Run) -> float:
+        """Return how long to wait for news of a run that another process follows, before the store is looked at."""
+        arrive = self._feed is not None and self._feed.is_connected
+        return QUIET_LOOK_SECONDS if arrive and not run.state.is_final else LOOK_SECONDS
+
+    def expect_end(self, run_id: str) -> None:
+        """Keep the event of the end of a run that is about to be accepted, so that who waits for it need not look first."""
+        if self._feed is not None:
+            self._expected[run_id] = self.get_event(run_id, is_end_enough=True)
+            if len(self._expected) > MAX_EXPECTED:
+                del self._expected[next(iter(self._expected))]
+
+    def take_expected_end(self, run_id: str) -> anyio.Event | None:
+        """Return the event of the end of a run that is as it was accepted or goes on; None where that is not known."""
+        event = self._expected.pop(run_id, None)
+        return None if event is None or event.is_set() else event
 
     def wake(self, run_id: str, *, is_going_on: bool = False) -> None:
         """Wake those who wait for a run; while it goes on not those who wait for its end alone."""

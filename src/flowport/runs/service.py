@@ -105,6 +105,7 @@ class Runner:
         if self.is_queued(run.account_id):
             # Any worker starts it, from this alone.
             run, whole = replace(run, process_id=""), json.dumps(dict(call.whole_arguments))
+            self._live_runs.news.expect_end(run.id)
         trigger(Failpoint.BEFORE_ACCEPTED)
         return await self._acceptor.submit(
             run,

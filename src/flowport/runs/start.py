@@ -9,7 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Final, TypeAlias, TypeVar, assert_never
 
@@ -17,11 +17,9 @@ import anyio
 import anyio.lowlevel
 
 from flowport.domain import run_events
-from flowport.domain.backoff import Backoff
 from flowport.domain.errors import (
     DayUsedUp,
     FlowportError,
-    ProviderBusy,
     ProviderError,
     ProviderRefused,
     ProviderRejected,
@@ -30,13 +28,13 @@ from flowport.domain.errors import (
 )
 from flowport.domain.models import App, Run, RunState, Urgency
 from flowport.network.account import OpenAccount
-from flowport.network.api_client import PAUSE_WITHOUT_WORD_SECONDS
 from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.answers import name_inputs
 from flowport.providers.interface import ApiRequest, NotTaken, Started, StartOutcome, Uncertain
 from flowport.runs.inputs import InputPreparer, PreparedInputs
 from flowport.runs.live import LiveRuns, PendingWrites, QueuePlace
 from flowport.runs.prepare import PreparedCall
+from flowport.runs.start_rules import StartPermit, StartWithdrawn, Tries
 from flowport.runs.witness import StartWitness
 from flowport.runtime.clock import Clock
 from flowport.runtime.failpoints import Failpoint, trigger
@@ -49,15 +47,6 @@ T = TypeVar("T")
 
 Restore: TypeAlias = Callable[[Run, OpenAccount], Awaitable[PreparedCall | None]]
 """Prepares the call of a run again from its record; see `call_rebuilder.CallRebuilder.restore`."""
-
-LOST_CONNECTION: Final = Backoff(1.0, 1.0, tries=3)
-"""After a connection that was never made: the first try and two more."""
-
-LOST_CONNECTION_OF_ROW: Final = Backoff(1.0, 2.0, 30.0, tries=24)
-"""The same for a row of a batch, which no call waits for: it outlasts a network outage of ten minutes."""
-
-MAX_BUSY_TRIES: Final = 4
-"""How often a start is sent in all when the provider answers 429."""
 
 MAX_STARTS: Final = 6
 """Start requests side by side, to each account. The others wait as `accepted`, of which it is certain that nothing was
@@ -72,29 +61,6 @@ NOTHING_LEFT: Final = "Nothing was sent: nothing was started, and nothing is cha
 """Said of a run whose start request never left this computer."""
 
 CANCELLED_UNSENT: Final = "The run was cancelled before anything was sent; nothing was charged."
-
-
-@dataclass(slots=True)
-class _Tries:
-    """How often one start failed without being taken."""
-
-    is_row: bool
-    lost_connections: int = 0
-    refusals: int = 0
-
-    def get_pause(self, outcome: StartOutcome) -> float | None:
-        """Return how long to wait before the start is sent again, None when it is not: only what was certainly not taken is."""
-        if not isinstance(outcome, NotTaken):
-            return None
-        if isinstance(outcome.error, ProviderUnreachable):
-            if outcome.error.is_lasting:
-                return None
-            self.lost_connections += 1
-            return (LOST_CONNECTION_OF_ROW if self.is_row else LOST_CONNECTION).get_pause(self.lost_connections)
-        if _is_too_many(outcome.error):
-            self.refusals += 1
-            return _get_delay(outcome.error) if self.refusals < MAX_BUSY_TRIES else None
-        return None
 
 
 class RunStarter:
@@ -223,7 +189,7 @@ class RunStarter:
         if webhook is not None and (entry := self._live_runs.get(run.id)) is not None:
             entry.is_reported = True
         request = account.provider.build_start_request(call.app, inputs.inputs, webhook)
-        tries = _Tries(is_row=bool(run.batch_id))
+        tries = Tries(is_row=bool(run.batch_id))
         while True:
             priority = self._get_priority(run)
             async with self._stand_in_line(run, account, priority):
@@ -232,6 +198,7 @@ class RunStarter:
                     return await self._store.get_run_of_any_owner(run.id)
                 await anyio.lowlevel.checkpoint_if_cancelled()
                 self.under_way.add(run.id)
+                permit = StartPermit(run, self._store, self._clock)
                 sent = run_events.StartRequested(self._clock.now(), f"{request.method} {request.path}")
                 requested = await self._store.record(run.id, sent, run.lease)
                 if isinstance(requested, Stale):
@@ -239,7 +206,11 @@ class RunStarter:
                 starting = requested.run
                 self._live_runs.update(starting)
                 trigger(Failpoint.AFTER_STARTING)
-                outcome = await self._send(request, account)
+                try:
+                    outcome = await self._send(request, account, permit)
+                except StartWithdrawn as exc:
+                    logger.warning("run %s was taken over before its start request left: nothing was sent", run.id)
+                    return exc.run
                 trigger(Failpoint.AFTER_REPLY)
             pause = tries.get_pause(outcome)
             if pause is None or not await self._retreat(run):
@@ -305,9 +276,9 @@ class RunStarter:
             logger.warning("run %s was not taken, which could not be recorded: %s", run.id, exc)
             return False
 
-    async def _send(self, request: ApiRequest, account: OpenAccount) -> StartOutcome:
+    async def _send(self, request: ApiRequest, account: OpenAccount, permit: StartPermit) -> StartOutcome:
         try:
-            answer = await account.send_now(request)
+            answer = await account.send_now(request, permit.check)
         except ProviderUnreachable as exc:
             return Uncertain(exc, "") if exc.was_sent else NotTaken(exc)
         return account.provider.parse_start(answer)
@@ -388,12 +359,3 @@ def _is_mismatch(outcome: StartOutcome) -> bool:
     """Return whether the provider refused inputs that passed our own check."""
     error = outcome.error if isinstance(outcome, NotTaken) else None
     return isinstance(error, ProviderRejected) and error.status == 422  # noqa: PLR2004
-
-
-def _is_too_many(error: ProviderError) -> bool:
-    return isinstance(error, ProviderBusy) and error.status == 429  # noqa: PLR2004
-
-
-def _get_delay(error: ProviderError) -> float:
-    delay = error.retry_after_seconds if isinstance(error, ProviderBusy) else None
-    return PAUSE_WITHOUT_WORD_SECONDS if delay is None else delay

@@ -15,6 +15,7 @@ from flowport.network.account import OpenAccount
 from flowport.runs.batch.service import Batches
 from flowport.runs.delivery import Caller
 from flowport.runs.live import BatchView, LiveRun, LiveRuns, RunView
+from flowport.runs.news import LOOK_SECONDS
 from flowport.runs.poll import DurationBook
 from flowport.runs.progress import format_batch_progress, format_progress
 from flowport.runs.recovery import KEY_ABSENT, KEY_GONE, Recovery
@@ -26,11 +27,9 @@ from flowport.store.records import get_usual_seconds
 PROGRESS_SECONDS: Final = 5.0
 """Between two progress notifications. Clients that reset their timer on progress do so within ten seconds."""
 
-STORE_SECONDS: Final = 1.0
-"""Between two reads of a run in the store that another process follows, where no news of it arrives earlier."""
-
 SAVING_SECONDS: Final = 15.0
 """How long after its end a run of another process counts as being saved; its worker may have died."""
+
 AWAITED_SECONDS: Final = 1.0
 """From this age on a run is announced to its worker when it is waited for; a fresh one counts as waited for anyway."""
 
@@ -224,7 +223,7 @@ class Waiter:
                 run = await self.store.get_run(run.id, account_id=None, owner=run.owner)
                 if not self.is_elsewhere(run):
                     return
-                with self.clock.move_on_after(STORE_SECONDS):
+                with self.clock.move_on_after(LOOK_SECONDS):
                     await changed.wait()
 
     async def get_run_view(self, run: Run, kept: Run | None = None) -> RunView:
@@ -312,15 +311,15 @@ class _RunWait:
 
     async def observe(self) -> Observation[RunView]:
         """Return how the run stands."""
-        waiter, run = self._waiter, self._run
-        changed = waiter.live_runs.news.get_event(run.id, is_end_enough=self._is_end_enough)
+        waiter, run, news = self._waiter, self._run, self._waiter.live_runs.news
+        changed = news.get_event(run.id, is_end_enough=self._is_end_enough)
         entry = self._last = await self._find_entry(changed)
         if entry is None:
             view = await waiter.get_run_view(run, self._kept)
             return Observation(lambda: view, is_over=True, changed=anyio.Event())
         # The list of live runs may forget it at any moment; its last state is the end.
         is_over = entry.is_settled or entry.run.is_followed is False
-        seconds = STORE_SECONDS if waiter.live_runs.get(run.id) is None else PROGRESS_SECONDS
+        seconds = PROGRESS_SECONDS if waiter.live_runs.get(run.id) else news.get_look_seconds(entry.run)
         return Observation(
             partial(waiter.build_view, entry),
             is_over,
@@ -341,6 +340,8 @@ class _RunWait:
         if self._last is not None and self._last.is_settled:
             return self._last
         entry = waiter.live_runs.get(self._run.id)
+        if entry is None and self._is_end_enough and (end := waiter.live_runs.news.take_expected_end(self._run.id)):
+            entry = waiter.build_entry(self._run, end)
         if entry is not None:
             return entry
         kept = await waiter.store.get_run(self._run.id, account_id=None, owner=self._run.owner)
@@ -395,5 +396,5 @@ class _BatchWait:
             waiter.clock.now(),
             requests_per_minute=self._requests_per_minute,
         )
-        seconds = STORE_SECONDS if entry is None else PROGRESS_SECONDS
+        seconds = LOOK_SECONDS if entry is None else PROGRESS_SECONDS
         return Observation(lambda: view, view.run.state.is_final, changed, format_message, seconds, entry)

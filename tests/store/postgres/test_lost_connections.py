@@ -1,15 +1,20 @@
 """Transactions whose connection or server is lost, and those of a process that stands still."""
 
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from flowport.store.postgres.database import Database, Transaction
 from flowport.store.postgres.migrate import migrate
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.postgres import PostgresServer, open_postgres
+from tests.support.postgres_proxy import open_proxy
 
 pytestmark = pytest.mark.anyio
 
@@ -21,9 +26,16 @@ async def server() -> AsyncIterator[PostgresServer]:
         yield server
 
 
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """Give a folder whose path leaves room for the name of a socket."""
+    with tempfile.TemporaryDirectory(prefix="flowport-proxy-") as folder:
+        yield Path(folder)
+
+
 async def open_notes(url: str) -> Database:
     """Return a database with a table for what the tests write."""
-    database = Database(url, prepare=migrate)
+    database = Database(url, prepare=migrate, patience_seconds=60.0)
     await database.open()
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS notes (text text NOT NULL)")
@@ -82,6 +94,60 @@ async def test_a_commit_whose_answer_is_lost_is_not_repeated(server: PostgresSer
     assert await database.write(write) == "attempt 1"
     assert read_notes(url) == ["ours"]
     await database.close()
+
+
+async def test_a_commit_that_goes_on_after_its_connection_is_waited_for(
+    server: PostgresServer, short_folder: Path
+) -> None:
+    """Also the first one of a process, whose mark no other transaction can see yet."""
+    url = server.create_database()
+    await (await open_notes(url)).close()
+    attempts = 0
+    with psycopg.connect(url, autocommit=True) as watcher:
+        watcher.execute(
+            "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS "
+            "'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END'"
+        )
+        watcher.execute(
+            "CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT ON notes DEFERRABLE INITIALLY DEFERRED "
+            "FOR EACH ROW EXECUTE FUNCTION wait()"
+        )
+        watcher.execute("SELECT pg_advisory_lock(1)")
+
+        async def wait_for_waiting(count: int) -> None:
+            """Wait until so many transactions wait for another one."""
+            waiting = (
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+            with anyio.fail_after(PATIENCE_SECONDS):
+                while watcher.execute(waiting).fetchone() != (count,):  # noqa: ASYNC110 - the server has no event for us
+                    await anyio.sleep(0.01)
+
+        async def write(transaction: Transaction) -> str:
+            """Write once."""
+            nonlocal attempts
+            attempts += 1
+            await transaction.execute("INSERT INTO notes VALUES ('ours')")
+            return f"attempt {attempts}"
+
+        returned: list[str] = []
+        async with open_proxy(server, short_folder) as proxy:
+            database = Database(proxy.get_url(str(conninfo_to_dict(url)["dbname"])), patience_seconds=30.0)
+
+            async def keep() -> None:
+                """Keep what the write returned."""
+                returned.append(await database.write(write))
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(keep)
+                await wait_for_waiting(1)
+                for task in tuple(proxy.tasks):
+                    task.cancel()
+                await wait_for_waiting(2)
+                watcher.execute("SELECT pg_advisory_unlock(1)")
+            await database.close()
+    assert returned == ["attempt 1"]
+    assert read_notes(url) == ["ours"]
 
 
 async def test_a_process_that_stands_still_holds_no_lock_for_long(server: PostgresServer) -> None:

@@ -43,9 +43,9 @@ class Recorder(Database):
         """Perform an operation on a snapshot."""
         return await super().read(lambda transaction: work(self.build_transaction(transaction)))
 
-    async def look_up(self, work: Any) -> Any:
+    async def look_up(self, work: Any, *, is_urgent: bool = False) -> Any:
         """Perform an operation of one statement."""
-        return await super().look_up(lambda transaction: work(self.build_transaction(transaction)))
+        return await super().look_up(lambda transaction: work(self.build_transaction(transaction)), is_urgent=is_urgent)
 
     def build_transaction(self, transaction: Transaction) -> Transaction:
         """Return a transaction whose statements are kept."""

@@ -24,11 +24,9 @@ DECIDE_SECONDS: Final = 40.0
 """How long a client is refused, because the outcome of its run is unknown, before it looks at the provider."""
 CALL_SECONDS: Final = 120.0
 """When a client takes its connection for dead, as programs do: longer than a call waits."""
-PROBE_SECONDS: Final = 10.0
-PROBE_PAUSE_SECONDS: Final = 0.3
 DATABASE: Final = "database"
 """A word of every sentence about a database that is gone."""
-UNCERTAIN: Final = "may or may not have been started"
+UNCERTAIN: Final = ("may or may not have been started", "Nothing new was started")
 """Words about a run whose outcome is unknown."""
 
 
@@ -55,8 +53,6 @@ class Load:
     """The prompts of calls that had their result, and the rows of batches that had."""
     finished_at: list[float] = field(default_factory=list)
     """When each call had its result, in monotonic seconds."""
-    probed_at: list[float] = field(default_factory=list)
-    """When each small request had its answer."""
     ends: Counter[str] = field(default_factory=Counter)
     """Every other final state that a client was given."""
     retries: int = 0
@@ -91,14 +87,6 @@ class Load:
             arguments = {"app": TOOL, "rows": [{"prompt": one} for one in prompts]}
             await self._call_until_done(line, "run_batch", arguments)
             self.finished.update(prompts)
-        line.close()
-
-    async def probe(self, line: "Line") -> None:
-        """Ask for the list of runs again and again, until it is over."""
-        while not self.is_over.is_set():
-            if await line.try_call("list_runs", {"limit": 1}, seconds=PROBE_SECONDS):
-                self.probed_at.append(time.monotonic())
-            await anyio.sleep(PROBE_PAUSE_SECONDS)
         line.close()
 
     async def _call_until_done(self, line: "Line", tool: str, arguments: dict[str, Any]) -> None:
@@ -161,15 +149,15 @@ class Line:
         if not is_started:
             task_status.started(None)
 
-    async def try_call(self, tool: str, arguments: dict[str, Any], *, seconds: float = CALL_SECONDS) -> dict[str, Any]:
+    async def try_call(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Return the facts of an answer; nothing where there was none."""
         if self._client is None:
-            with anyio.move_on_after(seconds):
+            with anyio.move_on_after(CALL_SECONDS):
                 self._client = await self._tasks.start(self._live)
         if self._client is None:
             return {}
         try:
-            with anyio.fail_after(seconds):
+            with anyio.fail_after(CALL_SECONDS):
                 result = await self._client.call_tool(tool, arguments)
         except Exception as exc:  # noqa: BLE001 - likewise
             self._load.broken[describe(exc)] += 1
@@ -204,12 +192,11 @@ async def open_load(
 ) -> AsyncIterator[None]:
     """Have so many clients work, and let each have its result at the end."""
     async with anyio.create_task_group() as tasks:
-        lines = (Line(load, people[number % len(people)], tasks) for number in range(clients + batches + 1))
+        lines = (Line(load, people[number % len(people)], tasks) for number in range(clients + batches))
         for number in range(clients):
             tasks.start_soon(load.work, next(lines), f"client {number}")
         for number in range(batches):
             tasks.start_soon(load.work_in_batches, next(lines), f"person {number}", rows)
-        tasks.start_soon(load.probe, next(lines))
         try:
             yield
         finally:
@@ -217,7 +204,7 @@ async def open_load(
 
 
 async def watch(team: Team, every_seconds: float, note: Callable[[Team], None]) -> None:
-    """Look at the database again and again, until it is cancelled."""
+    """Look at the team again and again, until it is cancelled."""
     while True:
         await anyio.to_thread.run_sync(note, team)
         await anyio.sleep(every_seconds)

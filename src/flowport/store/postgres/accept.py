@@ -1,7 +1,8 @@
 """Accept a call: join the earlier run that it asks for again (`store.joining`), or record a new one, in one transaction.
 
-What one call has found must hold until it is committed. So the calls of one owner wait for each other, and where a cap of
-the account is set, so do all calls of the account. The locks are always taken in this order, and end with the transaction.
+What one call has found must hold until it is committed. So calls that ask for the same wait for each other; where a cap of
+the owner is set, so do all calls of the owner, and where one of the account is set, all calls of the account. The locks are
+always taken in the order of owner, account, words and meaning, and end with the transaction.
 """
 
 from collections.abc import Collection, Sequence
@@ -11,6 +12,7 @@ from typing import Final
 from flowport.domain.call_errors import PriceUnconfirmed
 from flowport.domain.models import Run
 from flowport.domain.spending import SpendingCheck, get_caps
+from flowport.store.cluster import NewsKind
 from flowport.store.joining import (
     EqualRun,
     build_settlement,
@@ -21,9 +23,13 @@ from flowport.store.joining import (
     is_joinable,
     select_recent,
 )
+from flowport.store.postgres.jobs import INSERT_JOB, build_job_values
 from flowport.store.postgres.operations import (
+    INSERT_RUN,
     IS_ALONE,
     IS_UNDELIVERED,
+    build_change_news,
+    build_new_values,
     find_run,
     insert_run,
     lock_texts,
@@ -31,7 +37,7 @@ from flowport.store.postgres.operations import (
     select_runs,
 )
 from flowport.store.postgres.spending import check_terms, send_sums
-from flowport.store.postgres.transaction import Transaction
+from flowport.store.postgres.transaction import NEWS_CHANNEL, Transaction
 from flowport.store.records import (
     MAX_REMINDERS,
     STOPPED_BY_PERSON,
@@ -87,6 +93,16 @@ async def accept_call(
         return unpaid
     if uncertain is not None:
         return uncertain
+    await _insert(transaction, run, rules, is_queued=is_queued, whole_arguments=whole_arguments)
+    return Accepted(run)
+
+
+async def _insert(
+    transaction: Transaction, run: Run, rules: AttachRules | None, *, is_queued: bool, whole_arguments: str | None
+) -> None:
+    if is_queued and whole_arguments is not None and rules is not None and not run.outputs:
+        _send_queued(transaction, run, rules.call, whole_arguments)
+        return
     await insert_run(transaction, run, is_queued=is_queued)
     if whole_arguments is not None:
         transaction.send(
@@ -94,18 +110,42 @@ async def accept_call(
         )
     if rules is not None:
         _send_waiting(transaction, run.id, rules.call)
-    return Accepted(run)
 
 
 def _lock(transaction: Transaction, run: Run, rules: AttachRules | None, terms: SpendingCheck | None) -> None:
     """Let calls that could join the same run, or spend under the same cap, wait for each other."""
     caps = () if terms is None else tuple(get_caps(terms.rules))
     texts = []
-    if rules is not None or any(not cap.is_account for cap in caps):
+    if any(not cap.is_account for cap in caps):
         texts.append(f"owner {run.owner}")
     if any(cap.is_account for cap in caps):
         texts.append(f"account {run.account_id}")
+    if rules is not None:
+        asked = f"{run.account_id} {run.app_id} {run.owner}"
+        texts += [f"raw {run.raw_digest} {asked}", f"canonical {run.canonical_digest} {asked}"]
     lock_texts(transaction, *texts)
+
+
+_INSERT_QUEUED: Final = (
+    f"WITH run AS ({INSERT_RUN}), job AS ({INSERT_JOB}), "  # noqa: S608 - our own words
+    "whole AS (INSERT INTO whole_arguments (run_id, arguments_json) VALUES (%(run_id)s, %(whole_arguments)s)), "
+    "call AS (INSERT INTO waiting_calls (id, run_id, process_id) VALUES (%(call_id)s, %(run_id)s, %(call_process_id)s) "
+    "ON CONFLICT (id) DO NOTHING) SELECT pg_notify(%(channel)s, %(news)s)"
+)
+
+
+def _send_queued(transaction: Transaction, run: Run, call: WaitingCall, whole_arguments: str) -> None:
+    """Add a run with its job, its arguments, its waiting call and the news of it, by one statement."""
+    values = {
+        **build_new_values(run, is_queued=True),
+        **build_job_values(run.id, run.batch_id, is_batch=run.is_batch),
+        "whole_arguments": whole_arguments,
+        "call_id": call.id,
+        "call_process_id": call.process_id,
+        "channel": NEWS_CHANNEL,
+        "news": transaction.format_news(build_change_news(run, NewsKind.CREATED)),
+    }
+    transaction.send(_INSERT_QUEUED, values)
 
 
 async def _attach(

@@ -28,7 +28,18 @@ from flowport.store.postgres.problems import (
     build_refusal,
     build_unreachable_error,
 )
-from flowport.store.postgres.transaction import ADAPTERS, NEWS_CHANNEL, Connection, Transaction, Work, format_news
+from flowport.store.postgres.transaction import (
+    ADAPTERS,
+    ASK_MARK,
+    FORGET_MARKS,
+    MARK,
+    NEWS_CHANNEL,
+    Connection,
+    Transaction,
+    Work,
+    build_options,
+    format_news,
+)
 
 __all__ = ["NEWS_CHANNEL", "Connection", "Database", "Transaction", "Work", "format_news"]
 
@@ -49,13 +60,6 @@ _IDLE_SECONDS: Final = 4
 """How long a transaction may wait for its next statement before the database ends it."""
 
 T = TypeVar("T")
-
-
-_MARK: Final = (
-    "INSERT INTO commits (slot, number) VALUES (%s, %s) "
-    "ON CONFLICT (slot) DO UPDATE SET number = excluded.number, changed_at = excluded.changed_at"
-)
-_FORGET_MARKS: Final = "DELETE FROM commits WHERE changed_at < now() - interval '1 day'"
 
 _ON_CONNECTING: Final = f"""
 SELECT set_config('idle_in_transaction_session_timeout', '{_IDLE_SECONDS}s', false),
@@ -86,7 +90,7 @@ class _Attempt(Generic[T]):
         """Do the work and commit it, or undo it."""
         transaction = Transaction(connection, origin)
         transaction.send("BEGIN")
-        mark = transaction.send(_MARK, (self.slot, self.number))
+        mark = transaction.send(MARK, (self.slot, self.number))
         try:
             self.result = await work(transaction)
             # The mark is made before the commit is sent: while that may still happen, its row is locked.
@@ -141,7 +145,7 @@ class Database:
             timeout=patience_seconds,
             # Then it begins with short pauses again, so that a database that comes back is found soon.
             reconnect_timeout=patience_seconds,
-            kwargs={"autocommit": True, "application_name": "flowport", "context": ADAPTERS},
+            kwargs={**build_options(url), "autocommit": True, "application_name": "flowport", "context": ADAPTERS},
             configure=_configure,
             open=False,
         )
@@ -166,7 +170,7 @@ class Database:
             async def prepare(connection: Connection) -> None:
                 if self._prepare is not None:
                     await self._prepare(connection)
-                    await connection.execute(_FORGET_MARKS)
+                    await connection.execute(FORGET_MARKS)
 
             try:
                 await self._repeat(prepare)
@@ -215,8 +219,11 @@ class Database:
 
         return await self._read(perform)
 
-    async def look_up(self, work: Work[T]) -> T:
+    async def look_up(self, work: Work[T], *, is_urgent: bool = False) -> T:
         """Perform an operation that reads with one statement; it needs no transaction.
+
+        Args:
+            is_urgent: Whether it goes before what waits for a connection, and has the next one that is free.
 
         Raises:
             StoreError: The database cannot be reached, or refuses.
@@ -225,11 +232,11 @@ class Database:
         async def perform(connection: Connection) -> T:
             return await work(Transaction(connection))
 
-        return await self._read(perform)
+        return await self._read(perform, is_urgent=is_urgent)
 
-    async def _read(self, perform: Callable[[Connection], Awaitable[T]]) -> T:
+    async def _read(self, perform: Callable[[Connection], Awaitable[T]], *, is_urgent: bool = False) -> T:
         await self.open()
-        async with self._take_turn(self._turns):
+        async with contextlib.nullcontext() if is_urgent else self._take_turn(self._turns):
             return await self._repeat(perform)
 
     async def write(self, work: Work[T], *, is_in_line: bool = False) -> T:
@@ -248,6 +255,42 @@ class Database:
         self._writes.add(task)
         task.add_done_callback(self._end_write)
         return await asyncio.shield(task)
+
+    async def change(self, work: Work[T | None], find: Work[T | None]) -> T | None:
+        """Perform one statement that commits by itself, and return its result; None where it has changed nothing.
+
+        Sent twice, it must change nothing the second time. A caller that is cancelled meanwhile loses the result alone.
+
+        Args:
+            find: Returns the result of a statement that has changed something, though its answer was lost.
+
+        Raises:
+            StoreError: The database cannot be reached, or refuses. While it cannot be reached, something may have been changed.
+        """
+        self._check_open()
+        task = asyncio.ensure_future(self._change(work, find))
+        self._writes.add(task)
+        task.add_done_callback(self._end_write)
+        return await asyncio.shield(task)
+
+    async def _change(self, work: Work[T | None], find: Work[T | None]) -> T | None:
+        attempts = 0
+
+        async def perform(connection: Connection) -> T | None:
+            nonlocal attempts
+            attempts += 1
+            if (result := await work(Transaction(connection))) is not None:
+                return result
+            # It is certain now: an earlier attempt that is still on its way meets the same record as this one.
+            return await find(Transaction(connection)) if attempts > 1 else None
+
+        await self._open()
+        async with self._take_turn(self._turns):
+            return await self._repeat(perform)
+
+    def draw_key(self) -> str:
+        """Return what no other change of any process is known by."""
+        return f"{self.origin}:{next(self._numbers)}"
 
     def _end_write(self, task: "asyncio.Task[Any]") -> None:
         self._writes.discard(task)
@@ -292,9 +335,7 @@ class Database:
                 async with self._connect(give_up_at) as connection, connection.transaction():
                     await connection.execute("SET LOCAL lock_timeout = '1s'")
                     # The lost transaction holds the lock of this row until it has ended.
-                    cursor = await connection.execute(
-                        "SELECT number FROM commits WHERE slot = %s FOR UPDATE", (attempt.slot,)
-                    )
+                    cursor = await connection.execute(ASK_MARK, (attempt.slot,))
                     row = await cursor.fetchone()
                     return row is not None and row[0] == attempt.number
             except psycopg.OperationalError as exc:

@@ -28,6 +28,7 @@ from procrastinate.manager import JobManager
 
 from flowport.domain.backoff import Backoff
 from flowport.store.postgres.reconcile import GIVE_BACK, HAS_NEXT
+from flowport.store.postgres.transaction import build_options
 
 logger = logging.getLogger(__name__)
 # The line that ends a warning must not be missing in the log.
@@ -151,7 +152,7 @@ class QueueConnector(procrastinate.PsycopgConnector):
         while True:
             try:
                 async with await psycopg.AsyncConnection.connect(
-                    self._url, autocommit=True, application_name="flowport jobs"
+                    self._url, autocommit=True, application_name="flowport jobs", **build_options(self._url)
                 ) as connection:
                     for channel in channels:
                         await connection.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(channel)))

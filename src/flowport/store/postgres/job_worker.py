@@ -30,6 +30,7 @@ from flowport.store.postgres.job_engine import (
     get_turn,
 )
 from flowport.store.postgres.reconcile import DEAD_SECONDS
+from flowport.store.postgres.transaction import build_options
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ class JobWorker:
             timeout=2.0,
             # Its own pauses would grow to minutes; the connector asks again by itself.
             reconnect_timeout=RETRY_SECONDS,
-            kwargs={"autocommit": True, "application_name": "flowport jobs"},
+            kwargs={**build_options(url), "autocommit": True, "application_name": "flowport jobs"},
             configure=_configure,
             open=False,
         )

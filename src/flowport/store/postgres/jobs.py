@@ -10,7 +10,7 @@ The job is a reminder, the run is the record. `job_engine` has what Procrastinat
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import anyio
 import psycopg
@@ -36,11 +36,14 @@ RECONCILE_SECONDS: Final = 3.0
 RESTART_SECONDS: Final = 1.0
 """Between the end of a worker by an error and the next one."""
 
-_ADD: Final = """
-WITH added AS (
-    INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args)
+INSERT_JOB: Final = """INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args)
     VALUES (%(queue)s, %(task)s, %(priority)s, 'run:' || %(run_id)s::text, 'run:' || %(run_id)s::text,
-        jsonb_build_object('run_id', %(run_id)s::text, 'due_at', extract(epoch FROM clock_timestamp())))
+        jsonb_build_object('run_id', %(run_id)s::text, 'due_at', extract(epoch FROM clock_timestamp())))"""
+"""The job of a run that is new. Procrastinate notifies the workers."""
+
+_ADD: Final = f"""
+WITH added AS (
+    {INSERT_JOB}
     ON CONFLICT (queueing_lock) WHERE status = 'todo' DO UPDATE
         SET scheduled_at = NULL, args = procrastinate_jobs.args || jsonb_build_object('due_at', excluded.args -> 'due_at')
         WHERE procrastinate_jobs.scheduled_at IS NOT NULL
@@ -48,7 +51,7 @@ WITH added AS (
 )
 SELECT pg_notify('procrastinate_queue_v1#' || %(queue)s, json_build_object('type', 'job_inserted', 'job_id', id)::text)
 FROM added WHERE was_there
-"""
+"""  # noqa: S608 - our own words
 """A job that waits for a later attempt is due now; its insertion alone would be notified by Procrastinate."""
 
 _STATE: Final = """
@@ -74,9 +77,14 @@ async def add_job(transaction: Transaction, run: Run) -> None:
 
 
 def _add(transaction: Transaction, run_id: str, batch_id: str, *, is_batch: bool) -> None:
+    transaction.send(_ADD, build_job_values(run_id, batch_id, is_batch=is_batch))
+
+
+def build_job_values(run_id: str, batch_id: str = "", *, is_batch: bool = False) -> dict[str, Any]:
+    """Return the values of the statement that adds the job of a run."""
     priority = 0 if batch_id else PRIORITY
     queue = BATCHES if is_batch else RUNS
-    transaction.send(_ADD, {"queue": queue, "task": TASK, "priority": priority, "run_id": run_id})
+    return {"queue": queue, "task": TASK, "priority": priority, "run_id": run_id}
 
 
 class PostgresJobs:

@@ -22,7 +22,7 @@ import psycopg
 from flowport.domain.errors import StoreError
 from flowport.store.cluster import News, NewsKind
 from flowport.store.postgres.database import Database
-from flowport.store.postgres.transaction import NEWS_CHANNEL, Connection, Transaction
+from flowport.store.postgres.transaction import NEWS_CHANNEL, Connection, Transaction, build_options
 
 logger = logging.getLogger(__name__)
 # The line that ends a warning must not be missing in the log.
@@ -90,7 +90,7 @@ class PostgresNews:
             self._database.url,
             autocommit=True,
             application_name="flowport news",
-            connect_timeout=CONNECT_SECONDS,
+            **{**build_options(self._database.url), "connect_timeout": CONNECT_SECONDS},
         )
         try:
             yield connection

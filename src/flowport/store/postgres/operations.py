@@ -152,12 +152,16 @@ async def insert_run(transaction: Transaction, run: Run, *, is_queued: bool) -> 
 async def insert_runs(transaction: Transaction, runs: Sequence[Run], *, is_queued: bool) -> None:
     """Add runs as they are, with their outputs; queued ones with their jobs."""
     for run in runs:
-        values = {**build_run_values(run), **_build_folded(run), "is_queued": is_queued}
-        transaction.send(_INSERT_RUN, values)
+        transaction.send(INSERT_RUN, build_new_values(run, is_queued=is_queued))
         write_outputs(transaction, run.id, run.outputs)
         post_change(transaction, run, NewsKind.CREATED)
         if is_queued:
             await add_job(transaction, run)
+
+
+def build_new_values(run: Run, *, is_queued: bool) -> dict[str, Any]:
+    """Return the values of the statement that adds a run."""
+    return {**build_run_values(run), **_build_folded(run), "is_queued": is_queued}
 
 
 def _build_folded(run: Run) -> dict[str, str]:
@@ -176,9 +180,19 @@ def write_outputs(transaction: Transaction, run_id: str, outputs: Sequence[Outpu
 
 def post_change(transaction: Transaction, run: Run, kind: NewsKind) -> None:
     """Report a change of a run to every replica and worker."""
+    transaction.post(build_change_news(run, kind))
+
+
+def build_change_news(run: Run, kind: NewsKind) -> dict[str, str]:
+    """Return the news of a change of a run."""
     goes_on = {} if run.state.is_final or not run.is_followed else {"goes_on": "yes"}
     news = {"kind": kind, "run_id": run.id, "owner": run.owner, "batch_id": run.batch_id, "account_id": run.account_id}
-    transaction.post({**news, **goes_on})
+    return {**news, **goes_on}
+
+
+def build_provider_run_lock(event: StartAcknowledged) -> str:
+    """Return the text to lock: of two of our runs that are found to be one run of the provider, the second sees the first."""
+    return f"provider run {event.provider_run_id}"
 
 
 async def record_event(
@@ -197,8 +211,7 @@ async def record_event(
     if ended_call_id:
         remove_waiting(transaction, ended_call_id)
     if isinstance(event, StartAcknowledged):
-        # Of two of our runs that are found to be one run of the provider, the second is to see the first.
-        lock_texts(transaction, f"provider run {event.provider_run_id}")
+        lock_texts(transaction, build_provider_run_lock(event))
     before = await find_run(transaction, run_id, is_locked=True)
     if before is None or (unless_waited_for and await is_waited_for(transaction, run_id)):
         return Stale(before)
@@ -215,7 +228,7 @@ async def record_event(
         {**changed, "run_id": run_id},
     )
     write_outputs(transaction, run_id, [output for output in after.outputs if output not in before.outputs])
-    if before.state in _UNSTARTED and after.state not in _UNSTARTED:
+    if before.state in UNSTARTED and after.state not in UNSTARTED:
         transaction.send("DELETE FROM whole_arguments WHERE run_id = %s", (run_id,))
     is_resumed = isinstance(event, StartAcknowledged | Settled | Adopted) and lease != after.lease
     if is_resumed and await _is_queued(transaction, run_id):
@@ -255,13 +268,13 @@ async def is_waited_for(transaction: Transaction, run_id: str) -> bool:
     return await cursor.fetchone() is not None
 
 
-_INSERT_RUN: Final = translate(build_insert("runs", (*RUN_COLUMNS, "folded_app", "folded_rest", "is_queued")))
-_WRITE_OUTPUT: Final = (
-    translate(build_insert("outputs", ("run_id", *OUTPUT_COLUMNS)))
-    + " ON CONFLICT (run_id, n) DO UPDATE SET "
-    + ", ".join(f"{column} = excluded.{column}" for column in OUTPUT_COLUMNS if column != "n")
+INSERT_RUN: Final = translate(build_insert("runs", (*RUN_COLUMNS, "folded_app", "folded_rest", "is_queued")))
+REPLACING: Final = "ON CONFLICT (run_id, n) DO UPDATE SET " + ", ".join(
+    f"{column} = excluded.{column}" for column in OUTPUT_COLUMNS if column != "n"
 )
-_UNSTARTED: Final = frozenset({RunState.ACCEPTED, RunState.STARTING, RunState.UNKNOWN})
+"""What follows outputs that replace those of the same number."""
+_WRITE_OUTPUT: Final = f"{translate(build_insert('outputs', ('run_id', *OUTPUT_COLUMNS)))} {REPLACING}"
+UNSTARTED: Final = frozenset({RunState.ACCEPTED, RunState.STARTING, RunState.UNKNOWN})
 """While a run is in one of these, its whole arguments may be needed."""
 _ALONE: Final = "id = %(run_id)s"
 _WITH_ROWS: Final = (

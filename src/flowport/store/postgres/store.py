@@ -14,6 +14,7 @@ from flowport.store.cluster import NewsKind
 from flowport.store.postgres.accept import accept_call, count_mention, has_reminder
 from flowport.store.postgres.batches import BatchOperations
 from flowport.store.postgres.database import Database
+from flowport.store.postgres.held import HeldRuns
 from flowport.store.postgres.maintenance import RecordMaintenance
 from flowport.store.postgres.migrate import migrate
 from flowport.store.postgres.operations import (
@@ -35,6 +36,7 @@ from flowport.store.records import (
     BeingUploaded,
     Claimed,
     ClaimOutcome,
+    Recorded,
     RecordOutcome,
     Reminder,
     Stale,
@@ -74,6 +76,7 @@ class PostgresStore(BatchOperations, RunQueries, RecordMaintenance, TokenOperati
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self._held = HeldRuns(database)
         self.stale_writes = 0
         """Writes that were refused, because another process had claimed the run."""
 
@@ -105,6 +108,8 @@ class PostgresStore(BatchOperations, RunQueries, RecordMaintenance, TokenOperati
         unless_waited_for: bool = False,
     ) -> RecordOutcome:
         """Apply an event to a run."""
+        if not ended_call_id and not unless_waited_for and (run := await self._held.record(run_id, event, lease)):
+            return Recorded(run)
 
         async def record(transaction: Transaction) -> RecordOutcome:
             return await record_event(
@@ -118,6 +123,8 @@ class PostgresStore(BatchOperations, RunQueries, RecordMaintenance, TokenOperati
 
     async def claim(self, run_id: str, worker: str, *, lease: int) -> ClaimOutcome:
         """Transfer a run to a process, unless another one has claimed it since."""
+        if (claimed := await self._held.claim(run_id, worker, lease=lease)) is not None:
+            return Claimed(claimed)
 
         async def claim(transaction: Transaction) -> ClaimOutcome:
             transaction.send("SELECT 1 FROM runs WHERE id = %s FOR UPDATE", (run_id,))
@@ -130,6 +137,12 @@ class PostgresStore(BatchOperations, RunQueries, RecordMaintenance, TokenOperati
             return Claimed(run)
 
         return await self.database.write(claim)
+
+    async def get_whole_arguments(self, run_id: str) -> tuple[str, ...] | None:
+        """Return what a run is made of, in parts of which a later one counts; None where nothing is kept."""
+        if (arguments := self._held.take_arguments(run_id)) is not None:
+            return (arguments,)
+        return await super().get_whole_arguments(run_id)
 
     async def leave(self, *call_ids: str) -> None:
         """Record that these calls no longer wait."""

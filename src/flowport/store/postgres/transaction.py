@@ -6,6 +6,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import psycopg
 from psycopg.adapt import AdaptersMap
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 from psycopg.types.string import StrDumperUnknown
 
@@ -14,6 +15,28 @@ NEWS_CHANNEL: Final = "flowport_news"
 
 MAX_NEWS_BYTES: Final = 7_900
 """Of one notification; PostgreSQL takes fewer than 8,000."""
+
+# The last transaction of each connection of a process; see `database`.
+MARK: Final = (
+    "INSERT INTO commits (slot, number) VALUES (%s, %s) "
+    "ON CONFLICT (slot) DO UPDATE SET number = excluded.number, changed_at = excluded.changed_at"
+)
+ASK_MARK: Final = (
+    "INSERT INTO commits (slot, number) VALUES (%s, 0) ON CONFLICT (slot) DO UPDATE SET number = commits.number "
+    "RETURNING number"
+)
+"""An insertion waits for a row that is being added, and a query does not find it."""
+FORGET_MARKS: Final = "DELETE FROM commits WHERE changed_at < now() - interval '1 day'"
+
+_OPTIONS: Final = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 6_000,
+    "keepalives_idle": 3,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+}
+"""What an address does not say otherwise. A machine that is gone, or a router that has forgotten a connection, answers nothing
+at all; by itself the system would go on for a quarter of an hour."""
 
 T = TypeVar("T")
 Connection: TypeAlias = psycopg.AsyncConnection[TupleRow]
@@ -39,6 +62,12 @@ class _CleanText(StrDumperUnknown):
 ADAPTERS: Final = AdaptersMap(psycopg.adapters)
 ADAPTERS.register_dumper(str, _CleanText)
 """How values become parameters, and back."""
+
+
+def build_options(url: str) -> dict[str, Any]:
+    """Return the options with which a lost connection is noticed within seconds; those of the address itself count first."""
+    given = conninfo_to_dict(url)
+    return {name: value for name, value in _OPTIONS.items() if name not in given}
 
 
 class Sent:
@@ -95,7 +124,11 @@ class Transaction:
 
     def post(self, news: Mapping[str, str]) -> None:
         """Report a change to every replica once this is committed."""
-        self._news.append(format_news({**news, "from": self._origin}))
+        self._news.append(self.format_news(news))
+
+    def format_news(self, news: Mapping[str, str]) -> str:
+        """Return news as the text of a notification, for a statement that sends it itself."""
+        return format_news({**news, "from": self._origin})
 
     def send_news(self) -> None:
         """Send the news with the statements that wait."""

@@ -123,7 +123,8 @@ class PostgresWorkers:
         async def look(transaction: Transaction) -> list[tuple[str, float, float, bool, bool]]:
             return await (await transaction.execute(_BEAT, values)).fetchall()
 
-        rows = await self._database.look_up(look)
+        # However much there is to write: a process that is only busy is not to count as dead.
+        rows = await self._database.look_up(look, is_urgent=True)
         self._punctuality.note()
         is_proven = self._punctuality.is_proven
         dead = {

@@ -54,7 +54,9 @@ CREATE TABLE runs (
     -- What a search looks through: the app's and the tool's name, then the rest, without upper case.
     folded_app text COLLATE "C" NOT NULL DEFAULT '',
     folded_rest text COLLATE "C" NOT NULL DEFAULT '',
-    changed_number bigint NOT NULL DEFAULT nextval('changes')
+    changed_number bigint NOT NULL DEFAULT nextval('changes'),
+    -- The last change that the run's holder made, by which it finds out whether one happened whose answer was lost.
+    changed_by text COLLATE "C" NOT NULL DEFAULT ''
 );
 
 CREATE TABLE outputs (
