@@ -84,7 +84,7 @@ class Faults:
 
     def note_ready(self, team: Team) -> None:
         """Note whether a replica can do its work."""
-        if any(replica.ask("/readyz", timeout=2)[0] == HTTPStatus.OK for replica in team.replicas):
+        if any(replica.ask("/readyz")[0] == HTTPStatus.OK for replica in team.replicas):
             self.ready_at.append(time.monotonic())
 
     def note_starting(self, team: Team) -> None:
