@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from flowport.domain.errors import StoreError
 from flowport.domain.models import Run, RunState
 from flowport.store.postgres.database import Database, Transaction
 from flowport.store.postgres.store import open_postgres_store
@@ -76,3 +77,19 @@ async def test_a_setting_of_the_server_is_left_to_it(postgres: PostgresServer) -
 
     assert await database.look_up(look) == ("1min",)
     await database.close()
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+async def test_every_character_is_kept_or_the_database_refused(postgres: PostgresServer, encoding: str) -> None:
+    """A database that cannot keep the name of a result must not begin to take runs."""
+    name = f"in_{encoding.lower()}"
+    postgres.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'")
+    store = open_postgres_store(postgres.get_url(name))
+    run = build_equal("run_0", app_name="Gr\u00f6\u00dfe \u732b \U0001f600")
+    if encoding == "LATIN1":
+        with pytest.raises(StoreError, match="UTF8"):
+            await store.accept(run)
+    else:
+        await store.accept(run)
+        assert await store.get_run_of_any_owner(run.id) == run
+    await store.close()

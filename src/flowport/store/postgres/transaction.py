@@ -49,6 +49,7 @@ _OPTIONS: Final = {
     "keepalives_idle": 3,
     "keepalives_interval": 1,
     "keepalives_count": 3,
+    "client_encoding": "UTF8",
 }
 """What an address does not say otherwise. A machine that is gone, or a router that has forgotten a connection, answers nothing
 at all; by itself the system would go on for a quarter of an hour."""
