@@ -1,6 +1,7 @@
 """Shared by all tests: one event loop library, no configuration of the user, and no network but the loopback interface."""
 
 import gc
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
@@ -65,6 +66,13 @@ def postgres() -> Iterator[PostgresServer]:
 def database_url(postgres: PostgresServer) -> str:
     """Return the address of a database of this test alone, with our tables."""
     return create_migrated(postgres)
+
+
+@pytest.fixture(autouse=True)
+def _restore_logging() -> Iterator[None]:
+    """Let a command that a test runs in this process silence the log for that test alone, as its own process would."""
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -34,6 +34,7 @@ from flowport.store.postgres.transaction import (
     FORGET_MARKS,
     MARK,
     NEWS_CHANNEL,
+    ON_CONNECTING,
     Connection,
     Transaction,
     Work,
@@ -56,23 +57,11 @@ CONNECT_SECONDS: Final = 2
 RETRY_SECONDS: Final = 0.1
 """Between two attempts to reach it."""
 
-_IDLE_SECONDS: Final = 4
-"""How long a transaction may wait for its next statement before the database ends it."""
-
 T = TypeVar("T")
-
-_ON_CONNECTING: Final = f"""
-SELECT set_config('idle_in_transaction_session_timeout', '{_IDLE_SECONDS}s', false),
-    set_config('plan_cache_mode', 'force_generic_plan', false),
-    set_config('synchronous_commit', CASE setting WHEN 'off' THEN 'local' ELSE setting END, false)
-FROM (SELECT current_setting('synchronous_commit') AS setting) AS present
-"""  # noqa: S608 - our own number
-"""A process that was paused must not keep its locks; what was committed is on disk, whatever the server's default; and a
-statement that comes often is planned once: the indexes are made so that no value needs a plan of its own."""
 
 
 async def _configure(connection: Connection) -> None:
-    await connection.execute(_ON_CONNECTING)
+    await connection.execute(ON_CONNECTING)
 
 
 @dataclass(slots=True)

@@ -87,6 +87,7 @@ class _StoppableWorker(Worker):
 async def _configure(connection: psycopg.AsyncConnection[TupleRow]) -> None:
     # The job is a reminder: what a crash of the database takes back is done once more, or by the reconciler.
     await connection.execute("SET synchronous_commit = off")
+    await connection.execute("SET default_transaction_isolation = 'read committed'")
 
 
 class JobWorker:

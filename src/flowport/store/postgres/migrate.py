@@ -10,7 +10,7 @@ from typing import Final
 
 from procrastinate.schema import SchemaManager
 
-from flowport.store.postgres.problems import build_foreign_error
+from flowport.store.postgres.problems import build_encoding_error, build_foreign_error
 from flowport.store.postgres.transaction import Connection
 
 logger = logging.getLogger(__name__)
@@ -33,8 +33,11 @@ async def migrate(connection: Connection) -> None:
     """Apply the files that were not applied yet, each in a transaction.
 
     Raises:
-        StoreError: Another program has tables of these names.
+        StoreError: Another program has tables of these names, or the database keeps some characters only.
     """
+    encoding = await (await connection.execute("SHOW server_encoding")).fetchone()
+    if encoding is not None and encoding[0] not in {"UTF8", "SQL_ASCII"}:
+        raise build_encoding_error()
     await connection.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
     try:
         cursor = await connection.execute(IS_FOREIGN, (get_table_names(),))

@@ -76,6 +76,13 @@ def build_error(error: psycopg.Error) -> StoreError:
     return StoreError(f"the database has refused an operation ({code})", "Its log has the details.")
 
 
+def build_encoding_error() -> StoreError:
+    """Return the sentence for a database that keeps some characters only: a result with another one would be lost."""
+    return StoreError(
+        "the database does not keep all characters", "Create it with ENCODING 'UTF8' and TEMPLATE template0."
+    )
+
+
 def build_foreign_error() -> StoreError:
     """Return the sentence for a database that another program uses."""
     return StoreError(

@@ -53,7 +53,7 @@ _CONNECTION: Final = {"connect_timeout": 2, "tcp_user_timeout": 3000, "applicati
 
 # Each in one message. The new values are made after the lock was taken, and so is what is returned.
 _LOCK: Final = """
-    BEGIN;
+    BEGIN ISOLATION LEVEL READ COMMITTED;
     SET LOCAL synchronous_commit = off;
     SET LOCAL lock_timeout = %(patience)s;
     SET LOCAL idle_in_transaction_session_timeout = %(hold)s;

@@ -28,12 +28,28 @@ ASK_MARK: Final = (
 """An insertion waits for a row that is being added, and a query does not find it."""
 FORGET_MARKS: Final = "DELETE FROM commits WHERE changed_at < now() - interval '1 day'"
 
+_IDLE_SECONDS: Final = 4
+"""How long a transaction may wait for its next statement before the database ends it."""
+
+ON_CONNECTING: Final = f"""
+SELECT set_config('idle_in_transaction_session_timeout', '{_IDLE_SECONDS}s', false),
+    set_config('plan_cache_mode', 'force_generic_plan', false),
+    set_config('default_transaction_isolation', 'read committed', false),
+    set_config('extra_float_digits', '1', false),
+    set_config('synchronous_commit', CASE setting WHEN 'off' THEN 'local' ELSE setting END, false)
+FROM (SELECT current_setting('synchronous_commit') AS setting) AS present
+"""  # noqa: S608 - our own number
+"""A process that was paused must not keep its locks; what was committed is on disk, whatever the server's default; and a
+statement that comes often is planned once: the indexes are made so that no value needs a plan of its own. Who has waited for a
+lock sees what was committed meanwhile, and instants come back as they were written, whatever the administrator has set."""
+
 _OPTIONS: Final = {
     "connect_timeout": 5,
     "tcp_user_timeout": 6_000,
     "keepalives_idle": 3,
     "keepalives_interval": 1,
     "keepalives_count": 3,
+    "client_encoding": "UTF8",
 }
 """What an address does not say otherwise. A machine that is gone, or a router that has forgotten a connection, answers nothing
 at all; by itself the system would go on for a quarter of an hour."""
