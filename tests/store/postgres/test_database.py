@@ -119,15 +119,18 @@ async def test_a_backend_that_is_killed_during_its_commit_does_the_work_once(
 ) -> None:
     """A crash takes every connection with it, and the numbers of the transactions that were lost are given again."""
     name = get_name(database.url)
+    # A sequence may lose its first number in the crash; a folder is made once.
+    died = postgres.folder / f"died-{name}"
+    once = f"(mkdir {died} && kill -9 %s) 2>/dev/null || true"
     how = (
-        "EXECUTE format('COPY (SELECT 1) TO PROGRAM %L', 'kill -9 ' || pg_backend_pid())"
+        f"EXECUTE format('COPY (SELECT 1) TO PROGRAM %L', format('{once}', pg_backend_pid()))"
         if is_crash
-        else "PERFORM pg_terminate_backend(pg_backend_pid())"
+        else "IF nextval('deaths') = 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF"
     )
     postgres.execute("CREATE SEQUENCE deaths", name)
     postgres.execute(
         "CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-        f"IF NEW.note = 'deadly' AND nextval('deaths') = 1 THEN {how}; END IF; RETURN NULL; END $$",
+        f"IF NEW.note = 'deadly' THEN {how}; END IF; RETURN NULL; END $$",
         name,
     )
     postgres.execute(
@@ -135,13 +138,12 @@ async def test_a_backend_that_is_killed_during_its_commit_does_the_work_once(
         "FOR EACH ROW EXECUTE FUNCTION die()",
         name,
     )
-    # A sequence is written in advance, so that a crash does not forget the first death.
     postgres.execute("CHECKPOINT", name)
     notes = ["deadly", *(f"note {n}" for n in range(20))]
     await asyncio.gather(*(database.write(write_note(note)) for note in notes))
     assert sorted(await read_notes(database)) == sorted(notes)
     [(deaths,)] = postgres.execute("SELECT nextval('deaths') - 1", name)
-    assert int(str(deaths)) >= 2
+    assert died.exists() if is_crash else int(str(deaths)) >= 2
 
 
 @pytest.mark.parametrize("is_at_once", [False, True])
@@ -187,7 +189,7 @@ async def test_a_wrong_password_is_in_no_log(postgres: PostgresServer, caplog: p
     """Nor is it in the sentence."""
     caplog.set_level(logging.DEBUG)
     database = Database(f"postgresql://somerole:s3cret-word@/postgres?host={postgres.folder}", patience_seconds=0.2)
-    with pytest.raises(StoreError, match="the database cannot be reached"):
+    with pytest.raises(StoreError, match="the database refuses the user or the password"):
         await database.open()
     await database.close()
     assert "s3cret-word" not in caplog.text

@@ -237,7 +237,8 @@ async def test_the_end_of_a_job_counts_for_who_has_it(database_url: str) -> None
 
     async with open_queue(database_url) as one, open_queue(database_url) as two:
         await one.add("run_1")
-        async with one.working(hold_one):
+        # With its one place taken it cannot fetch the job again before the other does.
+        async with one.working(hold_one, concurrency=1):
             await first.wait()
             await _give_back(one)
             async with two.working(hold_two):
