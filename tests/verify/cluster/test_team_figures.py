@@ -31,7 +31,7 @@ IDS: Final = {"text_to_picture": "t2P6yGfJ0x", "always_fails": "aF8oHb5ErK"}
 LIMIT: Final = 50
 """The documented one; above it a limit is learned."""
 MINUTE_SECONDS: Final = 60.0
-MIN_SHARE: Final = 0.95
+MIN_SHARE: Final = 0.9
 SETTINGS: Final = {
     "FLOWPORT_REQUESTS_PER_MINUTE": "0",
     "FLOWPORT_PERSON_REQUESTS_PER_MINUTE": "1000000",
