@@ -10,7 +10,7 @@ from flowport.domain.models import RunState
 from flowport.network.account import OpenAccount
 from flowport.providers.magica.api import Magica
 from flowport.providers.magnific.api import Magnific
-from flowport.runs.cancelling import CancelOutcome
+from flowport.runs.cancellation import CancelOutcome
 from flowport.store.records import BatchProgress
 from tests.store.samples import build_run
 

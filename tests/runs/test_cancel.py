@@ -11,7 +11,7 @@ from flowport.domain.errors import Operation, ProviderError
 from flowport.domain.models import RunState
 from flowport.providers.interface import ApiAnswer
 from flowport.providers.magica.api import Magica
-from flowport.runs.cancelling import CancelOutcome, ask_to_cancel, cancel_unwanted
+from flowport.runs.cancellation import CancelOutcome, ask_to_cancel, cancel_unwanted
 from flowport.store.records import AttachRules, WaitingCall
 from tests.runs.samples import NOW, RUN
 from tests.support.fake_clock import FakeClock

@@ -13,7 +13,7 @@ from flowport.domain.models import App, JsonValue, Run, RunState
 from flowport.domain.spending import SpendingCheck
 from flowport.providers.interface import ApiAnswer, ApiRequest, RunStatus, StartOutcome, WebhookTarget
 from flowport.providers.magnific.api import Magnific
-from flowport.runs.cancelling import CancelOutcome
+from flowport.runs.cancellation import CancelOutcome
 from flowport.runs.service import CRASHED
 from flowport.store.records import AttachRules
 from tests.runs.benches import open_bench

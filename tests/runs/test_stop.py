@@ -11,7 +11,7 @@ from flowport.domain.errors import Operation, StoreError
 from flowport.domain.models import RunState
 from flowport.domain.run_events import StartRequested
 from flowport.providers.interface import ApiRequest
-from flowport.runs.cancelling import CancelOutcome
+from flowport.runs.cancellation import CancelOutcome
 from flowport.runs.submit import RunRequest
 from tests.runs.benches import open_bench
 from tests.runs.samples import BUSY, CALL, DONE, NOW, RUN, RUNNING, TAKEN, read

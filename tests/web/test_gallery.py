@@ -14,7 +14,7 @@ import pytest
 
 from flowport.actions.cancel_run import format_cancellation
 from flowport.domain.models import OutputKind, Run, RunState
-from flowport.runs.cancelling import CancelOutcome
+from flowport.runs.cancellation import CancelOutcome
 from flowport.runtime.http_server import HttpServer
 from flowport.web.gallery import build_gallery, word_for_page
 from flowport.web.listen_address import Address, listen

@@ -13,7 +13,7 @@ from flowport.domain.errors import ArgumentsInvalid
 from flowport.domain.models import InputKind, Run, RunState
 from flowport.domain.uris import names_last
 from flowport.network.account import OpenAccount
-from flowport.runs.cancelling import CancelOutcome
+from flowport.runs.cancellation import CancelOutcome
 from flowport.runs.delivery import Caller
 from flowport.store.records import BatchProgress
 

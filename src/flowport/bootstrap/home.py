@@ -19,10 +19,10 @@ from flowport.store.sqlite.rate_windows import RATE_WINDOWS_NAME, RateWindowFile
 from flowport.store.sqlite.reconnect import open_refusing_store, open_store
 
 if TYPE_CHECKING:
-    from flowport.store.moving import Moved
+    from flowport.store.move_record import Moved
 
 _CLUSTER: Final = "flowport.store.postgres.cluster"
-_MOVING: Final = "flowport.store.moving"
+_MOVING: Final = "flowport.store.move_record"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from flowport.cli.session import Session, run_session
 from flowport.domain.errors import ArgumentsInvalid, RunNotFound
 from flowport.domain.models import LOCAL_OWNER, RunState
 from flowport.domain.uris import parse_run_ids
-from flowport.runs.cancelling import CancelOutcome
+from flowport.runs.cancellation import CancelOutcome
 
 _CANCEL_CODES: Final = {
     CancelOutcome.CANCELLED: ExitCode.DONE,

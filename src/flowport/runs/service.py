@@ -22,7 +22,7 @@ from flowport.domain.models import (
 )
 from flowport.domain.run_events import Cancelled, Finished, PollingStopped, RunEvent, StartUnknown
 from flowport.network.account import OpenAccount
-from flowport.runs.cancelling import CancelOutcome, ask_to_cancel, cancel_unwanted
+from flowport.runs.cancellation import CancelOutcome, ask_to_cancel, cancel_unwanted
 from flowport.runs.downloads import DownloadRetrier
 from flowport.runs.live import LiveRun, LiveRuns, PendingWrites
 from flowport.runs.poll import RunPoller

@@ -19,7 +19,7 @@ from flowport.domain.run_events import Finished
 from flowport.network.account import OpenAccount
 from flowport.runs.batch.prepare import PreparedBatch, build_batch, build_row_run
 from flowport.runs.batch.report import BatchReport, SavedReport
-from flowport.runs.cancelling import ask_to_cancel
+from flowport.runs.cancellation import ask_to_cancel
 from flowport.runs.live import LiveRuns
 from flowport.runs.recovery import Recovery
 from flowport.runs.service import Runner

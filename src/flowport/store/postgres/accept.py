@@ -1,4 +1,4 @@
-"""Accept a call: join the earlier run that it asks for again (`store.joining`), or record a new one, in one transaction.
+"""Accept a call: join the earlier run that it asks for again (`store.join_rules`), or record a new one, in one transaction.
 
 What one call has found must hold until it is committed. So calls that ask for the same wait for each other; where a cap of
 the owner is set, so do all calls of the owner, and where one of the account is set, all calls of the account. The locks are
@@ -13,7 +13,7 @@ from flowport.domain.call_errors import PriceUnconfirmed
 from flowport.domain.models import Run
 from flowport.domain.spending import SpendingCheck, get_caps
 from flowport.store.cluster import NewsKind
-from flowport.store.joining import (
+from flowport.store.join_rules import (
     EqualRun,
     build_settlement,
     choose_run,

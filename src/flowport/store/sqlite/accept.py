@@ -1,4 +1,4 @@
-"""Accept a call: join the earlier run that it asks for again (`store.joining`), or record a new one, in one transaction."""
+"""Accept a call: join the earlier run that it asks for again (`store.join_rules`), or record a new one, in one transaction."""
 
 import json
 import sqlite3
@@ -9,7 +9,7 @@ from typing import Final
 from flowport.domain.call_errors import PriceUnconfirmed
 from flowport.domain.models import LOCAL_OWNER, Run
 from flowport.domain.spending import SpendingCheck
-from flowport.store.joining import (
+from flowport.store.join_rules import (
     EqualRun,
     build_settlement,
     choose_run,
