@@ -9,9 +9,10 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from flowport.domain.models import Run, RunState
-from flowport.store.postgres.database import Database, Transaction
+from flowport.store.postgres.database import Database
 from flowport.store.postgres.jobs import PostgresJobs
 from flowport.store.postgres.operations import insert_run
+from flowport.store.postgres.transaction import Transaction
 from tests.store.samples import build_run
 from tests.support.patience import PATIENCE_SECONDS
 

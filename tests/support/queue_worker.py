@@ -9,8 +9,9 @@ import anyio
 
 from flowport.domain.errors import StoreError
 from flowport.store.cluster import JobAgain
-from flowport.store.postgres.database import Database, Transaction
+from flowport.store.postgres.database import Database
 from flowport.store.postgres.jobs import PostgresJobs
+from flowport.store.postgres.transaction import Transaction
 
 TABLE: Final = (
     "CREATE TABLE executions (run_id text, pid int, lease bigint, began_at timestamptz DEFAULT clock_timestamp(), "

@@ -3,8 +3,8 @@
 A home on one machine has none of it: its processes start, poll and save their own runs.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import NoReturn, Protocol, TypeVar
 
@@ -234,5 +234,3 @@ class Cluster:
     used_marks: UsedMarks
     get_figures: Callable[[], ClusterFigures] = ClusterFigures
     """Returns what this process counts of the database."""
-    versions: Mapping[str, str] = field(default_factory=dict)
-    """Of the database server and its tables, for the doctor."""

@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 import anyio
 import pytest
 
-from flowport.store.postgres.database import Database, Transaction
+from flowport.store.postgres.database import Database
 from flowport.store.postgres.migrate import migrate
+from flowport.store.postgres.transaction import Transaction
 from flowport.store.postgres.workers import PostgresWorkers
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.postgres import PostgresServer

@@ -10,8 +10,9 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from flowport.store.postgres.database import Database, Transaction
+from flowport.store.postgres.database import Database
 from flowport.store.postgres.migrate import migrate
+from flowport.store.postgres.transaction import Transaction
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.postgres import PostgresServer, open_postgres
 from tests.support.postgres_proxy import open_proxy

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from flowport.domain.models import Output, OutputKind, RunState
 from flowport.store.cluster import Reconciled
-from flowport.store.postgres.database import Transaction
 from flowport.store.postgres.job_engine import QUEUES, TASK
 from flowport.store.postgres.jobs import PRIORITY
 from flowport.store.postgres.reconcile import reconcile
+from flowport.store.postgres.transaction import Transaction
 from tests.store.samples import build_run
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.queue import Queue, open_queue

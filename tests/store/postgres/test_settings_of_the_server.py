@@ -9,8 +9,9 @@ from psycopg.conninfo import conninfo_to_dict
 
 from flowport.domain.errors import StoreError
 from flowport.domain.models import Run, RunState
-from flowport.store.postgres.database import Database, Transaction
+from flowport.store.postgres.database import Database
 from flowport.store.postgres.store import open_postgres_store
+from flowport.store.postgres.transaction import Transaction
 from flowport.store.records import Accepted, AcceptOutcome, Joined
 from tests.store.contract.test_accept import build_equal, build_rules
 from tests.store.samples import RUN

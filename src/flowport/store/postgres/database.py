@@ -33,16 +33,12 @@ from flowport.store.postgres.transaction import (
     ASK_MARK,
     FORGET_MARKS,
     MARK,
-    NEWS_CHANNEL,
     ON_CONNECTING,
     Connection,
     Transaction,
     Work,
     build_options,
-    format_news,
 )
-
-__all__ = ["NEWS_CHANNEL", "Connection", "Database", "Transaction", "Work", "format_news"]
 
 logger = logging.getLogger(__name__)
 # Their warnings name addresses and users; what they warn of becomes an error of ours, or is tried again.

@@ -8,7 +8,7 @@ import time
 from typing import Any, Final
 
 from flowport.store.cluster import Reconciled
-from flowport.store.postgres.database import Transaction
+from flowport.store.postgres.transaction import Transaction
 from flowport.store.rows import FINAL, LIVE
 
 LOCK: Final = 0x466C6F77_0002

@@ -21,10 +21,12 @@ from flowport.store.postgres.operations import (
     SELECTED,
     is_waited_for,
     lock_texts,
+    looks_up,
     parse_row,
     post_change,
     record_event,
     remove_waiting,
+    writes,
 )
 from flowport.store.postgres.people import ReceivedFileOperations, TokenOperations
 from flowport.store.postgres.queries import RunQueries
@@ -144,38 +146,22 @@ class PostgresStore(BatchOperations, RunQueries, RecordMaintenance, TokenOperati
             return (arguments,)
         return await super().get_whole_arguments(run_id)
 
-    async def leave(self, *call_ids: str) -> None:
-        """Record that these calls no longer wait."""
+    @writes
+    async def leave(self, transaction: Transaction, *call_ids: str) -> None:
+        remove_waiting(transaction, *call_ids)
 
-        async def leave(transaction: Transaction) -> None:
-            remove_waiting(transaction, *call_ids)
+    @looks_up
+    async def get_calling_processes(self, transaction: Transaction) -> frozenset[str]:
+        cursor = await transaction.execute("SELECT DISTINCT process_id FROM waiting_calls")
+        return frozenset([row[0] for row in await cursor.fetchall()])
 
-        await self.database.write(leave)
+    @writes
+    async def forget_calls_of(self, transaction: Transaction, process_ids: Sequence[str]) -> None:
+        transaction.send("DELETE FROM waiting_calls WHERE process_id = ANY(%s)", (list(process_ids),))
 
-    async def get_calling_processes(self) -> frozenset[str]:
-        """Return the processes with calls that are recorded as waiting."""
-
-        async def find(transaction: Transaction) -> frozenset[str]:
-            cursor = await transaction.execute("SELECT DISTINCT process_id FROM waiting_calls")
-            return frozenset([row[0] for row in await cursor.fetchall()])
-
-        return await self.database.look_up(find)
-
-    async def forget_calls_of(self, process_ids: Sequence[str]) -> None:
-        """Record that the calls of these dead processes no longer wait."""
-
-        async def forget(transaction: Transaction) -> None:
-            transaction.send("DELETE FROM waiting_calls WHERE process_id = ANY(%s)", (list(process_ids),))
-
-        await self.database.write(forget)
-
-    async def is_waited_for(self, run_id: str) -> bool:
-        """Return whether a call still waits for a run."""
-
-        async def find(transaction: Transaction) -> bool:
-            return await is_waited_for(transaction, run_id)
-
-        return await self.database.look_up(find)
+    @looks_up
+    async def is_waited_for(self, transaction: Transaction, run_id: str) -> bool:
+        return await is_waited_for(transaction, run_id)
 
     async def take_reminder(self, *, owner: str, excluded: Collection[str] = ()) -> Reminder | None:
         """Return the runs to mention in an answer, and count the mention."""
@@ -189,113 +175,89 @@ class PostgresStore(BatchOperations, RunQueries, RecordMaintenance, TokenOperati
         # Usually nothing is found.
         return await self.database.write(count) if await self.database.look_up(find) else None
 
+    @looks_up
     async def get_spending(
-        self, *, account_id: str, owner: str | None, since: float, boot_since: BootTime | None = None
+        self,
+        transaction: Transaction,
+        *,
+        account_id: str,
+        owner: str | None,
+        since: float,
+        boot_since: BootTime | None = None,
     ) -> Spending:
-        """Return the costs of an owner's runs, or of an account's."""
+        return await sum_spending(transaction, account_id, owner, since, boot_since)
 
-        async def sum_up(transaction: Transaction) -> Spending:
-            return await sum_spending(transaction, account_id, owner, since, boot_since)
+    @looks_up
+    async def get_tool_names(self, transaction: Transaction) -> dict[str, tuple[str, str]]:
+        cursor = await transaction.execute("SELECT name, scope, app_id FROM tool_names")
+        return {name: (scope, app_id) for name, scope, app_id in await cursor.fetchall()}
 
-        return await self.database.look_up(sum_up)
+    @writes
+    async def assign_tool_names(self, transaction: Transaction, scope: str, names: Mapping[str, str]) -> dict[str, str]:
+        lock_texts(transaction, "names")
+        transaction.send(
+            "INSERT INTO tool_names (name, scope, app_id) SELECT given.name, %s, given.app_id "
+            "FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS given (app_id, name, place) ORDER BY given.place "
+            "ON CONFLICT DO NOTHING",
+            (scope, list(names), list(names.values())),
+        )
+        cursor = await transaction.execute(
+            "SELECT app_id, name FROM tool_names WHERE scope = %s AND app_id = ANY(%s)", (scope, list(names))
+        )
+        given = {clean_text(app_id): app_id for app_id in names}
+        return {given[app_id]: name for app_id, name in await cursor.fetchall()}
 
-    async def get_tool_names(self) -> dict[str, tuple[str, str]]:
-        """Return the scope and the app id of each name that was ever assigned."""
-
-        async def find(transaction: Transaction) -> dict[str, tuple[str, str]]:
-            cursor = await transaction.execute("SELECT name, scope, app_id FROM tool_names")
-            return {name: (scope, app_id) for name, scope, app_id in await cursor.fetchall()}
-
-        return await self.database.look_up(find)
-
-    async def assign_tool_names(self, scope: str, names: Mapping[str, str]) -> dict[str, str]:
-        """Assign names to apps that have none, and return the names of these apps."""
-
-        async def assign(transaction: Transaction) -> dict[str, str]:
-            lock_texts(transaction, "names")
-            transaction.send(
-                "INSERT INTO tool_names (name, scope, app_id) SELECT given.name, %s, given.app_id "
-                "FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS given (app_id, name, place) ORDER BY given.place "
-                "ON CONFLICT DO NOTHING",
-                (scope, list(names), list(names.values())),
-            )
-            cursor = await transaction.execute(
-                "SELECT app_id, name FROM tool_names WHERE scope = %s AND app_id = ANY(%s)", (scope, list(names))
-            )
-            given = {clean_text(app_id): app_id for app_id in names}
-            return {given[app_id]: name for app_id, name in await cursor.fetchall()}
-
-        return await self.database.write(assign)
-
-    async def get_property_names(self, scope: str, app_ids: Collection[str]) -> dict[str, dict[str, str]]:
-        """Return the names of each app's inputs, by app id and input id."""
-
-        async def find(transaction: Transaction) -> dict[str, dict[str, str]]:
-            return await _select_property_names(transaction, scope, app_ids)
-
-        return await self.database.look_up(find)
-
-    async def assign_property_names(
-        self, scope: str, names: Mapping[str, Mapping[str, str]]
+    @looks_up
+    async def get_property_names(
+        self, transaction: Transaction, scope: str, app_ids: Collection[str]
     ) -> dict[str, dict[str, str]]:
-        """Assign names to inputs that have none, and return all names of these apps' inputs."""
+        return await _select_property_names(transaction, scope, app_ids)
+
+    @writes
+    async def assign_property_names(
+        self, transaction: Transaction, scope: str, names: Mapping[str, Mapping[str, str]]
+    ) -> dict[str, dict[str, str]]:
         given = [(app_id, input_id, name) for app_id, own in names.items() for input_id, name in own.items()]
+        lock_texts(transaction, "names")
+        transaction.send(
+            "INSERT INTO property_names (scope, app_id, input_id, name) "
+            "SELECT %s, given.app_id, given.input_id, given.name FROM unnest(%s::text[], %s::text[], %s::text[]) "
+            "WITH ORDINALITY AS given (app_id, input_id, name, place) ORDER BY given.place ON CONFLICT DO NOTHING",
+            (scope, *([one[place] for one in given] for place in range(3))),
+        )
+        found = await _select_property_names(transaction, scope, names)
+        kept = {clean_text(input_id): input_id for _, input_id, _ in given}
+        return {
+            app_id: {kept.get(input_id, input_id): name for input_id, name in own.items()}
+            for app_id, own in found.items()
+        }
 
-        async def assign(transaction: Transaction) -> dict[str, dict[str, str]]:
-            lock_texts(transaction, "names")
-            transaction.send(
-                "INSERT INTO property_names (scope, app_id, input_id, name) "
-                "SELECT %s, given.app_id, given.input_id, given.name FROM unnest(%s::text[], %s::text[], %s::text[]) "
-                "WITH ORDINALITY AS given (app_id, input_id, name, place) ORDER BY given.place ON CONFLICT DO NOTHING",
-                (scope, *([one[place] for one in given] for place in range(3))),
-            )
-            found = await _select_property_names(transaction, scope, names)
-            kept = {clean_text(input_id): input_id for _, input_id, _ in given}
-            return {
-                app_id: {kept.get(input_id, input_id): name for input_id, name in own.items()}
-                for app_id, own in found.items()
-            }
+    @writes
+    async def claim_upload(self, transaction: Transaction, claim: UploadClaim) -> UploadOutcome:
+        values = {field.name: getattr(claim, field.name) for field in fields(claim)}
+        cursor = await transaction.execute(_CLAIM_UPLOAD, values)
+        if await cursor.fetchone() is not None:
+            return ToUpload()
+        cursor = await transaction.execute(
+            f"SELECT claimed_by, {_UPLOAD_LIST} FROM uploads WHERE account_id = %s AND sha256 = %s",  # noqa: S608 - our own words
+            (claim.account_id, claim.sha256),
+        )
+        # It is there: its row is locked.
+        [(claimed_by, *found)] = await cursor.fetchall()
+        upload = Upload(*found)
+        return upload if upload.url else BeingUploaded(claimed_by)
 
-        return await self.database.write(assign)
+    @writes
+    async def note_upload(self, transaction: Transaction, upload: Upload) -> None:
+        values: dict[str, Any] = {column: getattr(upload, column) for column in _UPLOAD_COLUMNS}
+        transaction.send(_NOTE_UPLOAD, values)
+        transaction.send(
+            "DELETE FROM uploads WHERE url <> '' AND expires_at < %s", (upload.expires_at - _FORGOTTEN_SECONDS,)
+        )
 
-    async def claim_upload(self, claim: UploadClaim) -> UploadOutcome:
-        """Return the existing upload, or whether the caller is to make it."""
-
-        async def claim_it(transaction: Transaction) -> UploadOutcome:
-            values = {field.name: getattr(claim, field.name) for field in fields(claim)}
-            cursor = await transaction.execute(_CLAIM_UPLOAD, values)
-            if await cursor.fetchone() is not None:
-                return ToUpload()
-            cursor = await transaction.execute(
-                f"SELECT claimed_by, {_UPLOAD_LIST} FROM uploads WHERE account_id = %s AND sha256 = %s",  # noqa: S608 - our own words
-                (claim.account_id, claim.sha256),
-            )
-            # It is there: its row is locked.
-            [(claimed_by, *found)] = await cursor.fetchall()
-            upload = Upload(*found)
-            return upload if upload.url else BeingUploaded(claimed_by)
-
-        return await self.database.write(claim_it)
-
-    async def note_upload(self, upload: Upload) -> None:
-        """Record a finished upload, which replaces its claim."""
-
-        async def note(transaction: Transaction) -> None:
-            values: dict[str, Any] = {column: getattr(upload, column) for column in _UPLOAD_COLUMNS}
-            transaction.send(_NOTE_UPLOAD, values)
-            transaction.send(
-                "DELETE FROM uploads WHERE url <> '' AND expires_at < %s", (upload.expires_at - _FORGOTTEN_SECONDS,)
-            )
-
-        await self.database.write(note)
-
-    async def forget_upload(self, *, account_id: str, sha256: str) -> None:
-        """Remove a claim, or an upload that the provider no longer accepts."""
-
-        async def forget(transaction: Transaction) -> None:
-            transaction.send("DELETE FROM uploads WHERE account_id = %s AND sha256 = %s", (account_id, sha256))
-
-        await self.database.write(forget)
+    @writes
+    async def forget_upload(self, transaction: Transaction, *, account_id: str, sha256: str) -> None:
+        transaction.send("DELETE FROM uploads WHERE account_id = %s AND sha256 = %s", (account_id, sha256))
 
 
 async def _select_property_names(

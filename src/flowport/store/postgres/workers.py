@@ -12,8 +12,9 @@ import anyio
 import psycopg
 
 from flowport.domain.errors import StoreError
-from flowport.store.postgres.database import Database, Transaction
+from flowport.store.postgres.database import Database
 from flowport.store.postgres.reconcile import DEAD_SECONDS, Punctuality
+from flowport.store.postgres.transaction import Transaction
 
 logger = logging.getLogger(__name__)
 
