@@ -55,6 +55,7 @@ async def start_all(
     """Record side by side that every run is being started; each outcome is noted."""
 
     async def start(run: Run) -> None:
+        """Record one."""
         begun[run.id] = await store.record(run.id, StartRequested(7.0), run.lease)
         note()
 
@@ -82,6 +83,7 @@ async def test_a_run_that_another_transaction_holds_delays_no_other_run(database
     others_begun = anyio.Event()
 
     def note() -> None:
+        """See whether all others have theirs."""
         if len(begun) == len(runs) - 1:
             others_begun.set()
 
@@ -96,11 +98,12 @@ async def test_a_run_that_another_transaction_holds_delays_no_other_run(database
 
 
 async def test_a_change_that_is_refused_fails_alone(database: Database) -> None:
-    """The others of its group are made without it, and its caller is told."""
+    """The others of its group are made without it, and its caller receives the error."""
     commits = GroupCommit(database, {})
     results: dict[int, object] = {}
 
     async def change(number: int) -> None:
+        """Make one change."""
         try:
             results[number] = (await commits.change(NUMBERED, {"run_id": "", "number": number}) or ())[1]
         except StoreError as exc:
@@ -129,7 +132,7 @@ async def test_a_caller_that_gives_up_takes_no_change_back(database: Database, d
     assert begun == [("run_1",), ("run_2",), ("run_3",)]
 
 
-async def test_a_closed_database_is_told_to_every_caller(database: Database) -> None:
+async def test_every_caller_learns_of_a_closed_database(database: Database) -> None:
     """Nothing waits for a result that cannot come."""
     commits = GroupCommit(database, {})
     await database.close()

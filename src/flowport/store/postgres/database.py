@@ -241,7 +241,7 @@ class Database:
         """Perform statements that commit by themselves, together, and return the result of the work.
 
         Args:
-            work: Is told whether it was begun before, and its answer was lost; it must change nothing a second time. A statement
+            work: Receives whether it was performed before and its answer was lost; it must change nothing a second time. A statement
                 of the first time that is still on its way meets the same records.
 
         Raises:
