@@ -20,10 +20,11 @@ from flowport.runs.live import LiveRun, LiveRuns, PendingWrites
 from flowport.runs.output_file import SavingRules
 from flowport.runs.poll import RunPoller
 from flowport.runs.prepare import CallPreparer
+from flowport.runs.queued import QueuedRuns
 from flowport.runs.recovery import Recovery
 from flowport.runs.references import OutputFinder
 from flowport.runs.service import Runner
-from flowport.runs.start import RunStarter
+from flowport.runs.start import Restore, RunStarter
 from flowport.runs.steps import Pace
 from flowport.runs.submit import Acceptor, RecentRequests, RunRequest
 from flowport.runtime.background import Supervisor
@@ -47,6 +48,8 @@ class Bench:
     preparer: CallPreparer
     catalogs: dict[str, Catalog]
     """The catalogue from which calls are rebuilt."""
+    queued: QueuedRuns
+    """What carries out jobs."""
 
     async def submit(self) -> Run:
         """Submit the call of the samples."""
@@ -82,8 +85,15 @@ async def open_bench(
     provider: Magnific | None = None,
     is_automatic: bool = True,
     should_save: bool = True,
+    is_queued: bool = False,
+    restore: Restore | None = None,
 ) -> AsyncIterator[Bench]:
-    """Open a runs service whose clock never waits, or is moved only by the test."""
+    """Open a runs service whose clock never waits, or is moved only by the test.
+
+    Args:
+        is_queued: Whether runs have jobs.
+        restore: Prepares a call again; None for the rebuilder, with the catalogues of the bench.
+    """
     clock, live_runs, threads = (
         FakeClock(is_automatic=is_automatic),
         LiveRuns(),
@@ -99,20 +109,32 @@ async def open_bench(
         dict[str, Catalog](),
     )
     async with Supervisor() as supervisor:
+        restore = restore or CallRebuilder(preparer, catalogs, clock).restore
+        starter = RunStarter(store, live_runs, clock, writer, restore=restore)
         runner = Runner(
             accounts=accounts,
             store=store,
             live_runs=live_runs,
             clock=clock,
             supervisor=supervisor,
-            starter=RunStarter(
-                store, live_runs, clock, writer, restore=CallRebuilder(preparer, catalogs, clock).restore
-            ),
+            starter=starter,
             poller=RunPoller(store, live_runs, clock, Pace(), writer, supervisor=supervisor),
             writer=writer,
             acceptor=Acceptor(accounts, supervisor, process, RecentRequests(clock, window_seconds=3600)),
             retrier=DownloadRetrier(store, saver, link_refresher, clock),
             should_save=should_save,
+            queued_account_ids=frozenset(accounts) if is_queued else frozenset(),
+        )
+        queued = QueuedRuns(
+            runner=runner,
+            starter=starter,
+            accounts=accounts,
+            store=store,
+            live_runs=live_runs,
+            writer=writer,
+            clock=clock,
+            process=process,
+            supervisor=supervisor,
         )
         recovery = Recovery(
             runner=runner,
@@ -123,7 +145,7 @@ async def open_bench(
             link_refresher=link_refresher,
             should_save=should_save,
         )
-        yield Bench(runner, recovery, account, store, live_runs, clock, process, preparer, catalogs)
+        yield Bench(runner, recovery, account, store, live_runs, clock, process, preparer, catalogs, queued)
     process.release()
     await fetcher.aclose()
 

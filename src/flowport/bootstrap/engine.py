@@ -31,7 +31,7 @@ from flowport.runs.delivery import Deliveries
 from flowport.runs.downloads import DownloadRetrier, LinkRefresher, OutputSaver
 from flowport.runs.file_links import FileLinks
 from flowport.runs.inputs import InputPreparer
-from flowport.runs.live import LiveRuns, PendingWrites
+from flowport.runs.live import FAILED_WRITE, SHARED_WRITE, LiveRuns, PendingWrites
 from flowport.runs.lost_starts import LostStarts
 from flowport.runs.news import RunNews
 from flowport.runs.news_reader import NewsReader
@@ -160,7 +160,7 @@ def build_engine(
         find_free_arguments=rebuilder.find_free_arguments,
         queued_account_ids=queued_ids,
     )
-    writer = PendingWrites(store, live_runs, clock)
+    writer = PendingWrites(store, live_runs, clock, retry=FAILED_WRITE if cluster is None else SHARED_WRITE)
     witness = StartWitness(
         accounts, store, clock, base.build_webhook_url, process.process_id, queued_account_ids=queued_ids
     )

@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 FAILED_WRITE: Final = Backoff(300.0, 1.0, tries=8, steps=(0.5, 2.0, 10.0, 30.0, 60.0, 120.0))
 """Between retries for a run that has ended; after the last one it stays among the live runs and in the log only."""
 
+SHARED_WRITE: Final = Backoff(0.2, 2.0, 1.0)
+"""The same in a team, whose store waits for its database: other processes wait for what this one knows."""
+
 
 @dataclass(frozen=True, slots=True)
 class QueuePlace:
@@ -231,11 +234,15 @@ class LiveRuns:
 class PendingWrites:
     """Records events in their order, and keeps those that the store cannot take yet."""
 
-    def __init__(self, store: Store, live_runs: LiveRuns, clock: Clock) -> None:
+    def __init__(self, store: Store, live_runs: LiveRuns, clock: Clock, *, retry: Backoff = FAILED_WRITE) -> None:
+        """Begin without any; `retry` has the pauses between two attempts for a run that has ended."""
         self._store = store
         self._live_runs = live_runs
         self._clock = clock
+        self._retry = retry
         self._pending: dict[str, deque[tuple[RunEvent, int]]] = {}
+        self._failed: dict[str, tuple[RunEvent, int]] = {}
+        """The event of each run that could not be recorded, which was logged."""
 
     async def record(self, run: Run, event: RunEvent) -> Run:
         """Record an event, and before it the pending ones of the same run.
@@ -259,33 +266,40 @@ class PendingWrites:
         """Record the pending events of a run; `build_run` returns it with them, which is used where the store has it not."""
         pending, kept = self._pending.get(run_id), None
         while pending:
+            first = pending[0]
             try:
-                outcome = await self._store.record(run_id, *pending[0])
+                outcome = await self._store.record(run_id, *first)
             except StoreError as exc:
                 run = build_run()
                 self._live_runs.note_unwritten(run.id)
                 provider_run_id = run.provider_run_id or "without an id"
-                logger.error(  # noqa: TRY400 - the sentence of the error says all
+                logger.log(
+                    # An outage may last for hours, with an attempt every few seconds.
+                    logging.INFO if first is self._failed.get(run_id) else logging.ERROR,
                     "run %s (%s at the provider) is %s, which is not recorded: %s",
                     run.id,
                     provider_run_id,
                     run.state,
                     exc,
                 )
+                self._failed[run_id] = first
                 return run
             kept = outcome.run
-            pending.popleft()
+            # Another task may have recorded it at the same time.
+            if pending and pending[0] is first:
+                pending.popleft()
+        self._failed.pop(run_id, None)
         if self._pending.pop(run_id, None) is not None:
             self._live_runs.note_unwritten(run_id, is_unwritten=False)
         return kept or build_run()
 
     async def flush_at_end(self, run: Run) -> None:
-        """Retry the pending events of a run that has ended, with increasing delays, up to a limit."""
+        """Retry the pending events of a run that has ended, with increasing delays."""
         failures = 0
         while run.id in self._pending:
             await self.flush(run)
             failures += 1
-            if run.id not in self._pending or (pause := FAILED_WRITE.get_pause(failures)) is None:
+            if run.id not in self._pending or (pause := self._retry.get_pause(failures)) is None:
                 return
             await self._clock.sleep(pause)
 

@@ -2,7 +2,8 @@
 
 The store is the truth and a job only a reminder. What a worker records carries the lease of its claim, so a worker that was
 paused and has lost its run ends without writing. A worker that ends leaves each run in a state from which another one goes on;
-a start request that is being sent is finished first.
+a start request that is being sent is finished first. What became of a start is known to its worker alone until it is recorded,
+so the worker records it before anything else, however long the database is away.
 """
 
 import logging
@@ -18,7 +19,7 @@ from flowport.domain.models import FIRST_LEASE, Run, RunState
 from flowport.domain.run_events import StartNotTaken, StartUnknown
 from flowport.network.account import OpenAccount
 from flowport.runs.batch.service import format_refused
-from flowport.runs.live import LiveRuns, PendingWrites
+from flowport.runs.live import SHARED_WRITE, LiveRuns, PendingWrites
 from flowport.runs.service import CRASHED, CRASHED_UNSENT, CRASHED_WHILE_STARTING, Runner
 from flowport.runs.start import RunStarter
 from flowport.runs.steps import Conduct, Done, Download, Poll, Start
@@ -112,9 +113,11 @@ class QueuedRuns:
 
     async def _stop(self, run_id: str, work: _Work) -> None:
         """End the task of a run, once the outcome of a start request that is being sent is recorded."""
-        with anyio.move_on_after(REQUEST_SECONDS):
-            while run_id in self._starter.under_way and not work.is_over.is_set():
-                await self._clock.sleep(LOOK_SECONDS)
+        until = self._clock.monotonic() + REQUEST_SECONDS
+        while (run_id in self._starter.under_way or self._knows_more(run_id)) and self._clock.monotonic() < until:
+            if work.is_over.is_set():
+                break
+            await self._clock.sleep(LOOK_SECONDS)
         work.scope.cancel()
         await work.is_over.wait()
 
@@ -130,12 +133,23 @@ class QueuedRuns:
                 except StoreError as exc:
                     logger.info("run %s goes on when the database can be used: %s", run_id, exc)
                     work.again_seconds = AGAIN_SECONDS
+                    # Another worker could not know that nothing was sent.
+                    await self._record_known(run_id)
                 except Exception:  # the boundary of a job: an internal error affects no other run
                     logger.exception("the job of run %s has crashed", run_id)
                     work.again_seconds = await self._note_crash(run_id)
         finally:
             self._live_runs.remove(run_id)
+            if self._knows_more(run_id):
+                # The job was stopped. Whoever has it by now, a reply is evidence.
+                self._supervisor.spawn(f"record of run {run_id}", self._record_late, run_id)
             work.is_over.set()
+
+    async def _record_late(self, run_id: str) -> None:
+        """Record what this process knows of a run whose job it does not execute any more."""
+        await self._record_known(run_id)
+        if run_id not in self._works:
+            self._live_runs.remove(run_id)
 
     async def _execute_steps(self, run_id: str) -> None:
         run = await self._take(run_id)
@@ -153,6 +167,11 @@ class QueuedRuns:
                 # Its conductor may be another process.
                 reason = format_refused(entry.refusal)
                 await self._store.drop_rows(run.batch_id, reason=reason, at=self._clock.now())
+            if self._knows_more(run_id):
+                kept = await self._record_known(run_id)
+                if kept is None or kept.lease != run.lease:
+                    # Another worker has claimed it, and follows it now that its reply is recorded.
+                    return
             run = after
 
     async def _take(self, run_id: str) -> Run | None:
@@ -191,6 +210,27 @@ class QueuedRuns:
         if not isinstance(outcome, Claimed):
             raise JobAgain(AGAIN_SECONDS)
         return outcome.run
+
+    def _knows_more(self, run_id: str) -> bool:
+        """Return whether this process knows what is not on record of a run."""
+        return self._writer.has_pending(run_id) or run_id in self._unsent
+
+    async def _record_known(self, run_id: str) -> Run | None:
+        """Record what only this process knows of a run, however long that takes; return the run as it is on record then.
+
+        Returns:
+            None where nothing was to be recorded, or the run was erased.
+        """
+        failures = 0
+        while self._knows_more(run_id):
+            try:
+                return await self._record_pending(await self._store.get_run_of_any_owner(run_id))
+            except RunNotFound:
+                return None
+            except (JobAgain, StoreError):
+                failures += 1
+                await self._clock.sleep(SHARED_WRITE.get_pause(failures) or SHARED_WRITE.longest_seconds)
+        return None
 
     async def _record_pending(self, run: Run) -> Run:
         """Return a run once what this process knows of it is on record.

@@ -361,7 +361,8 @@ class Runner:
             if run.state is RunState.ACCEPTED and not run.batch_id and not self.is_queued(run.account_id):
                 await self._store.record(run.id, Cancelled(ENDED_UNSENT, now), run.lease)
             elif run.state is RunState.STARTING:
-                await self._store.record(run.id, StartUnknown(ENDED_WHILE_STARTING, now), run.lease)
+                # After the reply, if there is one that could not be recorded yet.
+                await self._writer.record(run, StartUnknown(ENDED_WHILE_STARTING, now))
         except (StoreError, RunNotFound) as exc:
             logger.error("run %s was %s at the end, which could not be recorded: %s", run.id, run.state, exc)  # noqa: TRY400
 
