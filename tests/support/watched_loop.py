@@ -10,8 +10,8 @@ import os
 import selectors
 import sys
 from dataclasses import dataclass
-from types import FrameType
-from typing import Any, Final
+from types import FrameType, SimpleNamespace
+from typing import Any, Final, cast
 
 _DEPTH: Final = 12
 """How many callers of a registration are kept."""
@@ -36,7 +36,7 @@ class StaleFile(AssertionError):
 
 
 class WatchedSelector(selectors.DefaultSelector):
-    """A selector that raises `StaleFile` where it would silently wait for the wrong file."""
+    """A selector that reports `StaleFile` where it would silently wait for the wrong file."""
 
     def __init__(self) -> None:
         """Begin empty."""
@@ -64,10 +64,16 @@ class WatchedSelector(selectors.DefaultSelector):
         return key
 
     def close(self) -> None:
-        """Check everything that was never removed."""
+        """Report each file that was closed and never removed, which fails the test; the loop itself closes."""
         super().close()
         for descriptor in self._registered:
-            self._check(descriptor)
+            try:
+                self._check(descriptor)
+            except StaleFile as exc:
+                report = SimpleNamespace(
+                    exc_type=StaleFile, exc_value=exc, exc_traceback=exc.__traceback__, err_msg=None, object=self
+                )
+                sys.unraisablehook(cast("sys.UnraisableHookArgs", report))
 
     def _check(self, descriptor: int) -> None:
         registration, now = self._registered[descriptor], _identify(descriptor)
