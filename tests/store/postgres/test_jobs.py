@@ -3,6 +3,7 @@
 import logging
 
 import anyio
+import psycopg
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
@@ -272,6 +273,19 @@ async def test_latency_counts_from_when_a_job_was_due(database_url: str) -> None
             await queue.wait_for_jobs()
     assert latencies[0] > 1e9
     assert 0 <= latencies[1] < 60
+
+
+async def test_a_worker_takes_jobs_while_the_database_has_its_heartbeat(database_url: str) -> None:
+    """Others take one whose beats do not arrive for dead, and give its jobs away."""
+    async with open_queue(database_url, dead_seconds=0.5) as queue:
+        assert not queue.jobs.is_taking_jobs
+        async with queue.working():
+            await queue.wait_for(lambda: queue.jobs.is_taking_jobs)
+            async with await psycopg.AsyncConnection.connect(database_url) as other:
+                await other.execute("LOCK TABLE procrastinate_workers IN SHARE ROW EXCLUSIVE MODE")
+                await queue.wait_for(lambda: not queue.jobs.is_taking_jobs)
+            await queue.wait_for(lambda: queue.jobs.is_taking_jobs)
+        assert not queue.jobs.is_taking_jobs
 
 
 async def test_the_state_counts_what_is_due(database_url: str) -> None:

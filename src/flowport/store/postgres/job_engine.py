@@ -211,6 +211,11 @@ class FencedJobs(JobManager):
         self._unknown: set[Turn] = set()
         """Jobs, in their attempts, that the database gave to this worker and that it does not know."""
 
+    @property
+    def is_beating(self) -> bool:
+        """Whether the last heartbeat that the database has is young enough."""
+        return time.monotonic() - self._beaten_at < self._dead_seconds
+
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
         """Return the next job, which is this worker's from then on; None when none is due."""
         if not self._fetched:

@@ -142,6 +142,11 @@ class JobWorker:
         self._worker.note_stop = self._stop_executions
         self._manager.note_free = self._worker.wake
 
+    @property
+    def is_taking_jobs(self) -> bool:
+        """Whether it is registered, does not end, and has a heartbeat by which no other process takes it for dead."""
+        return self._worker.worker_id is not None and not self._is_stopping and self._manager.is_beating
+
     async def run(self) -> None:
         """Execute jobs until an error ends it; cancelling drains it.
 
