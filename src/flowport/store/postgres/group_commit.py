@@ -45,11 +45,13 @@ class Coalescer(Generic[T, R]):
         self._start = start
         self._waiting = deque[tuple[T, asyncio.Future[R]]]()
         self._is_sending = False
+        self._task: asyncio.Task[None] | None = None
 
     async def add(self, item: T) -> R:
         """Send an item, and return its result. A caller that is cancelled meanwhile loses the result alone."""
         if not self._is_sending:
-            self._start(self._send_all)
+            # Kept, because a task that nothing refers to may be collected.
+            self._task = self._start(self._send_all)
             self._is_sending = True
         result: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, result))
