@@ -128,7 +128,7 @@ def test_the_command_examines_the_database_and_hides_its_password(
     printed = capsys.readouterr()
     found = {one["name"]: one for one in json.loads(printed.out)["findings"]}
     assert found["database"]["level"] == "fault"
-    assert "cannot be reached" in found["database"]["sentence"]
+    assert found["database"]["sentence"].startswith("127.0.0.1/flowport cannot be used: the database cannot be reached")
     assert "record of runs" not in found
     assert PASSWORD not in printed.out + printed.err + report.read_text(encoding="utf-8")
     assert "127.0.0.1" not in report.read_text(encoding="utf-8")

@@ -169,9 +169,9 @@ def _build_local_works(report: SettingsReport) -> list[tuple[str, Work]]:
     if settings.home.is_absolute():
         folders["home"] = partial(collect.check_home, settings.home)
     if settings.database_url:
-        name = describe_database(settings.database_url)
+        database = describe_database(settings.database_url)
         home_id = find_home_id(settings.home, settings.output_dir)
-        works["database"] = lambda: check_database(inspect_team_store(settings.database_url, home_id), name)
+        works["database"] = lambda: check_database(inspect_team_store(settings.database_url, home_id), database)
     elif settings.home.is_absolute():
         works["record of runs"] = lambda: checks.check_store(inspect_store(settings.home))
     if settings.should_save_outputs and settings.output_dir.is_absolute():
