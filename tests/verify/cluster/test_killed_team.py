@@ -142,12 +142,11 @@ async def look(team: Team, provider: ProviderProcess, load: Load, faults: Faults
     for run_id, prompt in unknown.unsettled.items():
         # A row of a batch, for which no client asks.
         await load.name_run(run_id, prompt, provider.ask("runs")["prompt_runs"][prompt])
-    for run_id in unknown.absent:
-        await anyio.to_thread.run_sync(team.run_command, "settle", run_id, "--lost", "--not-charged")
     if unknown.unsettled:
         await anyio.to_thread.run_sync(settle, team, provider)
-        absent, unknown = unknown.absent, await anyio.to_thread.run_sync(find)
-        unknown.absent = absent
+        unknown = await anyio.to_thread.run_sync(find)
+    for run_id in unknown.absent:
+        await anyio.to_thread.run_sync(team.run_command, "settle", run_id, "--lost", "--not-charged")
     return Ending(unknown, team.find_prompts(*LIVE, "unknown"), Counter(team.find_prompts("succeeded")), started)
 
 
