@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.support.harness import MODES, Mode
 from tests.support.official_requests import RequestChecker
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.postgres import PostgresServer, create_migrated, create_template, open_postgres
+from tests.support.watched_loop import open_watched_loop
 
 hypothesis.settings.register_profile("flowport", deadline=None, print_blob=True)
 hypothesis.settings.register_profile("soak", deadline=None, print_blob=True, max_examples=1000)
@@ -49,9 +51,10 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    """Run async tests on asyncio, as the server does; for the session, because some fixtures live that long."""
-    return "asyncio"
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """Run async tests on asyncio, as the server does. No async fixture lives longer than its module: its loop would too."""
+    # On Windows the server's loop has no selector.
+    return "asyncio", {} if sys.platform == "win32" else {"loop_factory": open_watched_loop}
 
 
 @pytest.fixture(scope="session")

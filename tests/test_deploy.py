@@ -1,5 +1,6 @@
 """Check the files of `deploy/` against the image, the settings, and each other."""
 
+import json
 import re
 from ipaddress import IPv4Network, ip_address
 from pathlib import Path
@@ -58,8 +59,21 @@ def test_a_team_on_a_database_has_two_replicas_and_a_worker() -> None:
     """Commands are run in a container of the first replica, whose name is the same in both files."""
     assert set(SERVICES["compose"]) == {"postgres", "flowport", "flowport2", "worker", "caddy"}
     assert set(SERVICES["compose-single"]) == {"flowport", "caddy"}
-    assert 'command: ["worker"]' in SERVICES["compose"]["worker"]
     assert "FLOWPORT_DATABASE_URL" not in FILES["compose-single"]
+
+
+def test_a_worker_is_healthy_while_it_takes_jobs() -> None:
+    """Its check is that of the image, but asks whether the worker is ready, at the address of its command."""
+    worker = SERVICES["compose"]["worker"]
+    port = re.findall(r'command: \["worker", "--http", "0\.0\.0\.0:(\d+)"\]', worker)[0]
+    check = re.findall(r"test: (\[.+\])", worker)[0]
+    image = re.findall(r"HEALTHCHECK .* CMD (\[.+\])", DOCKERFILE)[0]
+
+    assert json.loads(check) == ["CMD", *json.loads(image.replace("/healthz", "/readyz"))]
+    assert f"http://127.0.0.1:{port}/readyz" in check
+    for option in ("interval=15s", "timeout=5s", "start-period=30s", "retries=3"):
+        assert f"--{option}" in DOCKERFILE
+        assert option.replace("=", ": ").replace("-", "_") in worker
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -14,7 +14,8 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp.server.subscriptions import ResourcesListChanged
 
-from flowport.cli.serve import _find_first, build_flag, command
+from flowport.cli.flags import build_flag
+from flowport.cli.serve import _find_first, command
 from flowport.settings.values import get_default_config_path
 from flowport.settings.variables import get_variables
 from tests.support.children import Child, open_child

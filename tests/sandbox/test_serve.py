@@ -7,7 +7,7 @@ import anyio
 import httpx2
 import pytest
 
-from flowport.sandbox.serve import SandboxOptions, serve
+from flowport.sandbox.serve import Leases, SandboxOptions, serve
 from tests.fakes.client import KEY
 from tests.sandbox.client import Client, open_sandbox
 from tests.support.patience import PATIENCE_SECONDS
@@ -47,6 +47,18 @@ async def drain(stream: anyio.abc.SocketStream) -> None:
                 await stream.receive()
         except (anyio.EndOfStream, anyio.BrokenResourceError):
             return
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_sandbox_that_is_cancelled_while_it_starts_lets_go_of_its_listeners(turns: int) -> None:
+    """Else the event loop waits for closed files, and their numbers stop the next servers; the loop of a test reports that."""
+    leases = Leases(KEY, lambda: None)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(serve, SandboxOptions(KEY), lambda _: None, None, leases)
+        for _ in range(turns):
+            await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+    leases.listener.close()
 
 
 async def test_after_the_end_nothing_listens() -> None:

@@ -77,6 +77,29 @@ def test_a_request_that_a_proxy_passed_on_needs_a_token(tmp_path: Path) -> None:
     assert (here.status_code, passed_on.status_code, known.status_code) == (200, 401, 200)
 
 
+def test_a_name_that_leads_to_this_computer_needs_a_token(tmp_path: Path) -> None:
+    """A web page may have it (DNS rebinding), and a scraper in another container asks under the name of the service."""
+    token_file = tmp_path / "f/home/http-token"
+    with open_child(tmp_path / "f", "--http", "127.0.0.1:0") as child:
+        assert child.process.stdout is not None
+        found = re.search(r"http://[^/]+", child.process.stdout.readline().decode())
+        assert found
+        port = found[0].rpartition(":")[2]
+        proof = {"authorization": f"Bearer {token_file.read_text().strip()}"}
+        codes = [
+            httpx2.get(f"{found[0]}/metrics", headers=headers, trust_env=False, timeout=PATIENCE_SECONDS).status_code
+            for headers in (
+                {"host": f"localhost:{port}"},
+                {"host": f"[::1]:{port}"},
+                {"host": f"flowport:{port}"},
+                {"host": f"localhost.example.com:{port}"},
+                {"host": f"flowport:{port}", **proof},
+            )
+        ]
+
+    assert codes == [200, 200, 401, 401, 200]
+
+
 async def test_without_the_extra_a_sentence_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The other parts of the server work without it."""
     monkeypatch.setattr(metrics, "_LIBRARY", "no_such_library")

@@ -12,10 +12,11 @@ import click
 from flowport.domain.models import LOCAL_OWNER
 from flowport.domain.text import get_nearest
 from flowport.providers.registry import get_plugins
-from flowport.settings.values import get_default_config_path
-from flowport.settings.variables import get_key_names
+from flowport.settings.values import Variable, get_default_config_path
+from flowport.settings.variables import get_key_names, get_secret_names, get_variables
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+_PREFIX: Final = "FLOWPORT_"
 
 
 class Command(click.Command):
@@ -218,3 +219,23 @@ MONEY_VARIABLES: Final = {
     "FLOWPORT_CONFIRM_ABOVE_CREDITS": "Ask before each run above this price.",
     "FLOWPORT_OUTPUT_DIR": "Where results are saved.",
 }
+
+
+def add_setting_flags(function: Callable[..., int]) -> Callable[..., int]:
+    """Add a flag for each variable of ours that this version obeys. Keys have none: flags are public."""
+    for variable in reversed(get_variables()):
+        is_ours = variable.name.startswith(_PREFIX) and variable.name not in get_secret_names()
+        if is_ours:
+            names = (build_flag(variable.name), variable.name)
+            function = click.option(*names, metavar="VALUE", help=_format_help(variable))(function)
+    return function
+
+
+def _format_help(variable: Variable) -> str:
+    default = "" if "below" in variable.default else f" Default: {variable.default}."
+    return (variable.meaning + default).replace("`", "")
+
+
+def build_flag(name: str) -> str:
+    """Return the flag of a variable, such as `--wait-seconds` for FLOWPORT_WAIT_SECONDS."""
+    return "--" + name.removeprefix(_PREFIX).lower().replace("_", "-")

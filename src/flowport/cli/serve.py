@@ -5,7 +5,7 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import Enum
 from functools import partial
@@ -16,7 +16,7 @@ import anyio
 import anyio.abc
 import click
 
-from flowport.cli.flags import add_config_flag, define_command
+from flowport.cli.flags import add_config_flag, add_setting_flags, define_command
 from flowport.domain.errors import ConfigurationError, FlowportError
 from flowport.runtime.background import FirstList
 from flowport.runtime.logging import start_logging
@@ -26,8 +26,8 @@ from flowport.server.server import FlowportServer, LateHandlers, build_late_serv
 from flowport.server.shutdown import DRAINING_SECONDS, End, listen_for_signals, open_client_fd
 from flowport.settings.api_keys import is_placeholder
 from flowport.settings.settings import Settings, get_environment, load_settings
-from flowport.settings.values import Variable, find_passwords, strip_quotes
-from flowport.settings.variables import DATABASE_URL, get_secret_names, get_variables
+from flowport.settings.values import find_passwords, strip_quotes
+from flowport.settings.variables import DATABASE_URL
 from flowport.web.listen_address import FLAG, NO_AUTH, Address, is_private, listen, parse_address
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 OpenAssembly: TypeAlias = "Callable[..., AbstractAsyncContextManager[Assembly]]"
 Serve: TypeAlias = "Callable[[FlowportServer, anyio.abc.TaskGroup, End, Assembly | None], Awaitable[None]]"
+Monitor: TypeAlias = "Callable[[Assembly, End], Coroutine[Any, Any, None]]"
 
 
 class Role(Enum):
@@ -55,7 +56,6 @@ class Role(Enum):
 
 
 WORKER: Final = "--worker"
-_PREFIX: Final = "FLOWPORT_"
 _HTTP: Final = "flowport.web.transport"
 _WEBHOOKS: Final = "flowport.web.webhooks"
 _SIGNING: Final = "flowport.web.signing"
@@ -68,26 +68,6 @@ YOUNG_OBJECTS: Final = 10_000
 SWITCH_SECONDS: Final = 0.0005
 """How long one thread runs while another waits for its turn of the interpreter; a tenth of what is usual. The store's
 thread needs a turn for each statement, and a run waits for it before its request leaves."""
-
-
-def add_setting_flags(function: Callable[..., int]) -> Callable[..., int]:
-    """Add a flag for each variable of ours that this version obeys. Keys have none: flags are public."""
-    for variable in reversed(get_variables()):
-        is_ours = variable.name.startswith(_PREFIX) and variable.name not in get_secret_names()
-        if is_ours:
-            names = (build_flag(variable.name), variable.name)
-            function = click.option(*names, metavar="VALUE", help=_format_help(variable))(function)
-    return function
-
-
-def _format_help(variable: Variable) -> str:
-    default = "" if "below" in variable.default else f" Default: {variable.default}."
-    return (variable.meaning + default).replace("`", "")
-
-
-def build_flag(name: str) -> str:
-    """Return the flag of a variable, such as `--wait-seconds` for FLOWPORT_WAIT_SECONDS."""
-    return "--" + name.removeprefix(_PREFIX).lower().replace("_", "-")
 
 
 @define_command(
@@ -133,19 +113,25 @@ def command(
 
 @define_command(
     "worker",
-    examples=("flowport worker", "flowport worker --worker-runs 100"),
+    examples=("flowport worker", "flowport worker --worker-runs 100", "flowport worker --http 127.0.0.1:8766"),
     variables={DATABASE_URL: "The PostgreSQL database that the replicas and workers of a team share."},
 )
 @add_config_flag
+@click.option(
+    FLAG,
+    "http",
+    metavar="ADDRESS",
+    help="Answer /healthz, /readyz and /metrics at an address of this computer, as 127.0.0.1:8766.",
+)
 @add_setting_flags
 @click.pass_obj
-def worker(open_all: "OpenAssembly | None", /, config: Path | None, **given: str | None) -> int:
+def worker(open_all: "OpenAssembly | None", /, config: Path | None, http: str | None, **given: str | None) -> int:
     """Carry out the runs that the replicas of a team accept, until a signal comes.
 
     It then takes nothing new, finishes what it is sending, and leaves the rest to other workers.
     """
     values = {name: value for name, value in given.items() if value is not None}
-    return run(config, None, values, open_all, role=Role.WORKER)
+    return run(config, http, values, open_all, role=Role.WORKER)
 
 
 def run(
@@ -172,7 +158,7 @@ def run(
         settings = _load_settings(config, given, is_stdio=is_stdio)
         check_team(settings, role, is_stdio=is_stdio)
         check_exposure(address, settings, has_auth=has_auth)
-        serve = _work if role is Role.WORKER else _choose_way(address, has_auth=has_auth)
+        serve = _choose_way(address, role, has_auth=has_auth)
     except ConfigurationError as exc:
         sys.stderr.write(f"{exc}\n")
         return _USAGE_ERROR
@@ -196,12 +182,15 @@ def run(
         os._exit(code)
 
 
-def _choose_way(address: Address | None, *, has_auth: bool) -> Serve:
+def _choose_way(address: Address | None, role: Role, *, has_auth: bool) -> Serve:
     if address is None:
-        return _serve_stdio
+        return _work if role is Role.WORKER else _serve_stdio
     listener = listen(address)
     # By name, so that only this way pays for a web server.
-    return partial(importlib.import_module(_HTTP).serve, listener, has_auth=has_auth)
+    http = importlib.import_module(_HTTP)
+    if role is Role.WORKER:
+        return partial(_work, monitor=partial(http.serve_monitoring, listener))
+    return partial(http.serve, listener, has_auth=has_auth)
 
 
 def check_team(settings: Settings | ConfigurationError, role: Role, *, is_stdio: bool) -> None:
@@ -282,9 +271,18 @@ async def _serve_stdio(server: FlowportServer, tasks: anyio.abc.TaskGroup, end: 
     await stdio.serve(server, tasks, end)
 
 
-async def _work(_: FlowportServer, __: anyio.abc.TaskGroup, end: End, assembly: "Assembly | None") -> None:
-    """Carry out runs until shutdown begins."""
+async def _work(
+    _: FlowportServer,
+    tasks: anyio.abc.TaskGroup,
+    end: End,
+    assembly: "Assembly | None",
+    *,
+    monitor: "Monitor | None" = None,
+) -> None:
+    """Carry out runs until shutdown begins; `monitor` serves what asks about this worker."""
     click.echo("Flowport carries out the runs of its team")
+    if assembly is not None and monitor is not None:
+        tasks.start_soon(monitor, assembly, end)
     await end.begun.wait()
     if assembly is not None:
         await assembly.drain()

@@ -141,7 +141,7 @@ class QueuedRuns:
         finally:
             self._live_runs.remove(run_id)
             if self._knows_more(run_id):
-                # The job was stopped. Whoever has it by now, a reply is evidence.
+                # The job was stopped. A reply is evidence whichever process has the job by now.
                 self._supervisor.spawn(f"record of run {run_id}", self._record_late, run_id)
             work.is_over.set()
 

@@ -49,9 +49,11 @@ class Leases:
     async def serve(self, on_tidy: Callable[[Collection[str]], object]) -> None:
         """Accept programs until cancelled; `on_tidy` gets the runs that one still needs."""
         self._on_tidy = on_tidy
-        server = await asyncio.start_server(self._hold, sock=self.listener, limit=MAX_LINE_BYTES)
+        # A server that starts by itself gives the loop a turn before it is returned: cancelled there, it would never close.
+        server = await asyncio.start_server(self._hold, sock=self.listener, limit=MAX_LINE_BYTES, start_serving=False)
         try:
-            await asyncio.Event().wait()
+            await server.start_serving()
+            await anyio.sleep_forever()
         finally:
             server.close()
 

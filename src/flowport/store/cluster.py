@@ -137,6 +137,10 @@ class JobQueue(Protocol):
     reconciled_listeners: list[Callable[["Reconciled"], None]]
     """Each is called with what a look of the reconciler of this process has found."""
 
+    @property
+    def is_taking_jobs(self) -> bool:
+        """Whether this process takes jobs, and the database has its heartbeat."""
+
     async def work(self, execute: Callable[[str], Awaitable[None]], *, concurrency: int) -> NoReturn:
         """Execute the jobs of runs until this is cancelled, through restarts of the database.
 

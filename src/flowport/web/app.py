@@ -37,6 +37,7 @@ from flowport.web.health import HEALTH_PATHS, build_health_routes
 from flowport.web.http_requests import RequestWatch
 from flowport.web.limits import AddressLimit, ClosingGate, PersonLimit, RateLimit, SessionLimit
 from flowport.web.listen_address import Address, HostCheck
+from flowport.web.metrics import PATH as METRICS_PATH
 from flowport.web.metrics import build_metrics_routes
 from flowport.web.open_calls import OpenCalls
 from flowport.web.proxies import ForwardedHeaders, PublicPath
@@ -67,6 +68,9 @@ PARTS: Final[tuple[BuildRoutes, ...]] = (
     build_gallery_part,
 )
 """Routes beside the MCP endpoint. What they serve is public, or they check by themselves who asks."""
+
+MONITORING: Final[tuple[BuildRoutes, ...]] = (build_health_routes, build_metrics_routes)
+"""What a worker serves."""
 
 GUARDS: Final[tuple[Guard, ...]] = (AddressLimit, Authentication, PersonLimit)
 """ASGI middleware around the MCP endpoint, the outermost first: who asks, and whether that person may go on."""
@@ -148,23 +152,37 @@ def build_app(server: FlowportServer, address: Address, site: Site | None, end: 
     if site is not None:
         server.middleware.append(ElsewhereWords(site.settings))
         routes += [route for build in PARTS for route in build(site)]
+    app = _surround(_Shortcut(_build_router(routes), routes[0]), address, http, end)
+    return WebApp(RequestLog(app, traffic), traffic, sessions, calls)
+
+
+def build_monitoring_app(site: Site, address: Address) -> ASGIApp:
+    """Return the web application of a worker, which answers how it does and nothing else."""
+    routes = [route for build in MONITORING for route in build(site)]
+    app = _surround(_build_router(routes), address, site.settings.http, site.end)
+    return RequestLog(app, site.traffic)
+
+
+def _build_router(routes: Sequence[Route]) -> Router:
     for route in routes:
         route.app = _NotedRoute(route.app, route.path)
-    app: ASGIApp = _Shortcut(Router(routes=routes), routes[0])
-    pages = frozenset(find_paths(http.public_url))
+    return Router(routes=routes)
+
+
+def _surround(app: ASGIApp, address: Address, http: HttpSettings, end: End) -> ASGIApp:
+    """Put around all routes what each request passes first."""
     app = HostCheck(
         app,
         address,
         PATH,
         public_url=http.public_url,
-        open_paths=HEALTH_PATHS,
-        page_paths=pages,
+        open_paths=HEALTH_PATHS | {METRICS_PATH},
+        page_paths=frozenset(find_paths(http.public_url)),
         page_folders=(OUTPUTS_PATH,),
     )
     app = ClosingGate(app, end, HEALTH_PATHS)
     app = PublicPath(app, http.public_url)
-    app = ForwardedHeaders(app, http.trusted_proxies)
-    return WebApp(RequestLog(app, traffic), traffic, sessions, calls)
+    return ForwardedHeaders(app, http.trusted_proxies)
 
 
 class _Shortcut:

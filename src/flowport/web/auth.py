@@ -1,7 +1,8 @@
 """Authenticate the requests of a server: every request brings a token in its Authorization header, or is refused.
 
 A token is one of ours (its hash is in the store) or an access token of an OAuth issuer (`web/oauth.py`). Revocation and
-expiry are checked at every request. Neither a token nor a person's own provider key reaches a log, an answer or a handler.
+expiry are checked at every request; `web/confirmed_tokens.py` says what counts while the store cannot be read. Neither a
+token nor a person's own provider key reaches a log, an answer or a handler.
 """
 
 import hmac
@@ -10,7 +11,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import anyio
@@ -28,6 +29,7 @@ from flowport.domain.principal import LOCAL, Principal
 from flowport.server.clients import PRINCIPAL_KEY
 from flowport.settings.settings import Settings
 from flowport.store.interface import TokenStore
+from flowport.web.confirmed_tokens import ConfirmedTokens
 from flowport.web.listen_address import FLAG, Address, is_private
 from flowport.web.local_token import NAME, load_local_token
 from flowport.web.own_keys import OwnKeysRefused, drop_headers, parse_own_keys, resolve_accounts
@@ -128,6 +130,7 @@ class Authenticator:
     local_hash: str = ""
     """Of the token in FLOWPORT_HOME; empty without one."""
     verifier: Verifier | None = None
+    confirmed: ConfirmedTokens = field(default_factory=ConfirmedTokens)
 
     @property
     def _local_id(self) -> str:
@@ -149,7 +152,7 @@ class Authenticator:
         if self.local_hash and hmac.compare_digest(digest, self.local_hash):
             return replace(LOCAL, token_id=self._local_id)
         try:
-            found = await self.tokens.get_token(digest)
+            found = await self.confirmed.find(digest, self.tokens.get_token)
         except StoreError as exc:
             logger.warning("a token cannot be looked up: %s", exc)
             return _STORE_FAILED

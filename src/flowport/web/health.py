@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from flowport.domain.errors import StoreError
 from flowport.web.site import SAFE_HEADERS, Site
-from flowport.web.team import NO_DATABASE
+from flowport.web.team import NO_DATABASE, NOT_WORKING
 
 HEALTH_PATHS: Final = frozenset({"/healthz", "/readyz"})
 """Served to the end of the process, and under any Host: programs ask there that know no name of the server."""
@@ -65,6 +65,8 @@ async def find_problems(site: Site) -> Readiness:
         found.problems["database"] = NO_DATABASE
     else:
         found.warnings += site.team.find_warnings(state)
+        if site.is_worker and not site.team.cluster.jobs.is_taking_jobs:
+            found.problems["worker"] = NOT_WORKING
     unknown = sum(not one.catalog.is_ready for one in workspace.catalogs)
     if unknown:
         sentence = f"The catalogue of {unknown} of {len(workspace.catalogs)} accounts is not known yet."

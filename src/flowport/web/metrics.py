@@ -1,15 +1,18 @@
 """Answer `/metrics` in the text format of Prometheus. Nothing in it names a person, a run, an app or a key.
 
 Programs of this computer may ask without a token, because a scraper beside the server has none; everyone else authenticates. A
-request that a proxy passed on never counts as one of this computer.
+request that a proxy passed on never counts as one of this computer, nor does one under another name than this computer's: the
+name of a web page can resolve to it (DNS rebinding).
 """
 
 import importlib.util
 import time
 from collections import Counter
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
 PATH: Final = "/metrics"
+_LOCALHOST: Final = "localhost"
 _LIBRARY: Final = "prometheus_client"
 _NOT_BUILT: Final = 501
 _POLLS: Final = frozenset({one.name.lower() for one in (Operation.READ_RUN, Operation.READ_RUNS)})
@@ -50,23 +54,32 @@ def build_metrics_routes(site: Site) -> list[Route]:
         return Response(text, headers={**SAFE_HEADERS, "Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
     route = Route(PATH, answer)
-    route.app = _LocalDoor(route.app, Authentication(route.app, site))
+    route.app = _LocalDoor(route.app, Authentication(route.app, site), urlsplit(site.public_url).netloc)
     return [route]
 
 
 class _LocalDoor:
     """ASGI middleware: programs of this computer come in by themselves, the others by authentication."""
 
-    def __init__(self, app: ASGIApp, guarded: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, guarded: ASGIApp, authority: str) -> None:
+        """Wrap an application; `authority` is how the public address names the server."""
         self._app = app
         self._guarded = guarded
+        self._authority = authority.lower()
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
         peer = scope.get("client")
         address = parse_ip(peer[0]) if peer else None
         is_here = address is not None and address.is_loopback and not scope.get(FORWARDED_KEY)
-        return (self._app if is_here else self._guarded)(scope, receive, send)
+        is_meant = is_here and self._is_name_ours(Headers(scope=scope).getlist("host"))
+        return (self._app if is_meant else self._guarded)(scope, receive, send)
+
+    def _is_name_ours(self, hosts: Sequence[str]) -> bool:
+        if len(hosts) != 1:
+            return False
+        name = urlsplit(f"//{hosts[0]}").hostname or ""
+        return name == _LOCALHOST or parse_ip(name) is not None or hosts[0].lower() == self._authority
 
 
 async def _time_store(site: Site) -> float | None:

@@ -48,6 +48,8 @@ class Site:
     """What was used once by all replicas of a team; None where this server is alone."""
     team: Team | None = None
     """The database and the queue of a team; None where this server is alone."""
+    is_worker: bool = False
+    """Whether this process carries out runs of a team, and serves no clients."""
 
 
 def get_principal(connection: HTTPConnection) -> Principal:

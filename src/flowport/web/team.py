@@ -18,6 +18,7 @@ STUCK_SECONDS: Final = 30.0
 
 NO_DATABASE: Final = "The database cannot be reached. The log says why."
 NO_WORKER: Final = "No worker is running. Runs are accepted, and wait until one is."
+NOT_WORKING: Final = "This worker takes no jobs just now. The log says why."
 NO_NEWS: Final = "The news of other replicas do not arrive just now. Callers see results about a second later."
 FULL_QUEUE: Final = "Runs have waited for a worker for more than 30 seconds."
 

@@ -1,22 +1,25 @@
-"""Serve clients of this computer over Streamable HTTP. Imported only for `--http`, because it imports the web server."""
+"""Serve clients over Streamable HTTP, or monitoring of a worker. Imported only for `--http`, because it imports the web server."""
 
 import logging
 import socket
 import sys
+from dataclasses import replace
 from typing import Final
 
 import anyio
 import anyio.abc
+from starlette.types import ASGIApp
 
 from flowport.bootstrap import Assembly
+from flowport.runtime.clock import Clock
 from flowport.runtime.http_server import HttpServer
 from flowport.runtime.json_logs import ACCESS_LOG
 from flowport.server.server import FlowportServer
 from flowport.server.shutdown import End
 from flowport.settings.http_settings import HttpSettings
 from flowport.web.access_log import Traffic
-from flowport.web.app import PATH, WebApp, build_app, build_site
-from flowport.web.auth import open_authenticator
+from flowport.web.app import PATH, WebApp, build_app, build_monitoring_app, build_site
+from flowport.web.auth import Authenticator, Verifier, open_authenticator
 from flowport.web.connections import KEEP_ALIVE_SECONDS, LimitedProtocol, build_protocol
 from flowport.web.listen_address import Address
 from flowport.web.local_token import NAME
@@ -58,24 +61,15 @@ async def serve(
     Raises:
         ConfigurationError: Other computers could use the server without a proof.
     """
-    host, port = listener.getsockname()[:2]
-    address = Address(host, port)
+    address = _get_address(listener)
     site = None if assembly is None else await _open_site(assembly, address, end, has_auth=has_auth)
     app = build_app(server, address, site, end)
     http = HttpSettings() if site is None else site.settings.http
-    web = HttpServer(
-        app,
-        log_level=logging.WARNING,
-        lifespan="off",
-        http=build_protocol(_raise_file_limit(http.max_connections)),
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-    )
+    web = _build_server(app, app.traffic, http)
     app.traffic.gauges |= {
-        "http_connections": ("Open connections.", lambda: len(web.server_state.connections)),
         "http_sessions": ("Sessions of older clients.", app.count_sessions),
         "waiting_calls": ("Tool calls that are not answered yet.", lambda: app.calls.count),
     }
-    logging.getLogger(ACCESS_LOG).setLevel(logging.INFO)
     is_drained, are_sessions_over, is_over = anyio.Event(), anyio.Event(), anyio.Event()
     await tasks.start(_run_sessions, app, is_drained, are_sessions_over)
     tasks.start_soon(_run, web, listener, end, is_over)
@@ -98,11 +92,49 @@ async def serve(
     is_drained.set()
     with anyio.move_on_after(STREAM_SECONDS):
         await are_sessions_over.wait()
+    _end(web)
+    await is_over.wait()
+    end.ask()
+
+
+async def serve_monitoring(listener: socket.socket, assembly: Assembly, end: End) -> None:
+    """Answer how a worker does, until its process ends. Other computers prove who they are where they read metrics."""
+    workspace, address = assembly.workspace, _get_address(listener)
+    verifier = _build_verifier(workspace.settings.http, address, workspace.clock)
+    authenticator = Authenticator(workspace.store, workspace.clock.now, verifier=verifier)
+    site = replace(build_site(assembly, address, end, authenticator), is_worker=True)
+    web = _build_server(build_monitoring_app(site, address), site.traffic, site.settings.http)
+    is_over = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_run, web, listener, end, is_over)
+        tasks.start_soon(_watch_lag, site.traffic, is_over)
+        _say(f"Flowport answers how this worker does at {address.origin}/readyz")
+        await end.asked.wait()
+        _end(web)
+
+
+def _get_address(listener: socket.socket) -> Address:
+    host, port = listener.getsockname()[:2]
+    return Address(host, port)
+
+
+def _build_server(app: ASGIApp, traffic: Traffic, http: HttpSettings) -> HttpServer:
+    web = HttpServer(
+        app,
+        log_level=logging.WARNING,
+        lifespan="off",
+        http=build_protocol(_raise_file_limit(http.max_connections)),
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+    )
+    traffic.gauges["http_connections"] = "Open connections.", lambda: len(web.server_state.connections)
+    logging.getLogger(ACCESS_LOG).setLevel(logging.INFO)
+    return web
+
+
+def _end(web: HttpServer) -> None:
     # The server logs each closed connection as an error; here it is intended.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     web.should_exit = True
-    await is_over.wait()
-    end.ask()
 
 
 async def _hand_over(web: HttpServer, end: End) -> None:
@@ -185,15 +217,20 @@ async def _run_sessions(
 
 async def _open_site(assembly: Assembly, address: Address, end: End, *, has_auth: bool) -> Site:
     workspace = assembly.workspace
-    settings, verifier = workspace.settings, None
-    if has_auth and settings.http.oauth_issuer:
-        from flowport.web.oauth import build_verifier  # noqa: PLC0415 - loads cryptography
-
-        verifier = build_verifier(settings.http, address, workspace.clock)
+    settings = workspace.settings
+    verifier = _build_verifier(settings.http, address, workspace.clock) if has_auth else None
     authenticator = await open_authenticator(
         settings, workspace.store, address, workspace.clock.now, has_auth=has_auth, verifier=verifier
     )
     return build_site(assembly, address, end, authenticator)
+
+
+def _build_verifier(http: HttpSettings, address: Address, clock: Clock) -> Verifier | None:
+    if not http.oauth_issuer:
+        return None
+    from flowport.web.oauth import build_verifier  # noqa: PLC0415 - loads cryptography
+
+    return build_verifier(http, address, clock)
 
 
 def _say(line: str) -> None:

@@ -1,17 +1,8 @@
-"""One sandbox for all tests of this folder; `sandbox` gives it to each as it was at its start."""
-
-from collections.abc import AsyncIterator
+"""What the tests of this folder upload."""
 
 import pytest
 
-from tests.fakes.client import Client, build_photo, encode, open_sandbox
-
-
-@pytest.fixture(scope="session")
-async def running() -> AsyncIterator[Client]:
-    """Run the sandbox."""
-    async with open_sandbox() as client:
-        yield client
+from tests.fakes.client import build_photo, encode
 
 
 @pytest.fixture

@@ -3,10 +3,13 @@
 import logging
 
 import anyio
+import psycopg
 import pytest
+from psycopg_pool import AsyncConnectionPool
 
 from flowport.domain.models import RunState
 from flowport.store.cluster import JobAgain, QueueState
+from flowport.store.postgres.job_engine import QUEUES, FencedJobs, QueueConnector
 from tests.support.queue import Queue, open_queue
 
 pytestmark = pytest.mark.anyio
@@ -272,6 +275,19 @@ async def test_latency_counts_from_when_a_job_was_due(database_url: str) -> None
     assert 0 <= latencies[1] < 60
 
 
+async def test_a_worker_takes_jobs_while_the_database_has_its_heartbeat(database_url: str) -> None:
+    """Others take one whose beats do not arrive for dead, and give its jobs away."""
+    async with open_queue(database_url, dead_seconds=0.5) as queue:
+        assert not queue.jobs.is_taking_jobs
+        async with queue.working():
+            await queue.wait_for(lambda: queue.jobs.is_taking_jobs)
+            async with await psycopg.AsyncConnection.connect(database_url) as other:
+                await other.execute("LOCK TABLE procrastinate_workers IN SHARE ROW EXCLUSIVE MODE")
+                await queue.wait_for(lambda: not queue.jobs.is_taking_jobs)
+            await queue.wait_for(lambda: queue.jobs.is_taking_jobs)
+        assert not queue.jobs.is_taking_jobs
+
+
 async def test_the_state_counts_what_is_due(database_url: str) -> None:
     """Jobs that wait for a later attempt are not counted as waiting."""
     async with open_queue(database_url) as queue:
@@ -284,3 +300,23 @@ async def test_the_state_counts_what_is_due(database_url: str) -> None:
         state = await queue.jobs.get_state()
         assert (state.waiting, state.running, state.stalled, state.workers) == (2, 0, 0, 0)
         assert state.oldest_seconds > 0
+
+
+async def test_jobs_that_were_fetched_and_not_begun_are_given_back(database_url: str) -> None:
+    """A worker fetches several at once; when it ends, another one executes those that it has not begun."""
+    async with open_queue(database_url) as queue:
+        for n in range(4):
+            await queue.add(f"run_{n}")
+        connector = QueueConnector(database_url)
+        jobs = FencedJobs(connector, concurrency=3, dead_seconds=10.0)
+        async with AsyncConnectionPool(database_url, open=False) as pool:
+            await connector.open_async(pool)
+            worker_id = await jobs.register_worker()
+            first = await jobs.fetch_job(QUEUES, worker_id)
+            assert [status for _, status in await queue.get_jobs()] == ["doing", "doing", "doing", "todo"]
+            await jobs.give_back_fetched()
+        assert first is not None
+        assert await queue.get_jobs() == [("run_0", "doing"), ("run_1", "todo"), ("run_2", "todo"), ("run_3", "todo")]
+        async with queue.working():
+            await queue.wait_for_jobs(("run_0", "doing"))
+        assert sorted(queue.executed) == ["run_1", "run_2", "run_3"]

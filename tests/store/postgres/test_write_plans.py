@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from flowport.domain.models import BootTime, RunState
-from flowport.domain.run_events import Delivered, Finished
+from flowport.domain.run_events import Delivered, Finished, StartAcknowledged
 from flowport.domain.spending import SpendingCheck, SpendingLimits, UnknownPrice
 from flowport.store.postgres.store import PostgresStore
 from flowport.store.postgres.transaction import Sent, Transaction, Values
-from flowport.store.records import Upload
+from flowport.store.records import Claimed, Upload
 from tests.store.contract.test_accept import NOW, build_equal, build_rules
 from tests.store.samples import ACCOUNT, OUTPUT, OWNER
 
@@ -30,6 +30,10 @@ class WriteRecorder(Recorder):
     async def write(self, work: Any, **options: Any) -> Any:
         """Perform an operation in a transaction."""
         return await super().write(lambda transaction: work(self.build_transaction(transaction)), **options)
+
+    async def change(self, work: Any) -> Any:
+        """Perform statements that commit by themselves."""
+        return await super().change(lambda transaction, again: work(self.build_transaction(transaction), again))
 
     def build_transaction(self, transaction: Transaction) -> Transaction:
         """Return a transaction whose statements are kept, those that are sent too."""
@@ -64,12 +68,21 @@ async def record(store: PostgresStore) -> object:
     return await store.record("run_50", Delivered(NOW), unless_waited_for=True)
 
 
+async def hold(store: PostgresStore) -> object:
+    """Claim a run, and record its start as its holder."""
+    run = await store.get_run_of_any_owner(f"run_{RUNS - 2}")
+    claimed = await store.claim(run.id, "p9", lease=run.lease)
+    assert isinstance(claimed, Claimed)
+    return await store.record(run.id, StartAcknowledged("r1", RunState.RUNNING, NOW), claimed.run.lease)
+
+
 OPERATIONS: dict[str, tuple[Ask, set[str]]] = {
     "accept": (
         accept,
         {"runs_by_raw_digest", "runs_by_canonical_digest", "runs_live_by_owner", "runs_ended_of_account", "runs_live"},
     ),
     "record": (record, {"runs_pkey"}),
+    "hold": (hold, {"runs_pkey", "outputs_pkey"}),
     "claim": (lambda store: store.claim("run_77", "p9", lease=3), {"runs_pkey"}),
     "reminder": (lambda store: store.take_reminder(owner=OWNER), {"runs_undelivered_by_owner"}),
     "spending": (

@@ -13,7 +13,7 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar, cast
 
@@ -235,43 +235,38 @@ class Database:
         Raises:
             StoreError: The database cannot be reached, or refuses; nothing was changed.
         """
-        self._check_open()
-        task = asyncio.ensure_future(self._write(work, is_in_line=is_in_line))
-        self._writes.add(task)
-        task.add_done_callback(self._end_write)
-        return await asyncio.shield(task)
+        return await asyncio.shield(self.start(lambda: self._write(work, is_in_line=is_in_line)))
 
-    async def change(self, work: Work[T | None], find: Work[T | None]) -> T | None:
-        """Perform one statement that commits by itself, and return its result; None where it has changed nothing.
-
-        Sent twice, it must change nothing the second time. A caller that is cancelled meanwhile loses the result alone.
+    async def change(self, work: Callable[[Transaction, bool], Awaitable[T]]) -> T:
+        """Perform statements that commit by themselves, together, and return the result of the work.
 
         Args:
-            find: Returns the result of a statement that has changed something, though its answer was lost.
+            work: Receives whether it was performed before and its answer was lost; it must change nothing a second time. A statement
+                of the first time that is still on its way meets the same records.
 
         Raises:
             StoreError: The database cannot be reached, or refuses. While it cannot be reached, something may have been changed.
         """
-        self._check_open()
-        task = asyncio.ensure_future(self._change(work, find))
-        self._writes.add(task)
-        task.add_done_callback(self._end_write)
-        return await asyncio.shield(task)
+        attempts = itertools.count()
 
-    async def _change(self, work: Work[T | None], find: Work[T | None]) -> T | None:
-        attempts = 0
-
-        async def perform(connection: Connection) -> T | None:
-            nonlocal attempts
-            attempts += 1
-            if (result := await work(Transaction(connection))) is not None:
-                return result
-            # It is certain now: an earlier attempt that is still on its way meets the same record as this one.
-            return await find(Transaction(connection)) if attempts > 1 else None
+        async def perform(connection: Connection) -> T:
+            return await work(Transaction(connection), next(attempts) > 0)
 
         await self._open()
         async with self._take_turn(self._turns):
             return await self._repeat(perform)
+
+    def start(self, write: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
+        """Start a write, which goes on when its caller is cancelled, and which `close` waits for.
+
+        Raises:
+            StoreError: The database was closed.
+        """
+        self._check_open()
+        task = asyncio.ensure_future(write())
+        self._writes.add(task)
+        task.add_done_callback(self._end_write)
+        return task
 
     def draw_key(self) -> str:
         """Return what no other change of any process is known by."""

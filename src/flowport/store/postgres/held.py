@@ -1,15 +1,15 @@
-"""What the holder of a run writes: one statement that commits by itself, made from what the holder knows of the run.
+"""What the holder of a run writes: a row of a statement that commits by itself, made from what the holder knows of the run.
 
-The statement names the number of the last change that the holder knows, so it changes nothing if anything else has changed the
-run since. `operations.record_event` then reads the run and does the same. A statement whose answer is lost is sent again
-until its fate is certain: of two that name one number, one alone can change the run, and the row says which one did.
+The row names the number of the last change that the holder knows, so it changes nothing if anything else has changed the run
+since. `operations.record_event` then reads the run and does the same. A statement whose answer is lost is sent again until
+its fate is certain: of two rows that name one number, one alone can change the run, and the run says which one did.
 """
 
-from collections.abc import Collection
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, get_args, get_type_hints
 
-from flowport.domain.models import Run
+from flowport.domain.models import Output, Run
 from flowport.domain.run_events import (
     Finished,
     OutputSaved,
@@ -23,6 +23,7 @@ from flowport.domain.run_events import (
 )
 from flowport.store.cluster import NewsKind
 from flowport.store.postgres.database import Database
+from flowport.store.postgres.group_commit import GroupCommit, GroupStatement, clean_values
 from flowport.store.postgres.operations import (
     REPLACING,
     SELECTED,
@@ -31,41 +32,68 @@ from flowport.store.postgres.operations import (
     build_provider_run_lock,
     parse_row,
 )
-from flowport.store.postgres.transaction import NEWS_CHANNEL, Transaction, format_news
+from flowport.store.postgres.transaction import NEWS_CHANNEL, format_news
 from flowport.store.rows import OUTPUT_COLUMNS, RUN_COLUMNS, build_changed_values, build_output_values
 
 MAX_KNOWN: Final = 2_000
 """Runs that a process remembers; of any other it reads the record."""
 
-MAX_OUTPUTS: Final = 8
-"""Outputs that one statement writes; each number of them is a statement of its own."""
-
 _OWN: Final = frozenset({StartRequested, StartNotTaken, StartAcknowledged, StartUnknown, Polled, Finished, OutputSaved})
 """Events that only the holder of a run records, and that concern no other record."""
 
-_OUTPUT_TYPES: Final = {
-    "run_id": "text",
-    **dict.fromkeys(OUTPUT_COLUMNS, "text"),
-    **dict.fromkeys(("n", "size_bytes", "width", "height"), "bigint"),
-    **dict.fromkeys(("duration_seconds", "expires_at"), "double precision"),
-}
 
-# A run that is not over has no outputs, so none is missed that was written while its row was locked.
-_CLAIM: Final = (
-    "WITH changed AS (UPDATE runs SET process_id = %(worker)s, lease = lease + 1, is_followed = true, "  # noqa: S608 - our own words
-    "changed_number = nextval('changes'), changed_by = %(key)s "
-    "WHERE id = %(run_id)s AND lease = %(lease)s AND finished_at IS NULL "
-    f"RETURNING {SELECTED}, runs.changed_number, "
-    "(SELECT whole_arguments.arguments_json FROM whole_arguments WHERE whole_arguments.run_id = runs.id)) "
-    # Of a run that no process had until now, nothing changes that others know.
-    "SELECT changed.*, CASE WHEN (SELECT runs.process_id FROM runs WHERE runs.id = %(run_id)s) <> '' THEN pg_notify(%(channel)s, json_build_object('kind', %(kind)s::text, 'run_id', id, "
-    "'owner', CASE WHEN octet_length(owner) < 2000 THEN owner ELSE '' END, 'batch_id', batch_id, 'account_id', account_id, "
-    "'goes_on', 'yes', 'from', %(origin)s::text)::text) END FROM changed"
+def _build_types(record: type, columns: Sequence[str]) -> dict[str, str]:
+    """Return the types of the columns of a record, as the tables have them."""
+    hints = get_type_hints(record)
+    return {
+        column: next((_TYPES[one] for one in get_args(hints[column]) or (hints[column],) if one in _TYPES), "text")
+        for column in columns
+    }
+
+
+_TYPES: Final[dict[object, str]] = {bool: "boolean", int: "bigint", float: "double precision"}
+_RUN_TYPES: Final = _build_types(Run, RUN_COLUMNS)
+_OUTPUT_TYPES: Final = _build_types(Output, OUTPUT_COLUMNS)
+
+
+def _build_given(types: Mapping[str, str]) -> str:
+    """Return the first part of a statement, its rows, which have columns of these types besides."""
+    columns = ", ".join(f"{column} {kind}" for column, kind in {"run_id": "text", "key": "text", **types}.items())
+    return f"given AS MATERIALIZED (SELECT * FROM json_to_recordset(%(rows)s::json) AS given ({columns}))"  # noqa: S608 - our own words
+
+
+# Another transaction may hold the row of a run for long. That run is left to the statement that waits for it, alone.
+_FREE: Final = """
+    runs JOIN given ON runs.id = given.run_id WHERE runs.id = ANY(%(ids)s) AND {condition} FOR UPDATE OF runs SKIP LOCKED
+"""
+_IS_CLAIMABLE: Final = "runs.lease = given.lease AND runs.finished_at IS NULL"
+_IS_KNOWN: Final = "runs.changed_number = given.known_number"
+
+# A run that is not over has no outputs, so none is missed that was written before its row was locked.
+# Of a run that no process had until now, nothing changes that others know.
+_CLAIM: Final = GroupStatement(
+    f"""
+    WITH {_build_given({"process_id": "text", "lease": "bigint"})},
+    free AS (SELECT runs.id, runs.process_id AS earlier_process_id FROM {_FREE.format(condition=_IS_CLAIMABLE)}),
+    changed AS (UPDATE runs
+        SET process_id = given.process_id, lease = runs.lease + 1, is_followed = true,
+            changed_number = nextval('changes'), changed_by = given.key
+        FROM free JOIN given ON given.run_id = free.id
+        WHERE runs.id = free.id AND {_IS_CLAIMABLE}
+        RETURNING given.key, free.earlier_process_id, {SELECTED}, runs.changed_number,
+            (SELECT whole_arguments.arguments_json FROM whole_arguments WHERE whole_arguments.run_id = runs.id))
+    SELECT changed.*, CASE WHEN earlier_process_id <> '' THEN pg_notify(%(channel)s, json_build_object(
+        'kind', %(kind)s::text, 'run_id', id, 'owner', CASE WHEN octet_length(owner) < 2000 THEN owner ELSE '' END,
+        'batch_id', batch_id, 'account_id', account_id, 'goes_on', 'yes', 'from', %(origin)s::text)::text) END
+    FROM changed
+    """,  # noqa: S608 - our own words
+    f"""
+    SELECT changed_by, '', {SELECTED}, changed_number, NULL
+    FROM runs WHERE id = ANY(%(ids)s) AND changed_by = ANY(%(keys)s)
+    """,  # noqa: S608 - our own words
+    rank=1,
 )
-_FIND_CLAIMED: Final = (
-    f"SELECT {SELECTED}, changed_number, NULL FROM runs WHERE id = %(run_id)s AND changed_by = %(key)s"  # noqa: S608 - our own words
-)
-_FIND_CHANGED: Final = "SELECT 1 FROM runs WHERE id = %(run_id)s AND changed_by = %(key)s"
+_FIND_CHANGED: Final = "SELECT changed_by, 0 FROM runs WHERE id = ANY(%(ids)s) AND changed_by = ANY(%(keys)s)"
 
 
 class HeldRuns:
@@ -73,6 +101,9 @@ class HeldRuns:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._commits = GroupCommit(
+            database, {"channel": NEWS_CHANNEL, "kind": NewsKind.CHANGED.value, "origin": database.origin}
+        )
         self._known: dict[str, tuple[Run, int]] = {}
         """Each run as of a change, with the number of that change, the longest known first."""
         self._arguments: dict[str, str] = {}
@@ -84,27 +115,11 @@ class HeldRuns:
         Raises:
             StoreError: The database cannot be reached. It may have been claimed.
         """
-        values = {
-            "run_id": run_id,
-            "worker": worker,
-            "lease": lease,
-            "key": self._database.draw_key(),
-            "channel": NEWS_CHANNEL,
-            "kind": NewsKind.CHANGED.value,
-            "origin": self._database.origin,
-        }
-
-        async def claim(transaction: Transaction) -> tuple[Any, ...] | None:
-            return await (await transaction.execute(_CLAIM, values)).fetchone()
-
-        async def find(transaction: Transaction) -> tuple[Any, ...] | None:
-            return await (await transaction.execute(_FIND_CLAIMED, values)).fetchone()
-
-        row = await self._database.change(claim, find)
+        row = await self._commits.change(_CLAIM, {"run_id": run_id, "process_id": worker, "lease": lease})
         if row is None:
             return None
-        run = parse_row(row)
-        number, arguments = row[len(RUN_COLUMNS) + 1 : len(RUN_COLUMNS) + 3]
+        run = parse_row(row[2:])
+        number, arguments = row[len(RUN_COLUMNS) + 3 : len(RUN_COLUMNS) + 5]
         self._note(run, number)
         if arguments is not None:
             self._arguments[run.id] = arguments
@@ -124,39 +139,31 @@ class HeldRuns:
             return None
         before, number = self._known.pop(run_id)
         after = apply(before, event)
-        written = [output for output in after.outputs if output not in before.outputs]
-        if lease != before.lease or after == before or len(written) > MAX_OUTPUTS:
+        if lease != before.lease or after == before:
             return None
-        values: dict[str, Any] = build_changed_values(before, after)
+        changed = build_changed_values(before, after)
         statement = _build_record(
-            tuple(values),
-            outputs=len(written),
+            tuple(changed),
+            has_outputs=after.outputs != before.outputs,
             is_started=before.state in UNSTARTED and after.state not in UNSTARTED,
             is_locked=isinstance(event, StartAcknowledged),
         )
-        values |= {"run_id": run_id, "known_number": number, "key": self._database.draw_key()}
-        values |= {
-            "channel": NEWS_CHANNEL,
+        values: dict[str, Any] = {
+            **changed,
+            "run_id": run_id,
+            "known_number": number,
             "news": format_news({**build_change_news(after, NewsKind.CHANGED), "from": self._database.origin}),
         }
-        for place, output in enumerate(written):
-            values |= {f"{column}_{place}": value for column, value in build_output_values(run_id, output).items()}
+        if after.outputs != before.outputs:
+            written = [output for output in after.outputs if output not in before.outputs]
+            values["outputs"] = [clean_values(build_output_values(run_id, output)) for output in written]
         if isinstance(event, StartAcknowledged):
             values["lock"] = build_provider_run_lock(event)
-
-        async def change(transaction: Transaction) -> int | None:
-            row = await (await transaction.execute(statement, values)).fetchone()
-            return None if row is None else int(row[0])
-
-        async def find(transaction: Transaction) -> int | None:
-            row = await (await transaction.execute(_FIND_CHANGED, values)).fetchone()
-            return None if row is None else 0
-
-        changed_number = await self._database.change(change, find)
-        if changed_number is None:
+        row = await self._commits.change(statement, values)
+        if row is None:
             return None
         # After a lost answer others may have changed the run as well.
-        if changed_number:
+        if changed_number := row[1]:
             self._note(after, changed_number)
         return after
 
@@ -169,27 +176,36 @@ class HeldRuns:
 
 
 @cache
-def _build_record(columns: Collection[str], *, outputs: int, is_started: bool, is_locked: bool) -> str:
-    """Return the statement that changes these columns of a run, and writes so many outputs."""
-    assignments = "".join(f"{column} = %({column})s, " for column in columns)
-    parts = []
+def _build_record(columns: Sequence[str], *, has_outputs: bool, is_started: bool, is_locked: bool) -> GroupStatement:
+    """Return the statement that changes these columns of runs, and writes their outputs."""
+    others = {"known_number": "bigint", "news": "text", "lock": "text", "outputs": "json"}
+    parts = [_build_given({**others, **{column: _RUN_TYPES[column] for column in columns}})]
     if is_locked:
-        # Joined to the run before its row is locked, in the order of `operations.record_event`.
-        parts.append("locked AS MATERIALIZED (SELECT pg_advisory_xact_lock(hashtextextended(%(lock)s, 0)))")
+        # Before the rows of the runs are locked, in the order of `operations.record_event`.
+        parts.append("""
+            locked AS MATERIALIZED (SELECT count(pg_advisory_xact_lock(hashtextextended(lock, 0)))
+                FROM (SELECT lock FROM given ORDER BY lock) AS in_order)
+        """)
+    source = f"{'locked, ' if is_locked else ''}{_FREE.format(condition=_IS_KNOWN)}"
+    assignments = "".join(f"{column} = given.{column}, " for column in columns)
+    parts.append(f"free AS (SELECT runs.id FROM {source})")  # noqa: S608 - our own words
     parts.append(
-        f"changed AS (UPDATE runs SET {assignments}changed_number = nextval('changes'), changed_by = %(key)s "  # noqa: S608 - our own words
-        f"{'FROM locked ' if is_locked else ''}WHERE runs.id = %(run_id)s AND runs.changed_number = %(known_number)s "
-        "RETURNING runs.changed_number)"
+        f"""
+        changed AS (UPDATE runs SET {assignments}changed_number = nextval('changes'), changed_by = given.key
+            FROM free JOIN given ON given.run_id = free.id WHERE runs.id = free.id AND {_IS_KNOWN}
+            RETURNING runs.id, runs.changed_number, given.key, given.news, given.outputs)
+        """  # noqa: S608 - our own words
     )
     if is_started:
-        parts.append("freed AS (DELETE FROM whole_arguments USING changed WHERE run_id = %(run_id)s)")
-    if outputs:
-        rows = ", ".join(
-            f"({', '.join(f'%({column}_{place})s::{kind}' for column, kind in _OUTPUT_TYPES.items())})"
-            for place in range(outputs)
-        )
+        parts.append("freed AS (DELETE FROM whole_arguments USING changed WHERE run_id = changed.id)")
+    if has_outputs:
+        types = ", ".join(f"{column} {kind}" for column, kind in _OUTPUT_TYPES.items())
         parts.append(
-            f"written AS (INSERT INTO outputs ({', '.join(_OUTPUT_TYPES)}) "  # noqa: S608 - our own words
-            f"SELECT given.* FROM changed, (VALUES {rows}) AS given {REPLACING})"
+            f"""
+            written AS (INSERT INTO outputs (run_id, {", ".join(_OUTPUT_TYPES)})
+                SELECT changed.id, one.* FROM changed, json_to_recordset(changed.outputs) AS one ({types}) {REPLACING})
+            """  # noqa: S608 - our own words
         )
-    return f"WITH {', '.join(parts)} SELECT changed_number, pg_notify(%(channel)s, %(news)s) FROM changed"  # noqa: S608
+    text = f"WITH {', '.join(parts)} SELECT key, changed_number, pg_notify(%(channel)s, news) FROM changed"  # noqa: S608
+    # Locks of texts come before those of rows.
+    return GroupStatement(text, _FIND_CHANGED, rank=0 if is_locked else 1)

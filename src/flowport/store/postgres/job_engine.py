@@ -15,7 +15,8 @@ What Procrastinate 3.10 does by itself, and what is done here instead:
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeAlias
@@ -27,6 +28,7 @@ from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager
 
 from flowport.domain.backoff import Backoff
+from flowport.store.postgres.group_commit import Coalescer
 from flowport.store.postgres.reconcile import GIVE_BACK, HAS_NEXT
 from flowport.store.postgres.transaction import build_options
 
@@ -54,14 +56,20 @@ RETRY_SECONDS: Final = 0.2
 Turn: TypeAlias = tuple[int, int]
 """The number of a job and of its attempt. A process that was paused may still end one turn of a job while it has the next."""
 
+MAX_FETCHED: Final = 10
+"""Jobs that one statement fetches; another worker may be idle."""
+
 LISTEN_CHECK_SECONDS: Final = 10.0
 """How long a connection may be silent before it is checked."""
 
 _FETCH: Final = """
 SELECT id, status, task_name, priority, lock, queueing_lock, args, scheduled_at, queue_name, attempts, worker_id,
     extract(epoch FROM clock_timestamp())::float8 AS fetched_at
-FROM procrastinate_fetch_job_v2(%(queues)s::varchar[], %(worker_id)s)
+FROM generate_series(1, %(count)s) AS turn
+CROSS JOIN LATERAL procrastinate_fetch_job_v2(%(queues)s::varchar[], %(worker_id)s + 0 * turn)
+WHERE id IS NOT NULL
 """
+"""The argument that names the turn has the function executed for each of them."""
 
 _ADOPT: Final = """
 SELECT id, status, task_name, priority, lock, queueing_lock, args, scheduled_at, queue_name, attempts, worker_id,
@@ -70,18 +78,22 @@ FROM procrastinate_jobs WHERE worker_id = %(worker_id)s AND status = 'doing' AND
 """
 """Jobs that were given to this worker by a statement whose answer was lost."""
 
-_IS_MINE: Final = (
-    "jobs.id = %(id)s AND jobs.status = 'doing' AND jobs.worker_id = %(worker_id)s AND jobs.attempts = %(attempts)s"
-)
-
-_FINISH: Final = f"""
-WITH ended AS (DELETE FROM procrastinate_jobs AS jobs WHERE {_IS_MINE} RETURNING queueing_lock)
+_FINISH: Final = """
+WITH mine AS (
+    SELECT jobs.id FROM procrastinate_jobs AS jobs
+    JOIN unnest(%(ids)s::bigint[], %(attempts)s::integer[]) AS given (id, attempts) USING (id, attempts)
+    WHERE jobs.id = ANY(%(ids)s) AND jobs.status = 'doing' AND jobs.worker_id = %(worker_id)s ORDER BY id FOR UPDATE OF jobs
+),
+ended AS (DELETE FROM procrastinate_jobs AS jobs USING mine WHERE jobs.id = mine.id RETURNING jobs.queueing_lock)
 SELECT pg_notify('procrastinate_queue_v1#' || queue_name, json_build_object('type', 'job_inserted', 'job_id', id)::text)
 FROM ended JOIN procrastinate_jobs USING (queueing_lock) WHERE status = 'todo'
-"""  # noqa: S608 - our own words
+"""
 
 _GIVE_BACK_ONE: Final = GIVE_BACK.format(
-    found=f"SELECT jobs.id, {HAS_NEXT} FROM procrastinate_jobs AS jobs WHERE {_IS_MINE} FOR UPDATE"  # noqa: S608 - our own words
+    found=f"""
+    SELECT jobs.id, {HAS_NEXT} FROM procrastinate_jobs AS jobs WHERE jobs.id = %(id)s AND jobs.status = 'doing'
+        AND jobs.worker_id = %(worker_id)s AND jobs.attempts = %(attempts)s FOR UPDATE
+    """  # noqa: S608 - our own words
 )
 
 _BEAT: Final = """
@@ -142,10 +154,10 @@ class QueueConnector(procrastinate.PsycopgConnector):
         self._problem = type(cause).__name__
         await asyncio.sleep(RETRY_SECONDS)
 
-    async def execute_once(self, query: str, **arguments: Any) -> dict[str, Any] | None:
-        """Execute a statement that must not be repeated blindly, and return its first row."""
-        rows = await super().execute_query_all_async(query, **arguments)
-        return next(iter(rows), None)
+    async def execute_once(self, query: str, **arguments: Any) -> list[dict[str, Any]]:
+        """Execute a statement that must not be repeated blindly, and return its rows."""
+        rows: list[dict[str, Any]] = await super().execute_query_all_async(query, **arguments)
+        return rows
 
     async def listen_notify(self, on_notification: Any, channels: Iterable[str]) -> None:
         """Pass notifications on, over a connection of its own that is made again when it is lost."""
@@ -182,6 +194,9 @@ class FencedJobs(JobManager):
     def __init__(self, connector: QueueConnector, *, concurrency: int, dead_seconds: float) -> None:
         super().__init__(connector)
         self._concurrency = concurrency
+        self._fetched = deque[Job]()
+        """Jobs of this worker whose execution was not begun."""
+        self._ends = Coalescer(self._finish_all, _start)
         self._runs: set[Turn] = set()
         """Those of the known turns that are of runs and not of batches."""
         self.note_free: Callable[[], None] = lambda: None
@@ -196,18 +211,37 @@ class FencedJobs(JobManager):
         self._unknown: set[Turn] = set()
         """Jobs, in their attempts, that the database gave to this worker and that it does not know."""
 
+    @property
+    def is_beating(self) -> bool:
+        """Whether the last heartbeat that the database has is young enough."""
+        return time.monotonic() - self._beaten_at < self._dead_seconds
+
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
         """Return the next job, which is this worker's from then on; None when none is due."""
-        query = _FETCH
+        if not self._fetched:
+            await self._fetch(list(queues or QUEUES), worker_id)
+        return self._fetched.popleft() if self._fetched else None
+
+    async def _fetch(self, queues: Sequence[str], worker_id: int) -> None:
+        """Fetch jobs that are due, as many as there are places for."""
+        query, most = _FETCH, MAX_FETCHED
         while True:
-            chosen = [BATCHES] if len(self._runs) >= self._concurrency else list(queues or QUEUES)
+            places = self._concurrency - len(self._runs)
+            chosen = queues if places > 0 else [BATCHES]
             try:
-                row = await self.connector.execute_once(
-                    query, queues=chosen, worker_id=worker_id, known=[job_id for job_id, _ in self.known]
+                rows = await self.connector.execute_once(
+                    query,
+                    queues=chosen,
+                    worker_id=worker_id,
+                    count=max(1, min(places, most)),
+                    known=[job_id for job_id, _ in self.known],
                 )
             except UniqueViolation:
                 # Another worker was given a job of the same run at this very moment.
-                return None
+                if most == 1:
+                    return
+                most = 1
+                continue
             except ConnectorException as exc:
                 if getattr(exc.__cause__, "sqlstate", None) == _FOREIGN_KEY:
                     await self._beat(worker_id)
@@ -215,26 +249,45 @@ class FencedJobs(JobManager):
                 await self.connector.wait_out(exc)
                 query = _ADOPT
                 continue
-            if row is None and query is _ADOPT:
+            if not rows and query is _ADOPT:
                 query = _FETCH
                 continue
-            if row is None or row["id"] is None:
-                if chosen == [BATCHES] and len(self._runs) < self._concurrency:
-                    # A place has become free meanwhile.
-                    continue
-                return None
-            job = Job.from_row(row)
-            self.known[get_turn(job)] = row["fetched_at"]
-            if job.queue == RUNS:
-                self._runs.add(get_turn(job))
-            return job
+            if not rows and places <= 0 < self._concurrency - len(self._runs):
+                # A place has become free meanwhile.
+                continue
+            for row in rows:
+                job = Job.from_row(row)
+                self.known[get_turn(job)] = row["fetched_at"]
+                if job.queue == RUNS:
+                    self._runs.add(get_turn(job))
+                self._fetched.append(job)
+            return
+
+    async def give_back_fetched(self) -> None:
+        """Give back the jobs that were fetched and not begun."""
+        while self._fetched:
+            job = self._fetched.popleft()
+            self.again[get_turn(job)] = Again()
+            await self.retry_job(job)
 
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:  # noqa: ARG002, FBT001 - the library's own
         """Remove a job that was executed; any other end gives it back."""
         if status is not Status.SUCCEEDED:
             await self.retry_job(job)
             return
-        await self._end(job, _FINISH, {})
+        try:
+            await self._ends.add(job)
+        finally:
+            self._forget(job)
+
+    async def _finish_all(self, jobs: Sequence[Job]) -> list[None]:
+        await self.connector.execute_query_all_async(
+            _FINISH,
+            ids=[job.id for job in jobs],
+            attempts=[job.attempts for job in jobs],
+            worker_id=jobs[0].worker_id,
+        )
+        return [None] * len(jobs)
 
     async def retry_job(
         self,
@@ -246,21 +299,23 @@ class FencedJobs(JobManager):
     ) -> None:
         """Give a job back, to be executed again at the time that its execution has asked for."""
         again = self.again.pop(get_turn(job), Again(FAILED.first_seconds))
-        await self._end(job, _GIVE_BACK_ONE, {"after_seconds": again.after_seconds, "failures": again.failures})
-
-    async def _end(self, job: Job, query: str, arguments: dict[str, Any]) -> None:
-        values = {"id": job.id, "worker_id": job.worker_id, "attempts": job.attempts, **arguments}
+        values: dict[str, Any] = {"id": job.id, "worker_id": job.worker_id, "attempts": job.attempts}
+        values |= {"after_seconds": again.after_seconds, "failures": again.failures}
         try:
-            await self.connector.execute_query_all_async(query, **values)
+            await self.connector.execute_query_all_async(_GIVE_BACK_ONE, **values)
         except UniqueViolation:
             # Another job of the run was added at this very moment; that one is enough.
-            await self.connector.execute_query_all_async(query, **values)
+            await self.connector.execute_query_all_async(_GIVE_BACK_ONE, **values)
         finally:
-            self.known.pop(get_turn(job), None)
-            was_full = len(self._runs) >= self._concurrency
-            self._runs.discard(get_turn(job))
-            if was_full:
-                self.note_free()
+            self._forget(job)
+
+    def _forget(self, job: Job) -> None:
+        """Give its place to another job."""
+        self.known.pop(get_turn(job), None)
+        was_full = len(self._runs) >= self._concurrency
+        self._runs.discard(get_turn(job))
+        if was_full:
+            self.note_free()
 
     async def update_heartbeat(self, worker_id: int) -> None:
         """Show that this worker lives, and compare the jobs that it has with those that it knows."""
@@ -281,6 +336,7 @@ class FencedJobs(JobManager):
         now = time.monotonic()
         was_paused, self._beaten_at = now - self._beaten_at >= self._dead_seconds / 2, now
         if was_paused and (lost := known - held):
+            self._fetched = deque(job for job in self._fetched if get_turn(job) not in lost)
             self.note_lost(lost)
         # What was unknown for a whole beat is not just on its way here.
         unknown = held - self.known.keys()
@@ -292,6 +348,10 @@ class FencedJobs(JobManager):
     async def prune_stalled_workers(self, seconds_since_heartbeat: float) -> list[int]:  # noqa: ARG002 - the library's own
         """Do nothing: the reconciler knows whether old heartbeats mean anything."""
         return []
+
+
+def _start(send: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+    return asyncio.ensure_future(send())
 
 
 def get_turn(job: Job) -> Turn:

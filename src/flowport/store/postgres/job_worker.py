@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 import anyio
 import procrastinate
 import psycopg
+from procrastinate.exceptions import ConnectorException
 from procrastinate.job_context import JobContext
 from procrastinate.jobs import Job
 from procrastinate.worker import Worker
@@ -141,6 +142,11 @@ class JobWorker:
         self._worker.note_stop = self._stop_executions
         self._manager.note_free = self._worker.wake
 
+    @property
+    def is_taking_jobs(self) -> bool:
+        """Whether it is registered, does not end, and has a heartbeat by which no other process takes it for dead."""
+        return self._worker.worker_id is not None and not self._is_stopping and self._manager.is_beating
+
     async def run(self) -> None:
         """Execute jobs until an error ends it; cancelling drains it.
 
@@ -182,10 +188,19 @@ class JobWorker:
             # Its start forgets an earlier request.
             self._worker.stop()
             await asyncio.wait([self._task], timeout=0.5)
-        if not self._task.done():
+        if self._task.done():
+            await self._give_back_fetched()
+        else:
             logger.warning("%d jobs did not end in time, and are left to the other workers", len(self._executions))
             self._task.cancel()
             await asyncio.wait([self._task], timeout=1.0)
+
+    async def _give_back_fetched(self) -> None:
+        try:
+            await self._manager.give_back_fetched()
+        except ConnectorException as exc:
+            # They are found by the reconciler, as those of a worker that was killed.
+            logger.warning("jobs that were not begun could not be given back: %s", exc.__cause__ or exc)
 
     def _stop_executions(self) -> None:
         self._is_stopping = True

@@ -116,6 +116,11 @@ class PostgresJobs:
         self.reconciled_listeners: list[Callable[[Reconciled], None]] = []
         """Each is called with what a look of the reconciler has found."""
 
+    @property
+    def is_taking_jobs(self) -> bool:
+        """Whether this process takes jobs, and the database has its heartbeat."""
+        return self._worker is not None and self._worker.is_taking_jobs
+
     async def work(self, execute: Execute, *, concurrency: int) -> NoReturn:
         """Execute jobs until this is cancelled, which drains."""
         problem = ""

@@ -1,0 +1,141 @@
+"""Changes that come side by side are committed together, and none depends on another one."""
+
+from collections.abc import AsyncIterator, Callable
+
+import anyio
+import psycopg
+import pytest
+
+from flowport.domain.errors import StoreError
+from flowport.domain.models import FIRST_LEASE, Run
+from flowport.domain.run_events import StartRequested
+from flowport.store.postgres.database import Database
+from flowport.store.postgres.group_commit import GroupCommit, GroupStatement
+from flowport.store.postgres.migrate import migrate
+from flowport.store.postgres.store import PostgresStore
+from flowport.store.records import Claimed, Recorded, RecordOutcome
+from tests.store.samples import build_run
+from tests.support.patience import PATIENCE_SECONDS
+
+pytestmark = pytest.mark.anyio
+
+RUN_IDS = [f"run_{n}" for n in range(20)]
+BEGUN = "SELECT count(DISTINCT xmin::text) FROM runs WHERE state = 'starting'"
+NUMBERED = GroupStatement(
+    "SELECT key, 1000 / number FROM json_to_recordset(%(rows)s::json) AS given (key text, number bigint)",
+    "SELECT key, 0 FROM unnest(%(keys)s::text[]) AS key",
+)
+"""Refuses a zero."""
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """Open a database that has the tables."""
+    opened = Database(database_url, prepare=migrate, patience_seconds=PATIENCE_SECONDS)
+    yield opened
+    await opened.close()
+
+
+async def claim_all(store: PostgresStore) -> dict[str, Run]:
+    """Accept and claim the runs."""
+    claimed = {}
+    for run_id in RUN_IDS:
+        await store.accept(
+            build_run(run_id, lease=FIRST_LEASE, process_id="", canonical_digest=run_id, raw_digest=run_id)
+        )
+        outcome = await store.claim(run_id, "p1", lease=FIRST_LEASE)
+        assert isinstance(outcome, Claimed)
+        claimed[run_id] = outcome.run
+    return claimed
+
+
+async def start_all(
+    store: PostgresStore, runs: dict[str, Run], begun: dict[str, RecordOutcome], note: Callable[[], object] = int
+) -> None:
+    """Record side by side that every run is being started; each outcome is noted."""
+
+    async def start(run: Run) -> None:
+        """Record one."""
+        begun[run.id] = await store.record(run.id, StartRequested(7.0), run.lease)
+        note()
+
+    async with anyio.create_task_group() as group:
+        for run in runs.values():
+            group.start_soon(start, run)
+
+
+async def test_changes_side_by_side_are_one_commit(database: Database, database_url: str) -> None:
+    """They wait for the disk once."""
+    store = PostgresStore(database)
+    begun: dict[str, RecordOutcome] = {}
+    await start_all(store, await claim_all(store), begun)
+    assert {type(outcome) for outcome in begun.values()} == {Recorded}
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute(BEGUN).fetchone() == (1,)
+
+
+async def test_a_run_that_another_transaction_holds_delays_no_other_run(database: Database, database_url: str) -> None:
+    """A process that was paused in the middle of a transaction keeps the lock of its run for seconds."""
+    store = PostgresStore(database)
+    runs = await claim_all(store)
+    held = runs["run_7"]
+    begun: dict[str, RecordOutcome] = {}
+    others_begun = anyio.Event()
+
+    def note() -> None:
+        """See whether all others have theirs."""
+        if len(begun) == len(runs) - 1:
+            others_begun.set()
+
+    async with anyio.create_task_group() as group:
+        with psycopg.connect(database_url) as connection:
+            connection.execute("SELECT 1 FROM runs WHERE id = %s FOR UPDATE", (held.id,))
+            group.start_soon(start_all, store, runs, begun, note)
+            with anyio.fail_after(PATIENCE_SECONDS):
+                await others_begun.wait()
+            assert held.id not in begun
+    assert isinstance(begun[held.id], Recorded)
+
+
+async def test_a_change_that_is_refused_fails_alone(database: Database) -> None:
+    """The others of its group are made without it, and its caller receives the error."""
+    commits = GroupCommit(database, {})
+    results: dict[int, object] = {}
+
+    async def change(number: int) -> None:
+        """Make one change."""
+        try:
+            results[number] = (await commits.change(NUMBERED, {"run_id": "", "number": number}) or ())[1]
+        except StoreError as exc:
+            results[number] = str(exc)
+
+    async with anyio.create_task_group() as group:
+        for number in (1, 2, 0, 4):
+            group.start_soon(change, number)
+    assert "DivisionByZero" in str(results.pop(0))
+    assert results == {1: 1000, 2: 500, 4: 250}
+
+
+async def test_a_caller_that_gives_up_takes_no_change_back(database: Database, database_url: str) -> None:
+    """Its change is made, and the others receive their results."""
+    store = PostgresStore(database)
+    runs = await claim_all(store)
+    async with anyio.create_task_group() as group:
+        group.start_soon(store.record, "run_1", StartRequested(7.0), runs["run_1"].lease)
+        group.start_soon(store.record, "run_2", StartRequested(7.0), runs["run_2"].lease)
+        await anyio.lowlevel.checkpoint()
+        group.cancel_scope.cancel()
+    assert isinstance(await store.record("run_3", StartRequested(7.0), runs["run_3"].lease), Recorded)
+    await database.close()
+    with psycopg.connect(database_url) as connection:
+        begun = connection.execute("SELECT id FROM runs WHERE starting_at = 7 ORDER BY id").fetchall()
+    assert begun == [("run_1",), ("run_2",), ("run_3",)]
+
+
+async def test_every_caller_learns_of_a_closed_database(database: Database) -> None:
+    """Nothing waits for a result that cannot come."""
+    commits = GroupCommit(database, {})
+    await database.close()
+    for number in (1, 2):
+        with pytest.raises(StoreError, match="stopping"):
+            await commits.change(NUMBERED, {"run_id": "", "number": number})
