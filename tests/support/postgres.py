@@ -15,9 +15,17 @@ from flowport.store.postgres.database import Database
 from flowport.store.postgres.migrate import migrate
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-from local_postgres import MISSING, UNSYNCED, PostgresServer, find_programs, run_postgres
+from local_postgres import MISSING, UNSYNCED, PostgresServer, find_programs, get_user, run_postgres
 
-__all__ = ["MISSING", "PostgresServer", "create_migrated", "dump_database", "find_programs", "open_postgres"]
+__all__ = [
+    "MISSING",
+    "PostgresServer",
+    "create_migrated",
+    "dump_database",
+    "find_programs",
+    "get_user",
+    "open_postgres",
+]
 
 TEMPLATE = "flowport_template"
 
