@@ -143,7 +143,7 @@ def describe_answer(response: http.client.HTTPResponse, answer: dict[str, Any]) 
 
 
 def is_clear(answer: str) -> bool:
-    """Return whether an answer tells its caller what to do: the database is away, and to ask again."""
+    """Return whether an answer says what its caller can do: the database is away, and to ask again."""
     if answer == SERVED or answer.startswith(NONE):
         return True
     if answer.startswith(f"HTTP {HTTPStatus.SERVICE_UNAVAILABLE.value}, Retry-After"):

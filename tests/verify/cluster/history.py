@@ -77,7 +77,7 @@ def find_lost_starts(changes: Sequence[Change]) -> list[LostStart]:
     starting: Change | None = None
     for change in changes:
         if change.state == "starting":
-            # A claim of a run in this state is no start of its own.
+            # A claim of a run in this state starts nothing by itself.
             starting = starting or change
         else:
             if change.state == "unknown" and starting is not None:
