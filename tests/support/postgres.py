@@ -10,16 +10,27 @@ import anyio
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.rows import TupleRow
 
 from flowport.store.postgres.database import Database
 from flowport.store.postgres.migrate import migrate
+from tests.support.patience import PATIENCE_SECONDS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 from local_postgres import MISSING, UNSYNCED, PostgresServer, find_programs, run_postgres
 
-__all__ = ["MISSING", "PostgresServer", "create_migrated", "dump_database", "find_programs", "open_postgres"]
+__all__ = [
+    "MISSING",
+    "PostgresServer",
+    "create_migrated",
+    "dump_database",
+    "find_programs",
+    "open_postgres",
+    "wait_for_locks",
+]
 
 TEMPLATE = "flowport_template"
+_WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
 
 @contextmanager
@@ -66,3 +77,10 @@ def dump_database(url: str) -> bytes:
         queries = [sql.SQL("SELECT one::text FROM {} AS one").format(sql.Identifier(name)) for (name,) in tables]
         rows = [row[0] for query in queries for row in connection.execute(query)]
     return "\n".join(rows).encode()
+
+
+async def wait_for_locks(connection: psycopg.Connection[TupleRow], count: int) -> None:
+    """Wait until so many statements of the database wait for locks."""
+    with anyio.fail_after(PATIENCE_SECONDS):
+        while connection.execute(_WAITING).fetchone() != (count,):  # noqa: ASYNC110 - the database has no event for it
+            await anyio.sleep(0.01)
