@@ -17,7 +17,7 @@ from flowport.store.postgres.migrate import migrate
 from tests.support.patience import PATIENCE_SECONDS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-from local_postgres import MISSING, UNSYNCED, PostgresServer, find_programs, run_postgres
+from local_postgres import MISSING, UNSYNCED, PostgresServer, find_programs, get_user, run_postgres
 
 __all__ = [
     "MISSING",
@@ -25,6 +25,7 @@ __all__ = [
     "create_migrated",
     "dump_database",
     "find_programs",
+    "get_user",
     "open_postgres",
     "wait_for_locks",
 ]

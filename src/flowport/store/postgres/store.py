@@ -121,7 +121,7 @@ class PostgresStore(BatchOperations, RunQueries, RecordMaintenance, TokenOperati
                 transaction, run_id, event, lease, ended_call_id=ended_call_id, unless_waited_for=unless_waited_for
             )
             found = await find_changed_run(transaction, run_id, key) if isinstance(outcome, Stale) else None
-            return outcome if found is None else Recorded(found)
+            return Recorded(found) if found is not None and found.lease == lease else outcome
 
         outcome = await self.database.write(record)
         if isinstance(outcome, Stale) and lease is not None and outcome.run is not None:
@@ -140,9 +140,8 @@ class PostgresStore(BatchOperations, RunQueries, RecordMaintenance, TokenOperati
             row = await cursor.fetchone()
             if row is None:
                 run = await find_changed_run(transaction, run_id, key)
-                return (
-                    Claimed(run) if run is not None and (run.process_id, run.lease) == (worker, lease + 1) else Taken()
-                )
+                is_ours = run is not None and (run.process_id, run.lease) == (worker, lease + 1)
+                return Claimed(run) if run is not None and is_ours else Taken()
             run = parse_row(row)
             post_change(transaction, run, NewsKind.CHANGED)
             return Claimed(run)
@@ -265,8 +264,13 @@ class PostgresStore(BatchOperations, RunQueries, RecordMaintenance, TokenOperati
         )
 
     @writes
-    async def forget_upload(self, transaction: Transaction, *, account_id: str, sha256: str) -> None:
-        transaction.send("DELETE FROM uploads WHERE account_id = %s AND sha256 = %s", (account_id, sha256))
+    async def forget_upload(
+        self, transaction: Transaction, *, account_id: str, sha256: str, process_id: str = ""
+    ) -> None:
+        transaction.send(
+            "DELETE FROM uploads WHERE account_id = %s AND sha256 = %s AND %s::text IN ('', claimed_by)",
+            (account_id, sha256, process_id),
+        )
 
 
 async def _select_property_names(
