@@ -185,7 +185,7 @@ def _build_record(columns: Sequence[str], *, has_outputs: bool, is_started: bool
     parts = [_build_given({**others, **{column: _RUN_TYPES[column] for column in columns}})]
     source = _FREE.format(condition=_IS_KNOWN)
     if is_locked:
-        # Whoever waits for it would make the whole group wait.
+        # Waiting for one of these locks would delay the whole group.
         parts.append("""
             locked AS MATERIALIZED (SELECT key AS locked_key FROM given WHERE pg_try_advisory_xact_lock(hashtextextended(lock, 0)))
         """)
