@@ -17,9 +17,32 @@ from flowport.store.postgres.migrate import migrate
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 from local_postgres import MISSING, UNSYNCED, PostgresServer, find_programs, run_postgres
 
-__all__ = ["MISSING", "PostgresServer", "create_migrated", "dump_database", "find_programs", "open_postgres"]
+__all__ = [
+    "MISSING",
+    "PostgresServer",
+    "create_migrated",
+    "dump_database",
+    "empty_database",
+    "find_programs",
+    "open_postgres",
+]
 
 TEMPLATE = "flowport_template"
+
+_EMPTY = """
+DO $$
+DECLARE name text;
+BEGIN
+    PERFORM set_config('session_replication_role', 'replica', true);
+    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'migrations' LOOP
+        EXECUTE format('DELETE FROM %I', name);
+    END LOOP;
+    FOR name IN SELECT sequencename FROM pg_sequences WHERE schemaname = 'public' AND last_value IS NOT NULL LOOP
+        PERFORM setval(quote_ident(name)::regclass, 1, false);
+    END LOOP;
+END
+$$
+"""
 
 
 @contextmanager
@@ -57,6 +80,12 @@ def create_template(server: PostgresServer) -> None:
 def create_migrated(server: PostgresServer) -> str:
     """Return the address of a new database with our tables."""
     return server.create_database(TEMPLATE)
+
+
+def empty_database(url: str) -> None:
+    """Delete all rows of our tables and begin their numbers at 1 again, for the next test that gets the database."""
+    with psycopg.connect(url) as connection:
+        connection.execute(_EMPTY)
 
 
 def dump_database(url: str) -> bytes:
