@@ -6,6 +6,7 @@ Prints a line when it has begun, and works until its standard input ends. With T
 """
 
 import cProfile
+import gc
 import os
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import anyio
 import anyio.to_thread
 from instant import open_team
 
-from flowport.cli.serve import SWITCH_SECONDS
+from flowport.cli.serve import SWITCH_SECONDS, YOUNG_OBJECTS
 
 
 async def main() -> None:
@@ -22,6 +23,9 @@ async def main() -> None:
     home, url, database_url, saves = sys.argv[1:]
     sys.setswitchinterval(SWITCH_SECONDS)
     async with open_team(Path(home), url, database_url, is_worker=True, should_save_outputs=saves == "yes"):
+        # As the program does.
+        gc.freeze()
+        gc.set_threshold(YOUNG_OBJECTS)
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         await anyio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)

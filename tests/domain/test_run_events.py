@@ -292,11 +292,24 @@ def test_an_event_changes_these_fields_and_no_others(run: Run, event: RunEvent, 
     assert apply(run, event) == replace(run, **changes)
 
 
+def test_a_fresh_link_leaves_alone_what_was_saved_meanwhile() -> None:
+    """One process asks the provider for a link while another one saves the file: the run keeps its path."""
+    old = Output(n=1, kind=OutputKind.FILE, url="https://x.example/1?old", save_problem="Its link has expired.")
+    fresh = replace(old, url="https://x.example/1?fresh", expires_at=9.0, save_problem="")
+    gone = replace(old, save_problem="It is gone.", expires_at=8.0)
+    saved = replace(old, saved_path="/1.png", size_bytes=3, mime_type="image/png", save_problem="")
+    before = replace(RUN, outputs=(saved,))
+
+    assert apply(before, LinksRefreshed((fresh,))).outputs == (replace(saved, url=fresh.url, expires_at=9.0),)
+    assert apply(before, LinksRefreshed((gone,))).outputs == (replace(saved, expires_at=8.0),)
+    assert apply(replace(RUN, outputs=(old,)), LinksRefreshed((fresh,))).outputs == (fresh,)
+
+
 def test_an_output_is_replaced_by_its_number() -> None:
     """It was saved; the others are still being downloaded, and a number that the run has not is not an output of it."""
     saved = Output(n=2, kind=OutputKind.FILE, url="https://x.example/2", saved_path="/2.bin", size_bytes=3)
     assert apply(RUN, OutputSaved(saved)).outputs == (RUN.outputs[0], saved)
-    assert apply(RUN, LinksRefreshed((saved, replace(saved, n=3)))).outputs == (RUN.outputs[0], saved)
+    assert apply(RUN, OutputSaved(replace(saved, n=3))).outputs == RUN.outputs
 
 
 def test_the_first_word_of_running_is_kept() -> None:

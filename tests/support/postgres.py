@@ -15,7 +15,7 @@ from flowport.store.postgres.database import Database
 from flowport.store.postgres.migrate import migrate
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-from local_postgres import MISSING, UNSYNCED, PostgresServer, find_programs, run_postgres
+from local_postgres import MISSING, UNSYNCED, PostgresServer, find_programs, get_user, run_postgres
 
 __all__ = [
     "MISSING",
@@ -24,6 +24,7 @@ __all__ = [
     "dump_database",
     "empty_database",
     "find_programs",
+    "get_user",
     "open_postgres",
 ]
 

@@ -140,7 +140,7 @@ class OutputSaved:
 
 @dataclass(frozen=True, slots=True)
 class LinksRefreshed:
-    """The provider was asked for fresh links: these outputs replace those of the same numbers."""
+    """The provider was asked for fresh links: the outputs of these numbers get them, or the reason for their lack."""
 
     outputs: tuple[Output, ...]
 
@@ -271,7 +271,9 @@ def apply(run: Run, event: RunEvent) -> Run:  # noqa: C901, PLR0911, PLR0912 - o
         case OutputSaved(output):
             return _replace_outputs(run, (output,))
         case LinksRefreshed(outputs):
-            return _replace_outputs(run, outputs)
+            links = {output.n: output for output in outputs}
+            known = (output for output in run.outputs if output.n in links)
+            return _replace_outputs(run, tuple(_replace_link(output, links[output.n]) for output in known))
         case Reported(at):
             return replace(run, reported_at=at) if run.reported_at is None else run
         case InputsPrepared(notes):
@@ -379,6 +381,12 @@ def _forget_delivery(run: Run) -> Run:
 def _replace_outputs(run: Run, outputs: tuple[Output, ...]) -> Run:
     changed = {output.n: output for output in outputs}
     return replace(run, outputs=tuple(changed.get(output.n, output) for output in run.outputs))
+
+
+def _replace_link(output: Output, fresh: Output) -> Output:
+    """Return an output with a fresh link; what another process has saved since the provider was asked stays."""
+    problem = "" if output.saved_path else fresh.save_problem
+    return replace(output, url=fresh.url, expires_at=fresh.expires_at, save_problem=problem)
 
 
 def _require(state: RunState, allowed: frozenset[RunState]) -> None:

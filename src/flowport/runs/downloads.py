@@ -63,8 +63,13 @@ class LinkRefresher:
                 except ProviderError as exc:
                     logger.info("run %s could not be read again for fresh links: %s", run.id, exc)
 
-    async def refresh_links(self, run: Run, account: OpenAccount, numbers: Collection[int]) -> Refreshed:
+    async def refresh_links(
+        self, run: Run, account: OpenAccount, numbers: Collection[int], lease: int | None = None
+    ) -> Refreshed:
         """Return the run with fresh links for these outputs, reading it once for all who ask at the same time.
+
+        Args:
+            lease: Of the process that saves the outputs; None for what every process may record.
 
         Raises:
             ProviderError: The provider does not answer, so no link is known to be gone.
@@ -82,7 +87,7 @@ class LinkRefresher:
                 if output.n in numbers
             }
             refreshed = replace(kept, outputs=tuple(changed.get(output.n, output) for output in kept.outputs))
-            await self._record(run, tuple(changed.values()))
+            await self._record(run, tuple(changed.values()), lease)
         fresh = _find_changed(run, refreshed, numbers)
         gone = {output.n for output in changed.values() if output.n not in fresh and self._is_gone(output)}
         return Refreshed(refreshed, fresh, frozenset(gone))
@@ -115,9 +120,9 @@ class LinkRefresher:
     def _is_gone(self, output: Output) -> bool:
         return output.expires_at is None or self.has_expired(output)
 
-    async def _record(self, run: Run, outputs: tuple[Output, ...]) -> None:
+    async def _record(self, run: Run, outputs: tuple[Output, ...], lease: int | None) -> None:
         try:
-            await self._store.record(run.id, LinksRefreshed(outputs))
+            await self._store.record(run.id, LinksRefreshed(outputs), lease)
         except StoreError as exc:
             logger.warning("fresh links of run %s could not be recorded: %s", run.id, exc)
 
@@ -367,10 +372,11 @@ class DownloadRetrier:
             download_task.missing -= self._find_dead(download_task.run, saved.expired)
 
     async def _try_refreshed(self, download_task: DownloadTask, expired: Collection[int]) -> None:
+        run = download_task.run
         try:
-            refreshed = await self._link_refresher.refresh_links(download_task.run, download_task.account, expired)
+            refreshed = await self._link_refresher.refresh_links(run, download_task.account, expired, run.lease)
         except ProviderError as exc:
-            logger.info("run %s could not be read again for fresh links: %s", download_task.run.id, exc)
+            logger.info("run %s could not be read again for fresh links: %s", run.id, exc)
             return
         download_task.run = refreshed.run
         # The same links may work later; the provider is asked once more when they do not.

@@ -166,7 +166,7 @@ class QueuedRuns:
             if entry.refusal and run.batch_id:
                 # Its conductor may be another process.
                 reason = format_refused(entry.refusal)
-                await self._store.drop_rows(run.batch_id, reason=reason, at=self._clock.now())
+                await self._store.drop_rows(run.batch_id, reason=reason, at=self._clock.now(), holder=run)
             if self._knows_more(run_id):
                 kept = await self._record_known(run_id)
                 if kept is None or kept.lease != run.lease:
@@ -202,7 +202,7 @@ class QueuedRuns:
             return None
         if run.state is RunState.ACCEPTED and not run.is_followed:
             # The person stopped it while its start request was not taken: nothing more is sent.
-            await self._runner.cancel_unsent(run.id)
+            await self._runner.cancel_unsent(run.id, run.lease)
             return None
         if run.account_id not in self._accounts and self._needs_account(run):
             raise JobAgain(AWAY_SECONDS)

@@ -243,7 +243,7 @@ class Recovery:
             StoreError: What became of it could not be recorded.
         """
         if run.state is RunState.ACCEPTED and not run.is_followed:
-            await self._runner.cancel_unsent(run.id)
+            await self._runner.cancel_unsent(run.id, run.lease)
         elif isinstance(self._runner.get_step(run), Download) or not (run.state.is_final or run.is_followed):
             await jobs.resume(run.id)
         elif run.state.is_final and not run.is_batch and run.account_id in self._accounts:
@@ -252,7 +252,7 @@ class Recovery:
     async def _resume(self, run: Run) -> None:
         if run.state is RunState.ACCEPTED and not run.is_followed:
             # The user stopped it while its start request was not taken: nothing more is sent.
-            await self._runner.cancel_unsent(run.id)
+            await self._runner.cancel_unsent(run.id, run.lease)
             return
         is_sent = run.state.is_at_provider or run.state.is_final
         if is_sent and not run.is_batch and not self._can_be_read(run):

@@ -335,13 +335,13 @@ class Runner:
         self._live_runs.note_unwanted(run)
         self._supervisor.spawn(f"cancel of run {run.id}", self._cancel_unwanted, run.id)
 
-    async def cancel_unsent(self, run_id: str, *, ended_call_id: str = "", unless_waited_for: bool = False) -> bool:
-        """Cancel a run for which nothing was sent, and return whether that was still possible."""
+    async def cancel_unsent(
+        self, run_id: str, lease: int | None = None, *, ended_call_id: str = "", unless_waited_for: bool = False
+    ) -> bool:
+        """Cancel a run for which nothing was sent, and return whether that was still possible; see `RunStore.record`."""
+        cancelled = Cancelled(CANCELLED_UNSENT, self._clock.now())
         outcome = await self._store.record(
-            run_id,
-            Cancelled(CANCELLED_UNSENT, self._clock.now()),
-            ended_call_id=ended_call_id,
-            unless_waited_for=unless_waited_for,
+            run_id, cancelled, lease, ended_call_id=ended_call_id, unless_waited_for=unless_waited_for
         )
         if isinstance(outcome, Recorded):
             self._live_runs.update(outcome.run)

@@ -260,7 +260,7 @@ class RunStarter:
         if entry is not None and not entry.is_unwanted:
             return False
         cancelled = run_events.Cancelled(CANCELLED_UNSENT, self._clock.now())
-        outcome = await self._store.record(run.id, cancelled, unless_waited_for=entry is not None)
+        outcome = await self._store.record(run.id, cancelled, run.lease, unless_waited_for=entry is not None)
         return entry is None or isinstance(outcome, Recorded)
 
     async def _prepare_inputs(self, run: Run, call: PreparedCall, account: OpenAccount) -> PreparedInputs:

@@ -146,10 +146,10 @@ class FileUploads:
                 return NotUploaded(f"not tried, within a day of an earlier refusal: {closure.reason}")
         return None
 
-    async def forget(self, account: OpenAccount, sha256: str) -> None:
-        """Forget an upload that the provider may no longer have."""
+    async def forget(self, account: OpenAccount, sha256: str, *, process_id: str = "") -> None:
+        """Forget an upload that the provider may no longer have; or the claim of this process alone."""
         try:
-            await self._store.forget_upload(account_id=account.account.id, sha256=sha256)
+            await self._store.forget_upload(account_id=account.account.id, sha256=sha256, process_id=process_id)
         except StoreError as exc:
             logger.warning("an unusable upload could not be removed from the record: %s", exc)
 
@@ -195,7 +195,7 @@ class FileUploads:
             if not is_kept:
                 # Shielded: others wait for this claim as long as we live.
                 with anyio.CancelScope(shield=True):
-                    await self.forget(account, media.fingerprint.sha256)
+                    await self.forget(account, media.fingerprint.sha256, process_id=self._process.process_id)
         return upload
 
     async def _send_with_retries(

@@ -143,13 +143,20 @@ class BatchStore(Protocol):
     async def get_waiting_rows(self, batch_id: str, *, limit: int) -> tuple[BatchRow, ...]:
         """Return the first rows that were not begun, without their arguments."""
 
-    async def accept_rows(self, batch_id: str, runs: Sequence[tuple[int, Run]]) -> tuple[Run, ...]:
+    async def accept_rows(
+        self, batch_id: str, runs: Sequence[tuple[int, Run]], lease: int | None = None
+    ) -> tuple[Run, ...]:
         """Record the runs of rows, by the rows' numbers, and return the recorded ones: each row begins once.
 
         The reservation of a row moves from the batch to its run in the same transaction, so no limit is checked again.
+
+        Args:
+            lease: The lease of the process that carries the batch out; no row begins if another one has claimed it since.
         """
 
-    async def drop_rows(self, batch_id: str, *, reason: str, at: float, call_id: str | None = None) -> int:
+    async def drop_rows(
+        self, batch_id: str, *, reason: str, at: float, call_id: str | None = None, holder: Run | None = None
+    ) -> int:
         """Stop a batch: drop its rows that were not sent, release their reservations, and return their number.
 
         Rows that were not begun never will be; begun rows that were not sent are cancelled. All in one transaction.
@@ -158,6 +165,8 @@ class BatchStore(Protocol):
             reason: Why, as a sentence, for the batch and for each run.
             at: The end of those runs.
             call_id: A call that no longer waits; rows are then dropped only if no other call waits for the batch.
+            holder: The batch, or one of its rows, as the process holds it that stops the batch: nothing is dropped if
+                another one has claimed it since. None for what every process may do, such as a cancellation.
         """
 
     async def finish_batch(
@@ -202,8 +211,12 @@ class UploadStore(Protocol):
     async def note_upload(self, upload: Upload) -> None:
         """Record a finished upload, which replaces its claim."""
 
-    async def forget_upload(self, *, account_id: str, sha256: str) -> None:
-        """Remove a claim, or an upload that the provider no longer accepts."""
+    async def forget_upload(self, *, account_id: str, sha256: str, process_id: str = "") -> None:
+        """Remove a claim, or an upload that the provider no longer accepts.
+
+        Args:
+            process_id: Remove the claim of this process alone.
+        """
 
 
 class NameStore(Protocol):

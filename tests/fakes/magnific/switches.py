@@ -121,7 +121,7 @@ async def _show_runs(state: SandboxState, request: Request) -> Response:
     """Return when each run started and ended, to the fraction of a second, which the API's own instants do not have."""
     check_either_key(request, state.options.key, state.options.magica_key)
     runs = {run.id: {"started_at": run.started_at, "completed_at": run.completed_at} for run in state.runs.get_all()}
-    return JSONResponse({"runs": runs, "prompts": state.prompts})
+    return JSONResponse({"runs": runs, "prompts": state.prompts, "prompt_runs": state.prompt_runs})
 
 
 async def _change_run(state: SandboxState, request: Request) -> Response:

@@ -197,9 +197,9 @@ async def test_a_row_whose_file_has_changed_meanwhile_is_not_sent(
         workspace = flowport.assembly.workspace
         accept = workspace.store.accept_rows
 
-        async def change(batch_id: str, runs: Any) -> Any:
+        async def change(batch_id: str, runs: Any, lease: int) -> Any:
             """Replace the picture between the check and the start."""
-            accepted = await accept(batch_id, runs)
+            accepted = await accept(batch_id, runs, lease)
             build_photo().rotate(90, expand=True).save(path)
             return accepted
 

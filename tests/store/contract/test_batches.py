@@ -18,6 +18,7 @@ from flowport.store.records import (
     Accepted,
     BatchProgress,
     BatchRow,
+    Claimed,
     Joined,
     NewBatch,
     Recorded,
@@ -228,6 +229,33 @@ async def test_a_batch_is_ended_by_the_process_that_carries_it_out(store: Store)
     last = await store.finish_batch(BATCH, end, before.lease + 1, csv_path="/b.csv", csv_problem="")
     assert isinstance(last, Recorded)
     assert (await store.get_batch_progress(BATCH)).csv_path == "/b.csv"
+
+
+async def test_rows_are_begun_by_the_process_that_carries_the_batch_out(store: Store) -> None:
+    """Beside its successor, one that was paused would begin more rows than may be live at once."""
+    await store.accept_batch(build_batch())
+    before = await store.get_run(BATCH, account_id=None, owner=OWNER)
+    assert len(await store.accept_rows(BATCH, [build_row(1)], before.lease)) == 1
+    await store.claim(BATCH, "p2", lease=before.lease)
+    spending = await read_reserved(store)
+    assert await store.accept_rows(BATCH, [build_row(2)], before.lease) == ()
+    assert [row.n for row in await store.get_waiting_rows(BATCH, limit=9)] == [2, 3]
+    assert await read_reserved(store) == spending
+    assert len(await store.accept_rows(BATCH, [build_row(2)], before.lease + 1)) == 1
+
+
+async def test_rows_are_dropped_by_a_process_that_holds_the_batch_or_a_row(store: Store) -> None:
+    """One that was paused and knows of failures stops nothing; a person or a caller needs no lease."""
+    await store.accept_batch(build_batch(rows=4))
+    batch = await store.get_run(BATCH, account_id=None, owner=OWNER)
+    [row] = await store.accept_rows(BATCH, [build_row(1, S.FAILED)], batch.lease)
+    for run in (batch, row):
+        assert isinstance(await store.claim(run.id, "p2", lease=run.lease), Claimed)
+        assert await store.drop_rows(BATCH, reason="Stopped.", at=900.0, holder=run) == 0
+        assert len(await store.get_waiting_rows(BATCH, limit=9)) == 3
+        assert (await store.get_batch_progress(BATCH)).stop_reason == ""
+    assert await store.drop_rows(BATCH, reason="Stopped.", at=900.0, holder=replace(row, lease=row.lease + 1)) == 3
+    assert (await store.get_batch_progress(BATCH)).stop_reason == "Stopped."
 
 
 async def test_an_equal_batch_is_joined_and_no_row_is(store: Store) -> None:

@@ -31,6 +31,17 @@ async def test_the_claim_of_a_dead_process_passes_on(store: Store) -> None:
     assert await store.claim_upload(MINE) == ToUpload()
 
 
+async def test_a_process_gives_up_its_own_claim_alone(store: Store) -> None:
+    """One that was paused, and counted as dead, takes nothing away from the one that uploads the file now."""
+    await store.claim_upload(MINE)
+    await store.claim_upload(replace(THEIRS, dead_process_id="p1"))
+    await store.forget_upload(account_id=UPLOAD.account_id, sha256=UPLOAD.sha256, process_id="p1")
+    assert await store.claim_upload(MINE) == BeingUploaded("p2")
+    await store.note_upload(UPLOAD)
+    await store.forget_upload(account_id=UPLOAD.account_id, sha256=UPLOAD.sha256, process_id="p2")
+    assert await store.claim_upload(MINE) == UPLOAD
+
+
 async def test_an_upload_that_does_not_live_long_enough_is_made_again(store: Store) -> None:
     """It would be gone when the provider looks for it."""
     await store.note_upload(UPLOAD)

@@ -110,13 +110,14 @@ class BatchConductor:
             await self._wait(changed)
         return batch
 
-    async def drop_rows(self, batch: Run, reason: str, *, call_id: str | None = None) -> int:
-        """Have nothing more sent, and return how many rows that are.
+    async def drop_rows(self, batch: Run, reason: str, *, call_id: str | None = None, holder: Run | None = None) -> int:
+        """Have nothing more sent, and return how many rows that are; see `BatchStore.drop_rows`.
 
         Raises:
             StoreError: That could not be recorded.
         """
-        dropped = await self._store.drop_rows(batch.id, reason=reason, at=self._clock.now(), call_id=call_id)
+        now = self._clock.now()
+        dropped = await self._store.drop_rows(batch.id, reason=reason, at=now, call_id=call_id, holder=holder)
         if dropped:
             self._show_cancelled(await self._store.get_rows(batch.id))
         return dropped
@@ -129,11 +130,11 @@ class BatchConductor:
                 self._live_runs.update(row.run)
 
     async def _advance(self, batch: Run, refusal: str, runner: Runner) -> Run | None:
-        """Do what can be done now, and return the batch when it is over."""
+        """Do what can be done now, and return the batch when it is over or no longer ours."""
         batch_progress = await self._store.get_batch_progress(batch.id)
         reason = _find_reason_to_stop(batch_progress, refusal)
         if reason and (batch_progress.waiting or batch_progress.unsent):
-            await self.drop_rows(batch, reason)
+            await self.drop_rows(batch, reason, holder=batch)
             batch_progress = await self._store.get_batch_progress(batch.id)
         if batch_progress.is_over:
             return await self._finish(batch, batch_progress)
@@ -148,8 +149,12 @@ class BatchConductor:
             runs = [(row.n, build_row_run(batch, row, price, self._clock, self._process)) for row in rows]
             if batch.account_id in self._queued_ids:
                 runs = [(n, replace(run, process_id="")) for n, run in runs]
-            for run in await self._store.accept_rows(batch.id, runs):
+            accepted = await self._store.accept_rows(batch.id, runs, batch.lease)
+            for run in accepted:
                 runner.follow(run)
+            if not accepted:
+                kept = await self._store.get_run(batch.id, account_id=None, owner=batch.owner)
+                return None if kept.lease == batch.lease else kept
         return None
 
     async def _finish(self, batch: Run, batch_progress: BatchProgress) -> Run | None:

@@ -68,7 +68,7 @@ _RESERVE: Final = translate(build_reservation(_IS_WAITING))
 _PROGRESS: Final = translate(build_progress_query(_IS_WAITING))
 _ADD_BATCH: Final = translate(build_insert("batches", BATCH_COLUMNS))
 _ADD_ROW: Final = translate(build_insert("batch_rows", ("batch_id", *ROW_COLUMNS, "folded_display")))
-_LOCK: Final = "SELECT is_queued FROM runs WHERE id = %s FOR UPDATE"
+_LOCK: Final = "SELECT is_queued, lease FROM runs WHERE id = %s FOR UPDATE"
 _BEGIN_ROWS: Final = (
     "UPDATE batch_rows SET run_id = given.run_id "  # noqa: S608 - our own words
     "FROM unnest(%(numbers)s::bigint[], %(run_ids)s::text[]) AS given (n, run_id) "
@@ -97,6 +97,7 @@ class BatchOperations:
     """See `BatchStore` of `store.interface`."""
 
     database: Database
+    stale_writes: int
 
     async def accept_batch(
         self,
@@ -122,12 +123,15 @@ class BatchOperations:
 
     @writes
     async def accept_rows(
-        self, transaction: Transaction, batch_id: str, runs: Sequence[tuple[int, Run]]
+        self, transaction: Transaction, batch_id: str, runs: Sequence[tuple[int, Run]], lease: int | None = None
     ) -> tuple[Run, ...]:
         batch = await (await transaction.execute(_LOCK, (batch_id,))).fetchone()
         if batch is None:
             return ()
-        is_queued = bool(batch[0])
+        is_queued, present_lease = batch
+        if lease not in {None, present_lease}:
+            self.stale_writes += 1
+            return ()
         first = dict(reversed(runs))
         values = {"numbers": list(first), "run_ids": [run.id for run in first.values()], "batch_id": batch_id}
         cursor = await transaction.execute(_BEGIN_ROWS, values)
@@ -142,9 +146,19 @@ class BatchOperations:
 
     @writes
     async def drop_rows(
-        self, transaction: Transaction, batch_id: str, *, reason: str, at: float, call_id: str | None = None
+        self,
+        transaction: Transaction,
+        batch_id: str,
+        *,
+        reason: str,
+        at: float,
+        call_id: str | None = None,
+        holder: Run | None = None,
     ) -> int:
         transaction.send(_LOCK, (batch_id,))
+        if holder is not None and not await _is_held(transaction, holder):
+            self.stale_writes += 1
+            return 0
         if call_id is not None:
             remove_waiting(transaction, call_id)
             if await is_waited_for(transaction, batch_id):
@@ -209,3 +223,9 @@ class BatchOperations:
     async def get_whole_arguments(self, transaction: Transaction, run_id: str) -> tuple[str, ...] | None:
         row = await (await transaction.execute(_ARGUMENTS, {"run_id": run_id})).fetchone()
         return None if row is None else tuple(part for part in row if part is not None)
+
+
+async def _is_held(transaction: Transaction, run: Run) -> bool:
+    """Return whether the lease of a run is the present one."""
+    cursor = await transaction.execute("SELECT 1 FROM runs WHERE id = %s AND lease = %s", (run.id, run.lease))
+    return await cursor.fetchone() is not None

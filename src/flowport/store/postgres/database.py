@@ -28,6 +28,7 @@ from flowport.store.postgres.problems import (
     build_refusal,
     build_unreachable_error,
 )
+from flowport.store.postgres.sessions import check_sessions
 from flowport.store.postgres.transaction import (
     ADAPTERS,
     ASK_MARK,
@@ -154,6 +155,7 @@ class Database:
 
             async def prepare(connection: Connection) -> None:
                 if self._prepare is not None:
+                    await check_sessions(connection, self.url)
                     await self._prepare(connection)
                     await connection.execute(FORGET_MARKS)
 

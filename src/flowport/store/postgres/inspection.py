@@ -1,7 +1,8 @@
 """The state of a team's database, as the doctor reads it: nothing is changed, created or locked, and no migration is made."""
 
+import logging
 import time
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 from psycopg.rows import TupleRow
@@ -11,10 +12,15 @@ from flowport.domain.text import clean_line
 from flowport.store.maintenance import DatabaseHealth
 from flowport.store.postgres.job_engine import QUEUES
 from flowport.store.postgres.migrate import IS_FOREIGN, get_table_names, read_migrations
-from flowport.store.postgres.problems import build_foreign_error, build_refusal
+from flowport.store.postgres.problems import build_foreign_error, build_pooler_error, build_refusal
 from flowport.store.postgres.reconcile import DEAD_SECONDS
+from flowport.store.postgres.sessions import ASK_SESSION, ROUNDS, Session, are_shared
+
+logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS: Final = 5
+
+_NAME: Final = "flowport doctor"
 
 _PATIENCE: Final = "SET statement_timeout = '5s'"
 _SERVER: Final = """
@@ -58,13 +64,35 @@ def inspect_database(url: str, home_id: str = "") -> DatabaseHealth:
             url,
             autocommit=True,
             connect_timeout=CONNECT_SECONDS,
-            application_name="flowport doctor",
+            application_name=_NAME,
         ) as connection:
             connection.execute(_PATIENCE)
+            if _is_pooled(connection, url):
+                return DatabaseHealth(problem=build_pooler_error())
             return _inspect(connection, home_id)
     except psycopg.Error as exc:
         reason = clean_line(str(exc).strip().partition("\n")[0], limit=200)
         return DatabaseHealth(problem=build_refusal(exc), reason=reason)
+
+
+def _is_pooled(connection: psycopg.Connection[TupleRow], url: str) -> bool:
+    """Return whether a pooler certainly gives sessions to transactions; see `sessions`."""
+    options: dict[str, Any] = {"autocommit": True, "connect_timeout": CONNECT_SECONDS, "application_name": _NAME}
+    first, second = set[Session](), set[Session]()
+    try:
+        with psycopg.connect(url, **options) as other:
+            other.execute(_PATIENCE)
+            for _ in range(ROUNDS):
+                first.update(connection.execute(ASK_SESSION))
+                second.update(other.execute(ASK_SESSION))
+                if are_shared(first, second):
+                    return True
+            with other.transaction():
+                second.update(other.execute(ASK_SESSION))
+                first.update(connection.execute(ASK_SESSION))
+    except psycopg.OperationalError as exc:
+        logger.debug("the sessions of connections were not compared: %s", type(exc).__name__)
+    return are_shared(first, second)
 
 
 def _inspect(connection: psycopg.Connection[TupleRow], home_id: str) -> DatabaseHealth:

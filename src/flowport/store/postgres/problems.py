@@ -91,6 +91,14 @@ def build_foreign_error() -> StoreError:
     )
 
 
+def build_pooler_error() -> StoreError:
+    """Return the sentence for a connection pooler behind which neither locks nor notifications work."""
+    return StoreError(
+        "a connection pooler gives each transaction another session of the database",
+        "Set its pool_mode to session, or name the database itself in FLOWPORT_DATABASE_URL.",
+    )
+
+
 def build_closed_error() -> StoreError:
     """Return the sentence for an operation after the end."""
     return StoreError("it was closed because Flowport is stopping", "Start Flowport again.")

@@ -256,8 +256,13 @@ class PostgresStore(BatchOperations, RunQueries, RecordMaintenance, TokenOperati
         )
 
     @writes
-    async def forget_upload(self, transaction: Transaction, *, account_id: str, sha256: str) -> None:
-        transaction.send("DELETE FROM uploads WHERE account_id = %s AND sha256 = %s", (account_id, sha256))
+    async def forget_upload(
+        self, transaction: Transaction, *, account_id: str, sha256: str, process_id: str = ""
+    ) -> None:
+        transaction.send(
+            "DELETE FROM uploads WHERE account_id = %s AND sha256 = %s AND %s::text IN ('', claimed_by)",
+            (account_id, sha256, process_id),
+        )
 
 
 async def _select_property_names(

@@ -25,6 +25,7 @@ from flowport.store.sqlite.accept import accept_call
 from flowport.store.sqlite.operations import (
     begins_run,
     insert_run,
+    is_held,
     is_waited_for,
     reads,
     record_event,
@@ -84,8 +85,14 @@ class BatchOperations:
 
     @begins_run
     def accept_rows(
-        self, connection: sqlite3.Connection, batch_id: str, runs: Sequence[tuple[int, Run]]
+        self,
+        connection: sqlite3.Connection,
+        batch_id: str,
+        runs: Sequence[tuple[int, Run]],
+        lease: int | None = None,
     ) -> tuple[Run, ...]:
+        if lease is not None and not is_held(connection, batch_id, lease):
+            return ()
         accepted = []
         for n, run in runs:
             cursor = connection.execute(
@@ -100,8 +107,17 @@ class BatchOperations:
 
     @writes
     def drop_rows(
-        self, connection: sqlite3.Connection, batch_id: str, *, reason: str, at: float, call_id: str | None = None
+        self,
+        connection: sqlite3.Connection,
+        batch_id: str,
+        *,
+        reason: str,
+        at: float,
+        call_id: str | None = None,
+        holder: Run | None = None,
     ) -> int:
+        if holder is not None and not is_held(connection, holder.id, holder.lease):
+            return 0
         if call_id is not None:
             remove_waiting(connection, call_id)
             if is_waited_for(connection, batch_id):

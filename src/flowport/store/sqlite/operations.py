@@ -162,6 +162,11 @@ def _is_claimed(connection: sqlite3.Connection, run: Run, event: RunEvent) -> bo
     return found.fetchone() is not None
 
 
+def is_held(connection: sqlite3.Connection, run_id: str, lease: int) -> bool:
+    """Return whether a lease of a run is the present one."""
+    return connection.execute("SELECT 1 FROM runs WHERE id = ? AND lease = ?", (run_id, lease)).fetchone() is not None
+
+
 def remove_waiting(connection: sqlite3.Connection, *call_ids: str) -> None:
     """Forget calls."""
     connection.executemany("DELETE FROM waiting_calls WHERE id = ?", ((one,) for one in call_ids))

@@ -195,8 +195,13 @@ class SqliteStore(BatchOperations, TokenOperations, RunQueries, RecordMaintenanc
         )
 
     @writes
-    def forget_upload(self, connection: sqlite3.Connection, *, account_id: str, sha256: str) -> None:
-        connection.execute("DELETE FROM uploads WHERE account_id = ? AND sha256 = ?", (account_id, sha256))
+    def forget_upload(
+        self, connection: sqlite3.Connection, *, account_id: str, sha256: str, process_id: str = ""
+    ) -> None:
+        connection.execute(
+            "DELETE FROM uploads WHERE account_id = ? AND sha256 = ? AND ? IN ('', claimed_by)",
+            (account_id, sha256, process_id),
+        )
 
 
 def _select_property_names(connection: sqlite3.Connection, scope: str, app_id: str) -> dict[str, str]:
