@@ -24,6 +24,7 @@ __all__ = [
     "PostgresServer",
     "create_migrated",
     "dump_database",
+    "empty_database",
     "find_programs",
     "get_user",
     "open_postgres",
@@ -32,6 +33,21 @@ __all__ = [
 
 TEMPLATE = "flowport_template"
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+
+_EMPTY = """
+DO $$
+DECLARE name text;
+BEGIN
+    PERFORM set_config('session_replication_role', 'replica', true);
+    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'migrations' LOOP
+        EXECUTE format('DELETE FROM %I', name);
+    END LOOP;
+    FOR name IN SELECT sequencename FROM pg_sequences WHERE schemaname = 'public' AND last_value IS NOT NULL LOOP
+        PERFORM setval(quote_ident(name)::regclass, 1, false);
+    END LOOP;
+END
+$$
+"""
 
 
 @contextmanager
@@ -69,6 +85,12 @@ def create_template(server: PostgresServer) -> None:
 def create_migrated(server: PostgresServer) -> str:
     """Return the address of a new database with our tables."""
     return server.create_database(TEMPLATE)
+
+
+def empty_database(url: str) -> None:
+    """Delete all rows of our tables and begin their numbers at 1 again, for the next test that gets the database."""
+    with psycopg.connect(url) as connection:
+        connection.execute(_EMPTY)
 
 
 def dump_database(url: str) -> bytes:
