@@ -47,6 +47,8 @@ class _NextRunSwitch(Switch):
     error_message: str | None = None
     outputs: int | None = Field(None, ge=0, le=_MAX_OUTPUTS)
     hold: bool = False
+    runs: int = 1
+    """How many runs it is about."""
 
 
 class _RunSwitch(Switch):
@@ -110,7 +112,8 @@ async def _change_next_run(state: SandboxState, request: Request) -> Response:
         switch.outputs,
         switch.hold,
     )
-    state.plans.add(change)
+    for _ in range(switch.runs):
+        state.plans.add(change)
     return JSONResponse({})
 
 
