@@ -102,13 +102,14 @@ def open_worker(home: Path, url: str, database_url: str, *, saves: bool, is_in_p
             process.kill()
 
 
-@contextmanager
-def make_home() -> Iterator[Path]:
-    """Give a folder that replicas and workers share."""
-    with tempfile.TemporaryDirectory(prefix="flowport-bench-", ignore_cleanup_errors=True) as name:
-        home = Path(name) / "home"
-        home.mkdir(mode=0o700)
-        yield home
+def make_home(folder: Path) -> Path:
+    """Return a new folder that replicas and workers share.
+
+    It stays until all is measured: after the removal of hundreds of files ext4 makes new ones slowly for some seconds.
+    """
+    home = Path(tempfile.mkdtemp(prefix="home-", dir=folder)) / "home"
+    home.mkdir(mode=0o700)
+    return home
 
 
 def look_up(database_url: str, statement: str) -> Any:
@@ -129,25 +130,26 @@ def wait_until(database_url: str, statement: str, value: int) -> float:
 async def time_worker(postgres: PostgresServer, url: str, *, is_in_process: bool = False) -> float:
     """Return how long one worker takes for the steps of runs that wait for it, from the first start to the last file."""
     database_url = postgres.create_database()
-    with make_home() as home:
-        async with (
-            open_team(home, url, database_url, should_save_outputs=True) as workspace,
-            anyio.create_task_group() as tasks,
-        ):
-            client = Client(workspace)
-            for number in range(QUEUED_RUNS):
-                tasks.start_soon(lambda n: client.call(TOOL_NAME, prompt=f"a lake, {n}"), number)
-            await anyio.to_thread.run_sync(wait_until, database_url, _ACCEPTED, QUEUED_RUNS)
-            tasks.cancel_scope.cancel()
-        with open_worker(home, url, database_url, saves=True, is_in_process=is_in_process):
-            ended_at = await anyio.to_thread.run_sync(wait_until, database_url, _DONE, QUEUED_RUNS)
-        return ended_at - float(look_up(database_url, _BEGUN))
+    home = make_home(postgres.folder)
+    async with (
+        open_team(home, url, database_url, should_save_outputs=True) as workspace,
+        anyio.create_task_group() as tasks,
+    ):
+        client = Client(workspace)
+        for number in range(QUEUED_RUNS):
+            tasks.start_soon(lambda n: client.call(TOOL_NAME, prompt=f"a lake, {n}"), number)
+        await anyio.to_thread.run_sync(wait_until, database_url, _ACCEPTED, QUEUED_RUNS)
+        tasks.cancel_scope.cancel()
+    with open_worker(home, url, database_url, saves=True, is_in_process=is_in_process):
+        ended_at = await anyio.to_thread.run_sync(wait_until, database_url, _DONE, QUEUED_RUNS)
+    return ended_at - float(look_up(database_url, _BEGUN))
 
 
 async def time_team(postgres: PostgresServer, url: str) -> float:
     """Return how long runs side by side take whose callers wait at a replica, and which a worker carries out."""
     database_url = postgres.create_database()
-    with make_home() as home, open_worker(home, url, database_url, saves=False):
+    home = make_home(postgres.folder)
+    with open_worker(home, url, database_url, saves=False):
         async with open_team(home, url, database_url) as workspace:
             client, states = Client(workspace), list[str]()
 

@@ -36,15 +36,19 @@ class Coalescer(Generic[T, R]):
         self,
         send: Callable[[Sequence[T]], Awaitable[Sequence[R | Exception]]],
         start: Callable[[Callable[[], Coroutine[Any, Any, None]]], asyncio.Task[None]],
+        *,
+        wait_seconds: float = 0.0,
     ) -> None:
         """Prepare; nothing is sent.
 
         Args:
             send: Sends items, and returns the result of each, or the exception that its caller is to receive.
             start: Starts a task.
+            wait_seconds: How long the first item waits for others, where none of them is urgent.
         """
         self._send = send
         self._start = start
+        self._wait_seconds = wait_seconds
         self._waiting = deque[tuple[T, asyncio.Future[R]]]()
         self._is_sending = False
         self._task: asyncio.Task[None] | None = None
@@ -63,6 +67,8 @@ class Coalescer(Generic[T, R]):
         taken: list[tuple[T, asyncio.Future[R]]] = []
         try:
             while self._waiting:
+                if self._wait_seconds:
+                    await asyncio.sleep(self._wait_seconds)
                 taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_TOGETHER))]
                 outcomes = await self._send([item for item, _ in taken])
                 for (_, result), outcome in zip(taken, outcomes, strict=True):

@@ -57,6 +57,9 @@ RETRY_SECONDS: Final = 0.2
 Turn: TypeAlias = tuple[int, int]
 """The number of a job and of its attempt. A process that was paused may still end one turn of a job while it has the next."""
 
+FINISH_SECONDS: Final = 0.02
+"""How long a job that has ended waits for others, to be removed with them. Nothing waits for its end."""
+
 MAX_FETCHED: Final = 10
 """Jobs that one statement fetches; another worker may be idle."""
 
@@ -204,7 +207,7 @@ class FencedJobs(JobManager):
         """Jobs of this worker whose execution was not begun."""
         self._waiting_end = asyncio.Lock()
         self._giving_back = asyncio.Lock()
-        self._ends = Coalescer(self._finish_free, _start)
+        self._ends = Coalescer(self._finish_free, _start, wait_seconds=FINISH_SECONDS)
         self._runs: set[Turn] = set()
         """Those of the known turns that are of runs and not of batches."""
         self.note_free: Callable[[], None] = lambda: None
