@@ -33,11 +33,7 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
                 (int(line[15:]) for line in head.split(b"\r\n") if line.lower()[:15] == b"content-length:"), 0
             )
             await reader.readexactly(length)
-            if head.startswith(b"GET /pictures/"):
-                kind, status, data = "image/png", 200, _PIXEL
-            else:
-                kind, (status, body) = "application/json", choose(head)
-                data = json.dumps(body).encode()
+            status, kind, data = build_response(head, _places[0] if "--pictures" in sys.argv else "")
             lines = f"HTTP/1.1 {status} OK\r\ncontent-type: {kind}\r\ncontent-length: {len(data)}\r\n\r\n"
             writer.write(lines.encode() + data)
             await writer.drain()
@@ -45,14 +41,26 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         writer.close()
 
 
-def choose(head: bytes) -> tuple[int, dict[str, Any]]:
-    """Return the response to a request; lists of apps fail, so that the cached catalogue is used."""
+def build_response(head: bytes, place: str) -> tuple[int, str, bytes]:
+    """Return the status, the type and the body of the response to a request, of which the first line counts.
+
+    Args:
+        place: Where the pictures are; empty where they are nowhere.
+    """
+    if head.startswith(b"GET /pictures/"):
+        return 200, "image/png", _PIXEL
+    status, body = choose(head, place)
+    return status, "application/json", json.dumps(body).encode()
+
+
+def choose(head: bytes, place: str) -> tuple[int, dict[str, Any]]:
+    """Return the answer of the API; lists of apps fail, so that the cached catalogue is used."""
     if head.startswith(b"POST "):
         return 202, {"status": "running", "workflow_run_identifier": f"remote-{next(_numbers)}"}
     if b"/runs/" not in head.partition(b"\r\n")[0]:
         return 500, {}
-    if "--pictures" in sys.argv:
-        picture = {**_PICTURE, "url": f"{_places[0]}/pictures/{next(_numbers)}.png?token=exp_4000000000"}
+    if place:
+        picture = {**_PICTURE, "url": f"{place}/pictures/{next(_numbers)}.png?token=exp_4000000000"}
         return 200, {"data": {"status": "completed", "error_message": None, "result": {"images": [picture]}}}
     return 200, _RUNNING if "--running" in sys.argv else _LOOK
 

@@ -84,8 +84,7 @@ async def test_last_is_what_get_run_shows_and_what_cancel_run_refuses(
 
 async def test_a_refused_last_names_a_batch_and_not_its_rows(sandbox: SandboxClient, tmp_path: Path) -> None:
     """The refusal names the batch, because batches are cancelled as a whole."""
-    for _ in range(8):
-        await sandbox.switch("next_run", hold=True)
+    await sandbox.switch("next_run", runs=8, hold=True)
     async with open_harness(sandbox, tmp_path / "person", wait_seconds=0.0) as flowport:
         batch = await flowport.ask("run_batch", app=TOOL, rows=build_rows(2))
         alone = (await flowport.ask("cancel_run", run_id="last"))["message"]

@@ -120,9 +120,22 @@ async def test_a_worker_prepares_exactly_the_call_of_the_replica(team: LocalTeam
 async def test_rows_are_carried_out_by_every_worker(team: LocalTeam) -> None:
     """A batch is carried out by one worker, and its rows by all; its table has the files of all."""
     rows = [{"prompt": f"lake {n}"} for n in range(12)]
-    async with team.open_replica() as replica, team.open_worker(), team.open_worker():
-        facts = await replica.ask("run_batch", app=TOOL, rows=rows)
-        statuses = await replica.assembly.workspace.store.get_rows(facts["run_id"])
+    for _ in rows:
+        await team.sandbox.switch("next_run", hold=True)
+    # Neither has room for the batch and all of its rows.
+    async with team.open_replica() as replica, team.open_worker(worker_runs=7), team.open_worker(worker_runs=7):
+        store = replica.assembly.workspace.store
+        batch_id = (await replica.ask("run_batch", app=TOOL, rows=rows, wait=False))["run_id"]
+
+        async def are_started() -> bool:
+            """Return whether the provider has every row."""
+            return sum(bool(one.provider_run_id) for one in await store.get_live_rows(batch_id)) == 12
+
+        await wait_for(are_started)
+        for run in await store.get_live_rows(batch_id):
+            await team.sandbox.switch(f"runs/{run.provider_run_id}", release=True)
+        facts = await replica.ask("get_run", run_id=batch_id)
+        statuses = await store.get_rows(batch_id)
 
     assert (facts["state"], facts["succeeded"], await team.count("run")) == ("succeeded", 12, 12)
     assert len({one.run.process_id for one in statuses if one.run}) == 2

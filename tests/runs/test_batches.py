@@ -326,8 +326,7 @@ async def test_each_row_is_cancelled_at_the_provider(
     """A row that cannot be cancelled is logged and delays no other; the caller does not wait for them."""
     face = MagicaClient(sandbox)
     await face.switch(has_cancel=True)
-    for _ in range(3):
-        await sandbox.switch("next_run", hold=True, pending_seconds=0)
+    await sandbox.switch("next_run", runs=3, hold=True, pending_seconds=0)
     url, path = f"{sandbox.addresses.api_url}/magica", "/v1/runs/{run_id}/cancel"
     providers = (
         ProviderSettings(

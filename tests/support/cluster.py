@@ -48,6 +48,8 @@ END_SECONDS: Final = 30.0
 ANSWER_SECONDS: Final = 90.0
 """Longer than a call waits for its run."""
 _STEP_SECONDS: Final = 0.02
+MEMBER: Final = "team.member"
+"""The setting of each database connection that names the process whose it is, such as `worker-1.2`."""
 _NOT_OURS: Final = ("FLOWPORT_", "MAGNIFIC_", "MAGICA_")
 SPREADING: Final = {
     "upstream flowport {": 'map $http_mcp_protocol_version $replica_key { "2026-07-28" $request_id; '
@@ -80,13 +82,18 @@ class Member:
         """What it prints, of all its processes."""
         return self.folder / f"{self.name}.log"
 
+    @property
+    def process_name(self) -> str:
+        """The name of the present process, or of the last one."""
+        return f"{self.name}.{self.starts}"
+
     def start(self) -> None:
         """Start a process; `wait_until_ready` waits for it."""
         self.starts += 1
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "flowport", *self.words],
-                env=dict(self.environment),
+                env={**self.environment, "PGOPTIONS": f"-c {MEMBER}={self.process_name}"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -34,6 +34,16 @@ class CuttingProxy:
     answer: bytes = COMMIT_ANSWER
     """Part of the answer that is lost."""
     tasks: set["asyncio.Task[object]"] = field(default_factory=set)
+    is_open: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while connections are passed on; without it a new one waits."""
+
+    def __post_init__(self) -> None:
+        self.is_open.set()
+
+    def cut_all(self) -> None:
+        """Lose every connection; the server goes on with what it has received."""
+        for task in self.tasks:
+            task.cancel()
 
     def get_url(self, database: str) -> str:
         """Return the address of a database behind this proxy."""
@@ -46,6 +56,7 @@ class CuttingProxy:
         self.tasks.add(task)
         if sys.platform == "win32":
             raise OSError
+        await self.is_open.wait()
         there, back = await asyncio.open_unix_connection(self.server.folder / SOCKET_NAME)
         try:
             async with asyncio.TaskGroup() as group:

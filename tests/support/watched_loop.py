@@ -10,15 +10,14 @@ import os
 import selectors
 import sys
 from dataclasses import dataclass
-from types import FrameType, SimpleNamespace
-from typing import Any, Final, cast
+from types import CodeType, FrameType, SimpleNamespace
+from typing import Any, Final, TypeAlias, cast
 
-_DEPTH: Final = 12
+_DEPTH: Final = 24
 """How many callers of a registration are kept."""
-_RUNNERS: Final = tuple(
-    f"{os.sep}{name}{os.sep}" for name in ("asyncio", "anyio", "pluggy", "_pytest", "xdist", "execnet")
-)
-"""What every registration has below it."""
+
+_Caller: TypeAlias = tuple[CodeType, int]
+"""What was running, and the line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,7 @@ class _Registration:
 
     identity: tuple[int, int]
     """Its device and inode."""
-    callers: tuple[str, ...]
+    callers: tuple[_Caller, ...]
     """Who asked, nearest first."""
 
 
@@ -79,7 +78,7 @@ class WatchedSelector(selectors.DefaultSelector):
         registration, now = self._registered[descriptor], _identify(descriptor)
         if now != registration.identity:
             state = "was closed" if now is None else "belongs to another file"
-            callers = "\n  ".join(registration.callers)
+            callers = "\n  ".join(map(_format_caller, registration.callers))
             raise StaleFile(
                 f"file {descriptor} {state} while the loop waited for it; it was registered by\n  {callers}"
             )
@@ -98,12 +97,15 @@ def _identify(descriptor: int) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _find_callers() -> tuple[str, ...]:
+def _find_callers() -> tuple[_Caller, ...]:
     frame: FrameType | None = sys._getframe(2)
-    found: list[str] = []
+    found: list[_Caller] = []
     while frame is not None and len(found) < _DEPTH:
-        code = frame.f_code
-        if not any(part in code.co_filename for part in _RUNNERS):
-            found.append(f"{code.co_filename}:{frame.f_lineno} in {code.co_qualname}")
+        found.append((frame.f_code, frame.f_lineno))
         frame = frame.f_back
     return tuple(found)
+
+
+def _format_caller(caller: _Caller) -> str:
+    code, line = caller
+    return f"{code.co_filename}:{line} in {code.co_qualname}"

@@ -1,7 +1,7 @@
 """A token that the record has just confirmed counts while the record cannot be read, and only then."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -181,6 +181,25 @@ async def test_requests_do_not_wait_for_a_record_that_is_known_to_be_away(people
 
     assert all(isinstance(one, Principal) for one in found)
     assert people.line.looks == looks
+
+
+@pytest.mark.parametrize("is_cut_off", [True, False])
+async def test_a_connection_that_shows_whether_the_record_is_away_decides_who_waits(
+    people: People, *, is_cut_off: bool
+) -> None:
+    """While it is lost no request waits, however rarely one comes; when it is back the record is asked before each one."""
+    token, record = await people.add("anna")
+    confirmed = ConfirmedTokens(lambda: people.seconds[0], is_cut_off=lambda: is_cut_off)
+    authenticator = replace(people.authenticator, confirmed=confirmed)
+    await authenticator.identify(token)
+    people.line.is_cut = True
+    await authenticator.identify(token)
+    await people.line.store.revoke_token(record.id, at=NOW)
+    people.line.is_cut = False
+    if is_cut_off:
+        people.seconds[0] += 10 * AWAY_SECONDS
+
+    assert isinstance(await authenticator.identify(token), Principal if is_cut_off else Refusal)
 
 
 async def test_confirmed_tokens_need_bounded_memory(people: People) -> None:

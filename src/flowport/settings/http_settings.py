@@ -109,22 +109,24 @@ HTTP_VARIABLES: Final = (
     ),
     Variable(
         "FLOWPORT_MAX_SESSIONS",
-        "The most sessions of older clients over HTTP; one person has a quarter of them at most.",
+        "The most sessions of older clients at one process over HTTP; one person has a quarter of them at most.",
         "`1000`",
         _parse_count,
         1_000,
     ),
-    Variable("FLOWPORT_MAX_CONNECTIONS", "The most open connections over HTTP.", "`4000`", _parse_count, 4_000),
+    Variable(
+        "FLOWPORT_MAX_CONNECTIONS", "The most open connections to one process over HTTP.", "`4000`", _parse_count, 4_000
+    ),
     Variable(
         "FLOWPORT_PERSON_REQUESTS_PER_MINUTE",
-        "The most requests that one person sends over HTTP in a minute.",
+        "The most requests that one person sends to one process over HTTP in a minute.",
         "`3000`",
         _parse_count,
         3_000,
     ),
     Variable(
         "FLOWPORT_PERSON_MAX_WAITING_CALLS",
-        "The most calls of one person that wait side by side over HTTP.",
+        "The most calls of one person that wait side by side at one process over HTTP.",
         "`200`",
         _parse_count,
         200,

@@ -30,7 +30,8 @@ MAX_CONFIRMED: Final = 10_000
 """Tokens that are remembered, at about a kilobyte each; one that is forgotten needs the record."""
 
 AWAY_SECONDS: Final = 1.0
-"""How long after a failed look the record counts as away: another look at a database that is away takes five seconds."""
+"""How long after a failed look the record counts as away, where no other connection shows whether it is. Another look at a
+database that is away would take five seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,20 @@ class ConfirmedTokens:
     """The tokens that the record has confirmed just before, by their hashes."""
 
     def __init__(
-        self, get_seconds: Callable[[], float] = time.monotonic, *, max_confirmed: int = MAX_CONFIRMED
+        self,
+        get_seconds: Callable[[], float] = time.monotonic,
+        *,
+        max_confirmed: int = MAX_CONFIRMED,
+        is_cut_off: Callable[[], bool] | None = None,
     ) -> None:
-        """Begin with none; `get_seconds` is the clock."""
+        """Begin with none.
+
+        Args:
+            get_seconds: The clock.
+            is_cut_off: Returns whether another connection to the record is lost; None where there is no other.
+        """
         self._get_seconds = get_seconds
+        self._is_cut_off = is_cut_off
         self._max_confirmed = max_confirmed
         self._confirmed: OrderedDict[str, _Confirmed] = OrderedDict()
         """The one that was confirmed longest ago first."""
@@ -75,6 +86,8 @@ class ConfirmedTokens:
         """Return whether the record is known to be unreadable now."""
         if self._failed_at is None:
             return False
+        if self._is_cut_off is not None:
+            return self._is_cut_off()
         is_looking = self._looking is not None and not self._looking.done()
         return is_looking or self._get_seconds() - self._failed_at < AWAY_SECONDS
 

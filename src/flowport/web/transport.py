@@ -20,6 +20,7 @@ from flowport.settings.http_settings import HttpSettings
 from flowport.web.access_log import Traffic
 from flowport.web.app import PATH, WebApp, build_app, build_monitoring_app, build_site
 from flowport.web.auth import Authenticator, Verifier, open_authenticator
+from flowport.web.confirmed_tokens import ConfirmedTokens
 from flowport.web.connections import KEEP_ALIVE_SECONDS, LimitedProtocol, build_protocol
 from flowport.web.listen_address import Address
 from flowport.web.local_token import NAME
@@ -222,6 +223,9 @@ async def _open_site(assembly: Assembly, address: Address, end: End, *, has_auth
     authenticator = await open_authenticator(
         settings, workspace.store, address, workspace.clock.now, has_auth=has_auth, verifier=verifier
     )
+    if assembly.cluster is not None:
+        news = assembly.cluster.news
+        authenticator = replace(authenticator, confirmed=ConfirmedTokens(is_cut_off=lambda: not news.is_connected))
     return build_site(assembly, address, end, authenticator)
 
 

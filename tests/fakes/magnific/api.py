@@ -119,6 +119,7 @@ async def _accept_run(state: SandboxState, family: Family, app: SandboxApp, requ
     run = state.runs.accept(app, values, plan)
     if isinstance(prompt := inputs.get("prompt"), str):
         state.prompts.append(prompt)
+        state.prompt_runs[prompt] = run.id
     if webhook is not None:
         state.webhooks.watch(run, webhook)
     return run

@@ -15,8 +15,9 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 
+from flowport.sandbox import pictures
 from flowport.sandbox.apps import Outcome, Product, ProductKind, Recipe, SandboxApp, StepFailed, Values
-from flowport.sandbox.engine import produce
+from flowport.sandbox.engine import build_drawing, produce
 from flowport.sandbox.web import format_instant
 from tests.fakes.magnific.files import FileStore, StoredFile
 
@@ -96,6 +97,16 @@ def make_pixel(_: Recipe, __: Values) -> Outcome:
     return Outcome((Product(ProductKind.IMAGES, "text-to-image", "image/png", _PIXEL, 1, 1),))
 
 
+def draw_small(recipe: Recipe, values: Values) -> Outcome:
+    """Do the work of an app; its landscapes are small, because most of a run's processor time would go into drawing them."""
+    if recipe not in {"picture", "cinema"}:
+        return produce(recipe, values)
+    width, height = pictures.SHAPES[values.get("shape", "wide")]
+    return Outcome(
+        (build_drawing("text-to-image", pictures.draw_landscape(values["prompt"], (width // 8, height // 8))),)
+    )
+
+
 class RunStore:
     """All runs since the last reset, each followed by a task of its own."""
 
@@ -106,7 +117,7 @@ class RunStore:
         limiter: anyio.CapacityLimiter,
         clock: Callable[[], float] = time.time,
         *,
-        make: Callable[[Recipe, Values], Outcome] = produce,
+        make: Callable[[Recipe, Values], Outcome] = draw_small,
     ) -> None:
         """Start empty; runs live in `tasks` and work in threads of `limiter`.
 

@@ -7,7 +7,6 @@ import anyio.abc
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from flowport.sandbox.engine import produce
 from flowport.sandbox.serve import LOOPBACK, WORKER_THREADS, SandboxAddresses, listen, serve_origins
 from flowport.sandbox.web import EXCEPTION_HANDLERS, guard
 from tests.fakes.magica.face import build_face
@@ -15,7 +14,7 @@ from tests.fakes.magica.state import MagicaState
 from tests.fakes.magnific.api import build_api_routes
 from tests.fakes.magnific.file_origin import build_files_app
 from tests.fakes.magnific.files import FileStore
-from tests.fakes.magnific.runs import RunStore, make_pixel
+from tests.fakes.magnific.runs import RunStore, draw_small, make_pixel
 from tests.fakes.magnific.state import FakeOptions, SandboxState, Speech
 from tests.fakes.magnific.switches import build_switch_routes
 from tests.fakes.magnific.traffic import Traffic
@@ -58,7 +57,7 @@ async def serve(options: FakeOptions, on_ready: Callable[[SandboxAddresses], Non
 def _build_state(options: FakeOptions, addresses: SandboxAddresses, tasks: anyio.abc.TaskGroup) -> SandboxState:
     files = FileStore(addresses.files_url, options.link_seconds)
     limiter = anyio.CapacityLimiter(WORKER_THREADS)
-    runs = RunStore(files, tasks, limiter, make=make_pixel if options.is_quick else produce)
+    runs = RunStore(files, tasks, limiter, make=make_pixel if options.is_quick else draw_small)
     return SandboxState(
         options,
         files,

@@ -80,6 +80,8 @@ class SandboxState:
     plans: PlanQueue = field(default_factory=PlanQueue)
     prompts: list[str] = field(default_factory=list)
     """Of every accepted run that has one, in their order: a prompt that stands twice was paid twice."""
+    prompt_runs: dict[str, str] = field(default_factory=dict)
+    """The last run of each prompt."""
 
     @property
     def creations(self) -> Creations:
@@ -90,5 +92,5 @@ class SandboxState:
         """Make everything as it was at the start, but for the addresses and the secrets."""
         for part in (self.runs, self.traffic, self.speech, self.webhooks, self.shelf, self.magica):
             part.reset()
-        for store in (self.files, self.uploads, self.faults, self.plans, self.prompts):
+        for store in (self.files, self.uploads, self.faults, self.plans, self.prompts, self.prompt_runs):
             store.clear()

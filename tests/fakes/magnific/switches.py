@@ -47,6 +47,8 @@ class _NextRunSwitch(Switch):
     error_message: str | None = None
     outputs: int | None = Field(None, ge=0, le=_MAX_OUTPUTS)
     hold: bool = False
+    runs: int = 1
+    """How many runs it is about."""
 
 
 class _RunSwitch(Switch):
@@ -110,7 +112,8 @@ async def _change_next_run(state: SandboxState, request: Request) -> Response:
         switch.outputs,
         switch.hold,
     )
-    state.plans.add(change)
+    for _ in range(switch.runs):
+        state.plans.add(change)
     return JSONResponse({})
 
 
@@ -118,7 +121,7 @@ async def _show_runs(state: SandboxState, request: Request) -> Response:
     """Return when each run started and ended, to the fraction of a second, which the API's own instants do not have."""
     check_either_key(request, state.options.key, state.options.magica_key)
     runs = {run.id: {"started_at": run.started_at, "completed_at": run.completed_at} for run in state.runs.get_all()}
-    return JSONResponse({"runs": runs, "prompts": state.prompts})
+    return JSONResponse({"runs": runs, "prompts": state.prompts, "prompt_runs": state.prompt_runs})
 
 
 async def _change_run(state: SandboxState, request: Request) -> Response:

@@ -80,8 +80,7 @@ async def test_the_daily_cap_counts_rows_that_have_not_begun(
 ) -> None:
     """Pending rows are reserved, and cancelling them frees the reservation."""
     spending_limits = SpendingLimits(max_credits_per_day=2.0 * LIVE_ROWS_UNLIMITED + 72)
-    for _ in range(LIVE_ROWS_UNLIMITED):
-        await sandbox.switch("next_run", hold=True)
+    await sandbox.switch("next_run", runs=LIVE_ROWS_UNLIMITED, hold=True)
     async with open_harness(
         sandbox, tmp_path / "person", mode=mode, spending_limits=spending_limits, wait_seconds=0.0
     ) as flowport:

@@ -41,8 +41,7 @@ async def test_cancelling_starts_no_more_rows_and_says_which_continue(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode
 ) -> None:
     """Rows at the provider are paid for and continue."""
-    for _ in range(LIVE_ROWS_UNLIMITED):
-        await sandbox.switch("next_run", hold=True)
+    await sandbox.switch("next_run", runs=LIVE_ROWS_UNLIMITED, hold=True)
     async with open_harness(sandbox, tmp_path / "person", mode=mode) as flowport:
         batch = await flowport.ask("run_batch", app=TOOL, rows=build_rows(LIVE_ROWS_UNLIMITED + 36), wait=False)
         await wait_until_started(flowport, LIVE_ROWS_UNLIMITED)
@@ -65,8 +64,7 @@ async def test_cancelling_a_fully_started_batch_changes_nothing_and_an_equal_cal
     sandbox: SandboxClient, tmp_path: Path, mode: Mode
 ) -> None:
     """All rows are paid for and continue, so an equal call gets them instead of paying again."""
-    for _ in range(6):
-        await sandbox.switch("next_run", hold=True)
+    await sandbox.switch("next_run", runs=6, hold=True)
     async with open_harness(sandbox, tmp_path / "person", mode=mode, wait_seconds=0.0) as flowport:
         batch = await flowport.ask("run_batch", app=TOOL, rows=build_rows(6))
         await wait_until_started(flowport, 6)
@@ -87,8 +85,7 @@ async def test_cancelling_after_some_rows_ended_says_which_continue(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode
 ) -> None:
     """Rows that have ended are not reported as continuing."""
-    for _ in range(3):
-        await sandbox.switch("next_run", hold=True)
+    await sandbox.switch("next_run", runs=3, hold=True)
     async with open_harness(sandbox, tmp_path / "person", mode=mode, wait_seconds=0.0) as flowport:
         batch = await flowport.ask("run_batch", app=TOOL, rows=build_rows(3))
         await wait_until_started(flowport, 3)
@@ -156,8 +153,7 @@ async def test_a_disconnected_caller_stops_a_batch_only_if_configured(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode
 ) -> None:
     """A batch is paid row by row, so stopping it saves the rows that have not begun."""
-    for _ in range(LIVE_ROWS_UNLIMITED):
-        await sandbox.switch("next_run", hold=True)
+    await sandbox.switch("next_run", runs=LIVE_ROWS_UNLIMITED, hold=True)
     async with open_harness(sandbox, tmp_path / "person", mode=mode, should_stop_on_cancel=True) as flowport:
         with anyio.CancelScope() as scope:
 
@@ -179,8 +175,7 @@ async def test_a_batch_of_another_process_can_be_awaited_and_cancelled(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode
 ) -> None:
     """The editor waits for a batch that the desktop client carries out, and cancels it."""
-    for _ in range(LIVE_ROWS_UNLIMITED):
-        await sandbox.switch("next_run", hold=True)
+    await sandbox.switch("next_run", runs=LIVE_ROWS_UNLIMITED, hold=True)
     async with (
         open_harness(sandbox, tmp_path / "person", mode=mode) as first,
         open_harness(sandbox, tmp_path / "person", mode=mode) as second,

@@ -15,7 +15,7 @@ from .factories import FACTORIES, URL_FILE
 def store_kind(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Name each kind of store in turn, and make what the test's folder needs for it."""
     if request.param == "postgres":
-        (tmp_path / URL_FILE).write_text(request.getfixturevalue("database_url"), encoding="utf-8")
+        (tmp_path / URL_FILE).write_text(request.getfixturevalue("emptied_database_url"), encoding="utf-8")
     return str(request.param)
 
 

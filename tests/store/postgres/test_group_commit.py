@@ -1,21 +1,25 @@
 """Changes that come side by side are committed together, and none depends on another one."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import LiteralString
 
 import anyio
 import psycopg
 import pytest
 
 from flowport.domain.errors import StoreError
-from flowport.domain.models import FIRST_LEASE, Run
-from flowport.domain.run_events import StartRequested
+from flowport.domain.models import FIRST_LEASE, Run, RunState
+from flowport.domain.run_events import Finished, OutputSaved, RunEvent, StartAcknowledged, StartRequested
 from flowport.store.postgres.database import Database
 from flowport.store.postgres.group_commit import GroupCommit, GroupStatement
 from flowport.store.postgres.migrate import migrate
 from flowport.store.postgres.store import PostgresStore
 from flowport.store.records import Claimed, Recorded, RecordOutcome
-from tests.store.samples import build_run
+from tests.store.samples import OUTPUT, OWNER, build_run
 from tests.support.patience import PATIENCE_SECONDS
+from tests.support.postgres import wait_for_locks
 
 pytestmark = pytest.mark.anyio
 
@@ -36,12 +40,13 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     await opened.close()
 
 
-async def claim_all(store: PostgresStore) -> dict[str, Run]:
+async def claim_all(store: PostgresStore, owner_of: Mapping[str, str] = MappingProxyType({})) -> dict[str, Run]:
     """Accept and claim the runs."""
     claimed = {}
     for run_id in RUN_IDS:
+        owner = owner_of.get(run_id, OWNER)
         await store.accept(
-            build_run(run_id, lease=FIRST_LEASE, process_id="", canonical_digest=run_id, raw_digest=run_id)
+            build_run(run_id, lease=FIRST_LEASE, process_id="", canonical_digest=run_id, raw_digest=run_id, owner=owner)
         )
         outcome = await store.claim(run_id, "p1", lease=FIRST_LEASE)
         assert isinstance(outcome, Claimed)
@@ -49,36 +54,53 @@ async def claim_all(store: PostgresStore) -> dict[str, Run]:
     return claimed
 
 
-async def start_all(
-    store: PostgresStore, runs: dict[str, Run], begun: dict[str, RecordOutcome], note: Callable[[], object] = int
+async def record_all(
+    store: PostgresStore,
+    runs: dict[str, Run],
+    outcomes: dict[str, RecordOutcome],
+    build_event: Callable[[Run], RunEvent] = lambda _run: StartRequested(7.0),
+    note: Callable[[], object] = int,
 ) -> None:
-    """Record side by side that every run is being started; each outcome is noted."""
+    """Record an event of every run side by side, by default that it is being started; each outcome is noted."""
 
-    async def start(run: Run) -> None:
+    async def record(run: Run) -> None:
         """Record one."""
-        begun[run.id] = await store.record(run.id, StartRequested(7.0), run.lease)
+        outcomes[run.id] = await store.record(run.id, build_event(run), run.lease)
         note()
 
     async with anyio.create_task_group() as group:
         for run in runs.values():
-            group.start_soon(start, run)
+            group.start_soon(record, run)
 
 
 async def test_changes_side_by_side_are_one_commit(database: Database, database_url: str) -> None:
     """They wait for the disk once."""
     store = PostgresStore(database)
     begun: dict[str, RecordOutcome] = {}
-    await start_all(store, await claim_all(store), begun)
+    await record_all(store, await claim_all(store), begun)
     assert {type(outcome) for outcome in begun.values()} == {Recorded}
     with psycopg.connect(database_url) as connection:
         assert connection.execute(BEGUN).fetchone() == (1,)
 
 
-async def test_a_run_that_another_transaction_holds_delays_no_other_run(database: Database, database_url: str) -> None:
-    """A process that was paused in the middle of a transaction keeps the lock of its run for seconds."""
+HELD_ROW = "SELECT 1 FROM runs WHERE id = 'run_7' FOR UPDATE"
+HELD_TEXT = "SELECT pg_advisory_xact_lock(hashtextextended('provider run r_run_7', 0))"
+
+
+@pytest.mark.parametrize(
+    ("hold", "build_event"),
+    [
+        (HELD_ROW, lambda _run: StartRequested(7.0)),
+        (HELD_TEXT, lambda run: StartAcknowledged(f"r_{run.id}", RunState.RUNNING, 8.0)),
+    ],
+    ids=["row", "provider's id"],
+)
+async def test_a_run_that_another_transaction_holds_delays_no_other_run(
+    database: Database, database_url: str, hold: LiteralString, build_event: Callable[[Run], RunEvent]
+) -> None:
+    """A process that was paused in the middle of a transaction keeps the lock of its run, or of the provider's id, for seconds."""
     store = PostgresStore(database)
     runs = await claim_all(store)
-    held = runs["run_7"]
     begun: dict[str, RecordOutcome] = {}
     others_begun = anyio.Event()
 
@@ -89,12 +111,32 @@ async def test_a_run_that_another_transaction_holds_delays_no_other_run(database
 
     async with anyio.create_task_group() as group:
         with psycopg.connect(database_url) as connection:
-            connection.execute("SELECT 1 FROM runs WHERE id = %s FOR UPDATE", (held.id,))
-            group.start_soon(start_all, store, runs, begun, note)
+            connection.execute(hold)
+            group.start_soon(record_all, store, runs, begun, build_event, note)
             with anyio.fail_after(PATIENCE_SECONDS):
                 await others_begun.wait()
-            assert held.id not in begun
-    assert isinstance(begun[held.id], Recorded)
+            assert "run_7" not in begun
+    assert isinstance(begun["run_7"], Recorded)
+
+
+async def test_files_of_several_people_are_counted_in_one_order(database: Database, database_url: str) -> None:
+    """Two processes that save files of the same people side by side never wait for each other."""
+    store = PostgresStore(database)
+    runs = await claim_all(store, owner_of={run_id: f"owner_{90 - n}" for n, run_id in enumerate(RUN_IDS)})
+    finished = Finished(RunState.SUCCEEDED, 8.0, (replace(OUTPUT, saved_path="", size_bytes=None),))
+    await record_all(store, runs, {}, lambda _run: StartAcknowledged(f"r_{_run.id}", RunState.RUNNING, 7.0))
+    await record_all(store, runs, {}, lambda _run: finished)
+    owners = sorted(run.owner for run in runs.values())
+    with psycopg.connect(database_url, autocommit=True) as watch:
+        watch.cursor().executemany("INSERT INTO file_use VALUES (%s, 0)", [(owner,) for owner in owners])
+        async with anyio.create_task_group() as group:
+            with psycopg.connect(database_url) as other:
+                other.execute("SELECT 1 FROM file_use WHERE owner = %s FOR UPDATE", owners[:1])
+                group.start_soon(record_all, store, runs, {}, lambda _run: OutputSaved(OUTPUT))
+                await wait_for_locks(watch, 1)
+                for owner in owners[1:]:
+                    other.execute("SELECT 1 FROM file_use WHERE owner = %s FOR UPDATE NOWAIT", (owner,))
+        assert watch.execute("SELECT DISTINCT size_bytes FROM file_use").fetchall() == [(OUTPUT.size_bytes,)]
 
 
 async def test_a_change_that_is_refused_fails_alone(database: Database) -> None:
@@ -105,7 +147,9 @@ async def test_a_change_that_is_refused_fails_alone(database: Database) -> None:
     async def change(number: int) -> None:
         """Make one change."""
         try:
-            results[number] = (await commits.change(NUMBERED, {"run_id": "", "number": number}) or ())[1]
+            results[number] = (
+                await commits.change(NUMBERED, {"run_id": "", "number": number}, database.draw_key()) or ()
+            )[1]
         except StoreError as exc:
             results[number] = str(exc)
 
@@ -138,4 +182,4 @@ async def test_every_caller_learns_of_a_closed_database(database: Database) -> N
     await database.close()
     for number in (1, 2):
         with pytest.raises(StoreError, match="stopping"):
-            await commits.change(NUMBERED, {"run_id": "", "number": number})
+            await commits.change(NUMBERED, {"run_id": "", "number": number}, database.draw_key())

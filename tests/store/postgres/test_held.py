@@ -3,12 +3,14 @@
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
+import anyio
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from flowport.domain.models import FIRST_LEASE, Output, RunState
 from flowport.domain.run_events import (
+    Cancelled,
     Finished,
     OutputSaved,
     Polled,
@@ -26,9 +28,9 @@ from flowport.store.postgres.migrate import migrate
 from flowport.store.postgres.news import parse_news
 from flowport.store.postgres.store import PostgresStore
 from flowport.store.postgres.transaction import NEWS_CHANNEL
-from flowport.store.records import Claimed, Recorded, Stale, Taken
+from flowport.store.records import Claimed, ClaimOutcome, Recorded, RecordOutcome, Stale, Taken
 from tests.store.samples import OUTPUT, build_run
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import PostgresServer, wait_for_locks
 from tests.support.postgres_proxy import CuttingProxy, open_proxy
 
 pytestmark = pytest.mark.anyio
@@ -46,6 +48,12 @@ EVENTS: tuple[RunEvent, ...] = (
     Finished(RunState.PARTIAL, 11.0, (UNSAVED, ODD), "One part failed.", 4.0),
     OutputSaved(OUTPUT),
 )
+
+SLOW_COMMIT = """
+CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END $$;
+CREATE TRIGGER slow AFTER UPDATE ON runs FOR EACH ROW EXECUTE FUNCTION wait()
+"""
+"""Has each change of a run wait for a lock once it is made."""
 
 OpenStore = Callable[[str], PostgresStore]
 
@@ -175,3 +183,58 @@ async def test_only_a_claim_that_takes_a_run_from_a_process_is_news(database_url
     run = taken.run
     expected = News(NewsKind.CHANGED, run.id, run.owner, run.batch_id, run.account_id, goes_on=True)
     assert parse_news(notification.payload, "") == expected
+
+
+async def test_a_claim_whose_answer_is_lost_is_not_taken_for_that_of_another_process(
+    database_url: str, open_store: OpenStore, proxy: CuttingProxy
+) -> None:
+    """Two processes never have one lease, although the run still says which group changed it last."""
+    holder, other = open_store(proxy.get_url(str(conninfo_to_dict(database_url)["dbname"]))), open_store(database_url)
+    await other.accept(build_run("run_1", lease=FIRST_LEASE))
+    await holder.get_tool_names()
+    proxy.cuts_after = 1
+    proxy.is_open.clear()
+    outcomes: list[ClaimOutcome] = []
+
+    async def claim() -> None:
+        """Claim it with a lost answer."""
+        outcomes.append(await holder.claim("run_1", "p1", lease=FIRST_LEASE))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(claim)
+        with anyio.fail_after(PATIENCE_SECONDS):
+            while not proxy.cut:  # noqa: ASYNC110 - the proxy has no event for it
+                await anyio.sleep(0.01)
+        # The claim of a run that is over is a transaction that reads first.
+        await other.record("run_1", Cancelled("By a person.", 8.0))
+        taken = await other.claim("run_1", "p2", lease=FIRST_LEASE + 1)
+        proxy.is_open.set()
+    assert isinstance(taken, Claimed)
+    assert outcomes == [Taken()]
+
+
+async def test_a_change_that_goes_on_without_its_connection_is_recorded(
+    database_url: str, open_store: OpenStore, proxy: CuttingProxy
+) -> None:
+    """The server may still be at it when it is sent again: then it is found once it is committed."""
+    holder, other = open_store(proxy.get_url(str(conninfo_to_dict(database_url)["dbname"]))), open_store(database_url)
+    await other.accept(build_run("run_1", lease=FIRST_LEASE))
+    claimed = await holder.claim("run_1", "p1", lease=FIRST_LEASE)
+    assert isinstance(claimed, Claimed)
+    outcomes: list[RecordOutcome] = []
+
+    async def record() -> None:
+        """Record the start over a connection that is lost meanwhile."""
+        outcomes.append(await holder.record("run_1", StartRequested(7.0), claimed.run.lease))
+
+    with psycopg.connect(database_url, autocommit=True) as watch, psycopg.connect(database_url) as slow:
+        watch.execute(SLOW_COMMIT)
+        slow.execute("SELECT pg_advisory_xact_lock(1)")
+        async with anyio.create_task_group() as group:
+            group.start_soon(record)
+            await wait_for_locks(watch, 1)
+            proxy.cut_all()
+            await wait_for_locks(watch, 2)
+            slow.rollback()
+    assert isinstance(outcomes[0], Recorded)
+    assert outcomes[0].run == await other.get_run_of_any_owner("run_1")

@@ -1,13 +1,32 @@
 """What may go wrong between a worker and its jobs: lost answers, cut connections, refusals, too few places."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+from unittest.mock import patch
+
 import anyio
 import pytest
+from procrastinate.jobs import Status
+from psycopg_pool import AsyncConnectionPool
 
 from flowport.store.cluster import JobAgain
+from flowport.store.postgres.job_engine import QUEUES, FencedJobs, QueueConnector
 from flowport.store.postgres.jobs import add_job
 from tests.support.queue import connect, open_queue
 
 pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def open_jobs(database_url: str, *, concurrency: int) -> AsyncIterator[tuple[FencedJobs, int]]:
+    """Register a worker that executes nothing by itself, and return its jobs and its number."""
+    connector = QueueConnector(database_url)
+    jobs = FencedJobs(connector, concurrency=concurrency, dead_seconds=10.0)
+    async with AsyncConnectionPool(database_url, open=False) as pool:
+        await connector.open_async(pool)
+        yield jobs, await jobs.register_worker()
 
 
 async def test_a_job_that_its_worker_does_not_know_is_given_back(database_url: str) -> None:
@@ -139,3 +158,72 @@ async def test_no_more_runs_are_executed_side_by_side_than_wanted(database_url: 
         async with queue.working(execute, concurrency=3):
             await queue.wait_for_jobs()
     assert most == 3
+
+
+async def test_the_end_of_a_job_that_another_transaction_holds_delays_no_other_end(database_url: str) -> None:
+    """A process that was paused while it compared jobs with runs keeps their locks for seconds."""
+    async with open_queue(database_url) as queue, open_jobs(database_url, concurrency=3) as (jobs, worker_id):
+        for n in range(3):
+            await queue.add(f"run_{n}")
+        fetched = [await jobs.fetch_job(QUEUES, worker_id) for _ in range(3)]
+        async with anyio.create_task_group() as group:
+            with connect(database_url) as connection, connection.transaction():
+                connection.execute("SELECT 1 FROM procrastinate_jobs WHERE args ->> 'run_id' = 'run_1' FOR UPDATE")
+                for job in fetched:
+                    assert job is not None
+                    group.start_soon(partial(jobs.finish_job, job, Status.SUCCEEDED, delete_job=True))
+                await queue.wait_for_jobs(("run_1", "doing"))
+        assert await queue.get_jobs() == []
+
+
+async def test_a_worker_that_drains_gives_back_at_once_what_it_has_not_begun(database_url: str) -> None:
+    """However long its executions still take, another worker has the jobs that it had only fetched."""
+    async with open_queue(database_url) as queue, anyio.create_task_group() as group:
+        is_over = anyio.Event()
+
+        async def execute(run_id: str) -> None:
+            """Drain while the first one is executed."""
+            assert run_id == "run_0"
+            assert queue.jobs._worker is not None
+            queue.jobs._worker._worker.stop()
+            group.start_soon(queue.jobs.drain)
+            with anyio.CancelScope(shield=True):
+                await is_over.wait()
+
+        for n in range(3):
+            await queue.add(f"run_{n}")
+        async with queue.working(execute):
+            await queue.wait_for_jobs(("run_0", "doing"), ("run_1", "todo"), ("run_2", "todo"))
+            is_over.set()
+            await queue.wait_for_jobs(("run_1", "todo"), ("run_2", "todo"))
+
+
+async def test_a_job_that_is_announced_while_a_worker_looks_for_jobs_is_fetched(database_url: str) -> None:
+    """Procrastinate forgets what comes between a look that finds nothing and its answer, and looks again a second later."""
+    async with open_queue(database_url) as queue, open_jobs(database_url, concurrency=1) as (jobs, worker_id):
+        look = jobs.connector.execute_once
+
+        async def look_and_miss(query: str, **arguments: Any) -> list[dict[str, Any]]:
+            """Look, and have a job added before the answer is here."""
+            rows = await look(query, **arguments)
+            if not await queue.get_jobs():
+                await queue.add("run_1")
+                jobs.note_announcement()
+            return rows
+
+        with patch.object(jobs.connector, "execute_once", look_and_miss):
+            fetched = await jobs.fetch_job(QUEUES, worker_id)
+        assert fetched is not None
+        assert fetched.task_kwargs["run_id"] == "run_1"
+
+
+async def test_what_announces_a_job_is_noted(database_url: str) -> None:
+    """A worker notes each notification before it looks for jobs."""
+    async with open_queue(database_url) as queue, queue.working():
+        await queue.add("run_1")
+        await queue.wait_for_jobs()
+        assert queue.jobs._worker is not None
+        jobs = queue.jobs._worker._manager
+        before = jobs.announcements
+        await queue.add("run_2")
+        await queue.wait_for(lambda: jobs.announcements > before)

@@ -314,7 +314,7 @@ async def test_jobs_that_were_fetched_and_not_begun_are_given_back(database_url:
             worker_id = await jobs.register_worker()
             first = await jobs.fetch_job(QUEUES, worker_id)
             assert [status for _, status in await queue.get_jobs()] == ["doing", "doing", "doing", "todo"]
-            await jobs.give_back_fetched()
+            await jobs.unregister_worker(worker_id)
         assert first is not None
         assert await queue.get_jobs() == [("run_0", "doing"), ("run_1", "todo"), ("run_2", "todo"), ("run_3", "todo")]
         async with queue.working():

@@ -1,6 +1,7 @@
 """Clients of the official SDK that repeat a call until they have its result, as people and their programs do."""
 
 import logging
+import re
 import sys
 import time
 from collections import Counter
@@ -63,8 +64,10 @@ class Load:
     """What clients were refused with."""
     decided: list[str] = field(default_factory=list)
     """Prompts for which a client asked for a new run, since the provider never had the first."""
-    given_up: list[str] = field(default_factory=list)
-    """Prompts whose run the provider has, and whose client found its result there, since no webhook came."""
+    named: list[str] = field(default_factory=list)
+    """Prompts whose run a person has found at the provider, and named to Flowport."""
+    person: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
+    """The one who does so."""
 
     async def work(self, line: "Line", name: str) -> None:
         """Make one call after the other."""
@@ -104,15 +107,21 @@ class Load:
             refused_at = (refused_at or time.monotonic()) if is_refused else None
             if refused_at is not None and time.monotonic() - refused_at > DECIDE_SECONDS:
                 refused_at = None
-                started = await anyio.to_thread.run_sync(lambda: self.provider.ask("runs")["prompts"])
+                started = await anyio.to_thread.run_sync(lambda: self.provider.ask("runs")["prompt_runs"])
                 prompt = str(arguments.get("prompt"))
                 if prompt in started:
-                    self.given_up.append(prompt)
-                    return
-                self.decided.append(prompt)
-                arguments = {**arguments, "new_run": True}
+                    await self.name_run(facts["run_id"], prompt, started[prompt])
+                else:
+                    self.decided.append(prompt)
+                    arguments = {**arguments, "new_run": True}
             self.retries += 1
             await anyio.sleep(PAUSE_SECONDS)
+
+    async def name_run(self, run_id: str, prompt: str, provider_run_id: str) -> None:
+        """Do what a person does who has found the run of an unknown start at the provider."""
+        self.named.append(prompt)
+        words = ("settle", run_id, "--provider-run", provider_run_id)
+        await anyio.to_thread.run_sync(self.team.run_command, *words, limiter=self.person)
 
 
 class Line:
@@ -166,7 +175,8 @@ class Line:
         if result.is_error:
             text = getattr(result.content[0], "text", "")
             self._load.texts[shorten(text)] += 1
-            return {"refused": "new_run" in text}
+            found = re.search(r"\brun_\w+", text)
+            return {"refused": "new_run" in text, "run_id": found[0] if found else ""}
         return result.structured_content or {}
 
 

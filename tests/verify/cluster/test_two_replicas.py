@@ -6,10 +6,12 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import anyio
 import httpx2
 import mcp.types as t
 import pytest
@@ -19,6 +21,7 @@ from mcp.client.streamable_http import streamable_http_client
 from tests.support.cluster import Team, open_team
 from tests.support.postgres import PostgresServer
 from tests.support.provider_process import ProviderProcess, open_provider
+from tests.support.team import wait_for
 from tests.support.uploading import PICTURE
 
 TOOL: Final = "text_to_picture"
@@ -125,6 +128,58 @@ async def test_each_request_of_a_newer_client_may_go_to_another_replica(team: Te
 
     assert min(transport.counts.values()) > 3
     assert len(transport.counts) == 2
+
+
+def find_runs(team: Team, prompt: str) -> list[str]:
+    """Return the provider's ids of the runs of a prompt, oldest first."""
+    ids = "SELECT provider_run_id FROM runs WHERE arguments_json LIKE %s AND provider_run_id <> '' ORDER BY accepted_at"
+    return [row[0] for row in team.query(ids, [f"%{prompt}%"])]
+
+
+def count_callers(team: Team, prompt: str) -> int:
+    """Return how many calls wait for the runs of a prompt."""
+    calls = "SELECT count(*) FROM waiting_calls JOIN runs ON runs.id = run_id WHERE arguments_json LIKE %s"
+    return int(team.query(calls, [f"%{prompt}%"])[0][0])
+
+
+@pytest.mark.parametrize(
+    ("place", "more", "runs"),
+    [(1, {}, 1), (1, {"new_run": True}, 2), (0, {}, 2)],
+    ids=["elsewhere", "new run", "beside"],
+)
+async def test_an_equal_call_while_the_first_one_waits(
+    team: Team, provider: ProviderProcess, place: int, more: dict[str, Any], runs: int
+) -> None:
+    """At another replica it is the repetition of a client whose replica was killed, unless it asks for a run of its own."""
+    prompt, answers = f"a lake {place} {len(more)}", list[dict[str, Any]]()
+
+    async def call(client: Client, **more: Any) -> None:
+        """Call the tool."""
+        answers.append(await ask(client, TOOL, prompt=prompt, **more))
+
+    async def is_started() -> bool:
+        """Return whether the provider has the first run."""
+        return bool(find_runs(team, prompt))
+
+    async def is_accepted() -> bool:
+        """Return whether the second call waits for a run, or was answered already."""
+        return bool(answers) or count_callers(team, prompt) == 2
+
+    provider.ask("next_run", {"hold": True})
+    token, (first, second) = team.tokens["anna"], team.replicas
+    async with (
+        team.connect(token, url=first.url, context=False) as here,
+        team.connect(token, url=second.url, context=False) as elsewhere,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(call, here)
+        await wait_for(is_started)
+        group.start_soon(partial(call, elsewhere if place else here, **more))
+        await wait_for(is_accepted)
+        provider.ask(f"runs/{find_runs(team, prompt)[0]}", {"release": True})
+
+    assert len({one["run_id"] for one in answers}) == len(find_runs(team, prompt)) == runs
+    assert sum("new_run true makes another" in str(one) for one in answers) == 2 - runs
 
 
 async def test_the_answer_to_a_question_may_reach_another_replica(team: Team, provider: ProviderProcess) -> None:

@@ -2,11 +2,13 @@
 
 A change is one row of a statement that takes the rows of any number of runs, as one JSON text, and says which of them it has
 changed. Each row has a key that no other change of any process has. A statement whose answer is lost is sent again, and
-changes no row a second time; `find` then says which rows the first one has changed.
+changes no row a second time; `find` then says which rows the first one has changed. It does not find what the server is still
+changing: a caller that receives nothing looks for the key once more, in a transaction that has the lock of the run.
 """
 
 import asyncio
 import json
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,15 +36,19 @@ class Coalescer(Generic[T, R]):
         self,
         send: Callable[[Sequence[T]], Awaitable[Sequence[R | Exception]]],
         start: Callable[[Callable[[], Coroutine[Any, Any, None]]], asyncio.Task[None]],
+        *,
+        wait_seconds: float = 0.0,
     ) -> None:
         """Prepare; nothing is sent.
 
         Args:
             send: Sends items, and returns the result of each, or the exception that its caller is to receive.
             start: Starts a task.
+            wait_seconds: How long the first item waits for others, where none of them is urgent.
         """
         self._send = send
         self._start = start
+        self._wait_seconds = wait_seconds
         self._waiting = deque[tuple[T, asyncio.Future[R]]]()
         self._is_sending = False
         self._task: asyncio.Task[None] | None = None
@@ -61,6 +67,8 @@ class Coalescer(Generic[T, R]):
         taken: list[tuple[T, asyncio.Future[R]]] = []
         try:
             while self._waiting:
+                if self._wait_seconds:
+                    await asyncio.sleep(self._wait_seconds)
                 taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_TOGETHER))]
                 outcomes = await self._send([item for item, _ in taken])
                 for (_, result), outcome in zip(taken, outcomes, strict=True):
@@ -91,9 +99,7 @@ class GroupStatement:
     change: str
     """Changes the runs `%(ids)s` by `%(rows)s`, a JSON array of objects with a `run_id` and a `key`. It waits for no row's lock."""
     find: str
-    """Finds among the runs `%(ids)s` what was changed by the changes `%(keys)s`."""
-    rank: int = 0
-    """Of two statements of one commit, that with the lower rank is executed first."""
+    """Finds what was changed by the changes `%(keys)s`, and names the same values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +122,17 @@ class GroupCommit:
         self._values = values
         self._changes = Coalescer(self._send, database.start)
 
-    async def change(self, statement: GroupStatement, row: Mapping[str, Any]) -> Row | None:
-        """Make one change, and return its row once it is committed; None where nothing was changed.
+    async def change(self, statement: GroupStatement, row: Mapping[str, Any], key: str) -> Row | None:
+        """Make one change, and return its row once it is committed; None where nothing was changed, as far as is known.
 
         A caller that is cancelled meanwhile loses the result alone.
+
+        Args:
+            key: What no other change of any process is known by, see `Database.draw_key`.
 
         Raises:
             StoreError: The database cannot be reached, or refuses. While it cannot be reached, something may have been changed.
         """
-        key = self._database.draw_key()
         return await self._changes.add(_Change(statement, {**clean_values(row), "key": key}, key))
 
     async def _send(self, changes: Sequence[_Change]) -> Sequence[Row | StoreError | None]:
@@ -149,8 +157,8 @@ class GroupCommit:
             groups.setdefault(change.statement, []).append(change)
         sent = list[Sent]()
         # Statements that are sent together are one transaction, as none of them begins another.
-        for statement in sorted(groups, key=lambda one: one.rank):
-            rows = [change.row for change in groups[statement]]
+        for statement, own in groups.items():
+            rows = [change.row for change in own]
             values = {**self._values, "ids": [row["run_id"] for row in rows], "rows": json.dumps(rows)}
             sent.append(transaction.send(statement.change, values))
             if is_again:
@@ -161,13 +169,15 @@ class GroupCommit:
 
 
 def clean_values(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row whose texts the database keeps as they are."""
+    """Return a row whose values the database keeps as they are, also where JSON has none such."""
     return {name: _clean(value) for name, value in row.items()}
 
 
 def _clean(value: Any) -> Any:
-    is_clean = not isinstance(value, str) or (value.isascii() and "\0" not in value)
-    return value if is_clean else clean_text(value)
+    if isinstance(value, str):
+        return value if value.isascii() and "\0" not in value else clean_text(value)
+    # PostgreSQL reads "nan" and "inf" as numbers where the column has such.
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _copy(error: StoreError) -> StoreError:

@@ -67,13 +67,16 @@ _FREE: Final = """
     runs JOIN given ON runs.id = given.run_id WHERE runs.id = ANY(%(ids)s) AND {condition} FOR UPDATE OF runs SKIP LOCKED
 """
 _IS_CLAIMABLE: Final = "runs.lease = given.lease AND runs.finished_at IS NULL"
+# A transaction that claims the run after that leaves the key as it is.
+_IS_CLAIMED: Final = "runs.process_id = given.process_id AND runs.lease = given.lease + 1"
+_CLAIMS: Final = _build_given({"process_id": "text", "lease": "bigint"})
 _IS_KNOWN: Final = "runs.changed_number = given.known_number"
 
 # A run that is not over has no outputs, so none is missed that was written before its row was locked.
 # Of a run that no process had until now, nothing changes that others know.
 _CLAIM: Final = GroupStatement(
     f"""
-    WITH {_build_given({"process_id": "text", "lease": "bigint"})},
+    WITH {_CLAIMS},
     free AS (SELECT runs.id, runs.process_id AS earlier_process_id FROM {_FREE.format(condition=_IS_CLAIMABLE)}),
     changed AS (UPDATE runs
         SET process_id = given.process_id, lease = runs.lease + 1, is_followed = true,
@@ -88,10 +91,10 @@ _CLAIM: Final = GroupStatement(
     FROM changed
     """,  # noqa: S608 - our own words
     f"""
-    SELECT changed_by, '', {SELECTED}, changed_number, NULL
-    FROM runs WHERE id = ANY(%(ids)s) AND changed_by = ANY(%(keys)s)
+    WITH {_CLAIMS}
+    SELECT given.key, '', {SELECTED}, changed_number, NULL
+    FROM runs JOIN given ON runs.id = given.run_id AND {_IS_CLAIMED} WHERE runs.id = ANY(%(ids)s) AND changed_by = given.key
     """,  # noqa: S608 - our own words
-    rank=1,
 )
 _FIND_CHANGED: Final = "SELECT changed_by, 0 FROM runs WHERE id = ANY(%(ids)s) AND changed_by = ANY(%(keys)s)"
 
@@ -109,13 +112,13 @@ class HeldRuns:
         self._arguments: dict[str, str] = {}
         """The whole arguments of runs that were claimed, until they are taken."""
 
-    async def claim(self, run_id: str, worker: str, *, lease: int) -> Run | None:
-        """Claim a run that is not over and return it; None where nothing was changed.
+    async def claim(self, run_id: str, worker: str, *, lease: int, key: str) -> Run | None:
+        """Claim a run that is not over and return it; None where nothing was changed, as far as is known.
 
         Raises:
             StoreError: The database cannot be reached. It may have been claimed.
         """
-        row = await self._commits.change(_CLAIM, {"run_id": run_id, "process_id": worker, "lease": lease})
+        row = await self._commits.change(_CLAIM, {"run_id": run_id, "process_id": worker, "lease": lease}, key)
         if row is None:
             return None
         run = parse_row(row[2:])
@@ -129,8 +132,8 @@ class HeldRuns:
         """Return the whole arguments of a run that were read with its claim; None where they are to be read."""
         return self._arguments.pop(run_id, None)
 
-    async def record(self, run_id: str, event: RunEvent, lease: int | None) -> Run | None:
-        """Apply an event of the holder and return the run; None where nothing was changed.
+    async def record(self, run_id: str, event: RunEvent, lease: int | None, *, key: str) -> Run | None:
+        """Apply an event of the holder and return the run; None where nothing was changed, as far as is known.
 
         Raises:
             StoreError: The database cannot be reached. It may have been recorded.
@@ -159,7 +162,7 @@ class HeldRuns:
             values["outputs"] = [clean_values(build_output_values(run_id, output)) for output in written]
         if isinstance(event, StartAcknowledged):
             values["lock"] = build_provider_run_lock(event)
-        row = await self._commits.change(statement, values)
+        row = await self._commits.change(statement, values, key)
         if row is None:
             return None
         # After a lost answer others may have changed the run as well.
@@ -180,32 +183,33 @@ def _build_record(columns: Sequence[str], *, has_outputs: bool, is_started: bool
     """Return the statement that changes these columns of runs, and writes their outputs."""
     others = {"known_number": "bigint", "news": "text", "lock": "text", "outputs": "json"}
     parts = [_build_given({**others, **{column: _RUN_TYPES[column] for column in columns}})]
+    source = _FREE.format(condition=_IS_KNOWN)
     if is_locked:
-        # Before the rows of the runs are locked, in the order of `operations.record_event`.
+        # Waiting for one of these locks would delay the whole group.
         parts.append("""
-            locked AS MATERIALIZED (SELECT count(pg_advisory_xact_lock(hashtextextended(lock, 0)))
-                FROM (SELECT lock FROM given ORDER BY lock) AS in_order)
+            locked AS MATERIALIZED (SELECT key AS locked_key FROM given WHERE pg_try_advisory_xact_lock(hashtextextended(lock, 0)))
         """)
-    source = f"{'locked, ' if is_locked else ''}{_FREE.format(condition=_IS_KNOWN)}"
+        source = f"locked, {_FREE.format(condition=f'{_IS_KNOWN} AND locked.locked_key = given.key')}"
     assignments = "".join(f"{column} = given.{column}, " for column in columns)
     parts.append(f"free AS (SELECT runs.id FROM {source})")  # noqa: S608 - our own words
     parts.append(
         f"""
         changed AS (UPDATE runs SET {assignments}changed_number = nextval('changes'), changed_by = given.key
             FROM free JOIN given ON given.run_id = free.id WHERE runs.id = free.id AND {_IS_KNOWN}
-            RETURNING runs.id, runs.changed_number, given.key, given.news, given.outputs)
+            RETURNING runs.id, runs.owner, runs.changed_number, given.key, given.news, given.outputs)
         """  # noqa: S608 - our own words
     )
     if is_started:
         parts.append("freed AS (DELETE FROM whole_arguments USING changed WHERE run_id = changed.id)")
     if has_outputs:
+        # Each saved file changes a sum of its owner: two groups lock these rows in one order.
         types = ", ".join(f"{column} {kind}" for column, kind in _OUTPUT_TYPES.items())
         parts.append(
             f"""
             written AS (INSERT INTO outputs (run_id, {", ".join(_OUTPUT_TYPES)})
-                SELECT changed.id, one.* FROM changed, json_to_recordset(changed.outputs) AS one ({types}) {REPLACING})
+                SELECT changed.id, one.* FROM changed, json_to_recordset(changed.outputs) AS one ({types})
+                ORDER BY changed.owner, changed.id {REPLACING})
             """  # noqa: S608 - our own words
         )
     text = f"WITH {', '.join(parts)} SELECT key, changed_number, pg_notify(%(channel)s, news) FROM changed"  # noqa: S608
-    # Locks of texts come before those of rows.
-    return GroupStatement(text, _FIND_CHANGED, rank=0 if is_locked else 1)
+    return GroupStatement(text, _FIND_CHANGED)

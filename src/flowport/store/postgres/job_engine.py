@@ -10,6 +10,7 @@ What Procrastinate 3.10 does by itself, and what is done here instead:
   (procrastinate-org/procrastinate#1518). Here it must still have the job, in the attempt that it was given.
 - A retry fails for good where another job of its lock waits (procrastinate-org/procrastinate#1446), and wakes no worker.
   Here the job that waits takes its place, and workers are notified.
+- A notification that comes while the worker looks for jobs is forgotten with the answer. Here the look is repeated.
 """
 
 import asyncio
@@ -56,6 +57,9 @@ RETRY_SECONDS: Final = 0.2
 Turn: TypeAlias = tuple[int, int]
 """The number of a job and of its attempt. A process that was paused may still end one turn of a job while it has the next."""
 
+FINISH_SECONDS: Final = 0.02
+"""How long a job that has ended waits for others, to be removed with them. Nothing waits for its end."""
+
 MAX_FETCHED: Final = 10
 """Jobs that one statement fetches; another worker may be idle."""
 
@@ -82,12 +86,17 @@ _FINISH: Final = """
 WITH mine AS (
     SELECT jobs.id FROM procrastinate_jobs AS jobs
     JOIN unnest(%(ids)s::bigint[], %(attempts)s::integer[]) AS given (id, attempts) USING (id, attempts)
-    WHERE jobs.id = ANY(%(ids)s) AND jobs.status = 'doing' AND jobs.worker_id = %(worker_id)s ORDER BY id FOR UPDATE OF jobs
+    WHERE jobs.id = ANY(%(ids)s) AND jobs.status = 'doing' AND jobs.worker_id = %(worker_id)s FOR UPDATE OF jobs
 ),
-ended AS (DELETE FROM procrastinate_jobs AS jobs USING mine WHERE jobs.id = mine.id RETURNING jobs.queueing_lock)
-SELECT pg_notify('procrastinate_queue_v1#' || queue_name, json_build_object('type', 'job_inserted', 'job_id', id)::text)
-FROM ended JOIN procrastinate_jobs USING (queueing_lock) WHERE status = 'todo'
+ended AS (DELETE FROM procrastinate_jobs AS jobs USING mine WHERE jobs.id = mine.id RETURNING jobs.id, jobs.queueing_lock)
+SELECT ended.id, CASE WHEN next.id IS NOT NULL THEN pg_notify('procrastinate_queue_v1#' || next.queue_name,
+    json_build_object('type', 'job_inserted', 'job_id', next.id)::text) END
+FROM ended LEFT JOIN procrastinate_jobs AS next ON next.queueing_lock = ended.queueing_lock AND next.status = 'todo'
 """
+"""Remove jobs that this worker still has, and notify of those that have waited for them."""
+
+_FINISH_FREE: Final = _FINISH.replace("FOR UPDATE OF jobs", "FOR UPDATE OF jobs SKIP LOCKED")
+"""Leave out those whose rows another transaction has, which may take long."""
 
 _GIVE_BACK_ONE: Final = GIVE_BACK.format(
     found=f"""
@@ -196,11 +205,15 @@ class FencedJobs(JobManager):
         self._concurrency = concurrency
         self._fetched = deque[Job]()
         """Jobs of this worker whose execution was not begun."""
-        self._ends = Coalescer(self._finish_all, _start)
+        self._waiting_end = asyncio.Lock()
+        self._giving_back = asyncio.Lock()
+        self._ends = Coalescer(self._finish_free, _start, wait_seconds=FINISH_SECONDS)
         self._runs: set[Turn] = set()
         """Those of the known turns that are of runs and not of batches."""
         self.note_free: Callable[[], None] = lambda: None
         """Called when there is a place for another run."""
+        self.announcements = 0
+        """How often a job was announced, or a place for one became free."""
         self._dead_seconds = dead_seconds
         self.connector: QueueConnector = connector
         self.known: dict[Turn, float] = {}
@@ -218,9 +231,16 @@ class FencedJobs(JobManager):
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
         """Return the next job, which is this worker's from then on; None when none is due."""
-        if not self._fetched:
+        while not self._fetched:
+            announcements = self.announcements
             await self._fetch(list(queues or QUEUES), worker_id)
+            if announcements == self.announcements:
+                break
         return self._fetched.popleft() if self._fetched else None
+
+    def note_announcement(self) -> None:
+        """Have a look that is under way repeated if it finds nothing."""
+        self.announcements += 1
 
     async def _fetch(self, queues: Sequence[str], worker_id: int) -> None:
         """Fetch jobs that are due, as many as there are places for."""
@@ -252,9 +272,6 @@ class FencedJobs(JobManager):
             if not rows and query is _ADOPT:
                 query = _FETCH
                 continue
-            if not rows and places <= 0 < self._concurrency - len(self._runs):
-                # A place has become free meanwhile.
-                continue
             for row in rows:
                 job = Job.from_row(row)
                 self.known[get_turn(job)] = row["fetched_at"]
@@ -264,11 +281,21 @@ class FencedJobs(JobManager):
             return
 
     async def give_back_fetched(self) -> None:
-        """Give back the jobs that were fetched and not begun."""
-        while self._fetched:
-            job = self._fetched.popleft()
-            self.again[get_turn(job)] = Again()
-            await self.retry_job(job)
+        """Give back the jobs that were fetched and not begun; when this returns, none is left."""
+        async with self._giving_back:
+            while self._fetched:
+                job = self._fetched.popleft()
+                self.again[get_turn(job)] = Again()
+                try:
+                    await self.retry_job(job)
+                except ConnectorException as exc:
+                    # It is found by the reconciler, as those of a worker that was killed.
+                    logger.warning("a job that was not begun could not be given back: %s", exc.__cause__ or exc)
+
+    async def unregister_worker(self, worker_id: int) -> None:
+        """Remove this worker, which has no jobs any more after that."""
+        await self.give_back_fetched()
+        await super().unregister_worker(worker_id)
 
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:  # noqa: ARG002, FBT001 - the library's own
         """Remove a job that was executed; any other end gives it back."""
@@ -276,18 +303,26 @@ class FencedJobs(JobManager):
             await self.retry_job(job)
             return
         try:
-            await self._ends.add(job)
+            if not await self._ends.add(job):
+                # One at a time: of the few connections, the others go on.
+                async with self._waiting_end:
+                    await self._finish(_FINISH, [job])
         finally:
             self._forget(job)
 
-    async def _finish_all(self, jobs: Sequence[Job]) -> list[None]:
-        await self.connector.execute_query_all_async(
-            _FINISH,
+    async def _finish_free(self, jobs: Sequence[Job]) -> Sequence[bool]:
+        """Remove jobs whose rows are free; return for each whether it was there, still this worker's and free."""
+        ended = await self._finish(_FINISH_FREE, jobs)
+        return [job.id in ended for job in jobs]
+
+    async def _finish(self, statement: str, jobs: Sequence[Job]) -> set[int]:
+        rows = await self.connector.execute_query_all_async(
+            statement,
             ids=[job.id for job in jobs],
             attempts=[job.attempts for job in jobs],
             worker_id=jobs[0].worker_id,
         )
-        return [None] * len(jobs)
+        return {row["id"] for row in rows}
 
     async def retry_job(
         self,
@@ -315,6 +350,7 @@ class FencedJobs(JobManager):
         was_full = len(self._runs) >= self._concurrency
         self._runs.discard(get_turn(job))
         if was_full:
+            self.note_announcement()
             self.note_free()
 
     async def update_heartbeat(self, worker_id: int) -> None:

@@ -11,9 +11,8 @@ from typing import Final, TypeAlias
 import anyio
 import procrastinate
 import psycopg
-from procrastinate.exceptions import ConnectorException
 from procrastinate.job_context import JobContext
-from procrastinate.jobs import Job
+from procrastinate.jobs import Job, Notification
 from procrastinate.worker import Worker
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
@@ -73,8 +72,9 @@ class _Execution:
 
 
 class _StoppableWorker(Worker):
-    """Reports that it stops, by whatever cause, and can be asked to look for jobs."""
+    """Reports notifications, and that it stops by whatever cause, and can be asked to look for jobs."""
 
+    note_announcement: Callable[[], None] = staticmethod(lambda: None)
     note_stop: Callable[[], None] = staticmethod(lambda: None)
 
     def stop(self) -> None:
@@ -83,6 +83,10 @@ class _StoppableWorker(Worker):
 
     def wake(self) -> None:
         self._new_job_event.set()
+
+    async def _handle_notification(self, *, channel: str, notification: Notification) -> None:
+        self.note_announcement()
+        await super()._handle_notification(channel=channel, notification=notification)
 
 
 async def _configure(connection: psycopg.AsyncConnection[TupleRow]) -> None:
@@ -139,6 +143,7 @@ class JobWorker:
             delete_jobs="successful",
             install_signal_handlers=False,
         )
+        self._worker.note_announcement = self._manager.note_announcement
         self._worker.note_stop = self._stop_executions
         self._manager.note_free = self._worker.wake
 
@@ -187,20 +192,13 @@ class JobWorker:
         while not self._task.done() and time.monotonic() < end_at:
             # Its start forgets an earlier request.
             self._worker.stop()
+            # The executions may still take long.
+            await self._manager.give_back_fetched()
             await asyncio.wait([self._task], timeout=0.5)
-        if self._task.done():
-            await self._give_back_fetched()
-        else:
+        if not self._task.done():
             logger.warning("%d jobs did not end in time, and are left to the other workers", len(self._executions))
             self._task.cancel()
             await asyncio.wait([self._task], timeout=1.0)
-
-    async def _give_back_fetched(self) -> None:
-        try:
-            await self._manager.give_back_fetched()
-        except ConnectorException as exc:
-            # They are found by the reconciler, as those of a worker that was killed.
-            logger.warning("jobs that were not begun could not be given back: %s", exc.__cause__ or exc)
 
     def _stop_executions(self) -> None:
         self._is_stopping = True

@@ -136,6 +136,15 @@ async def find_run(transaction: Transaction, run_id: str, *, is_locked: bool = F
     return next(iter(await select_runs(transaction, "runs WHERE id = %s", (run_id,))), None)
 
 
+async def find_changed_run(transaction: Transaction, run_id: str, key: str) -> Run | None:
+    """Return a run whose last change by its holder has this key; None where it has another one.
+
+    Where the transaction has the lock of the run, a change with this key that is still on its way changes nothing any more.
+    """
+    source, values = "runs WHERE id = %s AND changed_by = %s", (run_id, key)
+    return next(iter(await select_runs(transaction, source, values)), None)
+
+
 def lock_texts(transaction: Transaction, *texts: str) -> None:
     """Let transactions with an equal text wait for each other until they end; the locks are taken in this order."""
     if texts:

@@ -19,6 +19,7 @@ from flowport.store.postgres.maintenance import RecordMaintenance
 from flowport.store.postgres.migrate import migrate
 from flowport.store.postgres.operations import (
     SELECTED,
+    find_changed_run,
     is_waited_for,
     lock_texts,
     looks_up,
@@ -110,13 +111,17 @@ class PostgresStore(BatchOperations, RunQueries, RecordMaintenance, TokenOperati
         unless_waited_for: bool = False,
     ) -> RecordOutcome:
         """Apply an event to a run."""
-        if not ended_call_id and not unless_waited_for and (run := await self._held.record(run_id, event, lease)):
+        key = self.database.draw_key()
+        is_alone = not ended_call_id and not unless_waited_for
+        if is_alone and (run := await self._held.record(run_id, event, lease, key=key)) is not None:
             return Recorded(run)
 
         async def record(transaction: Transaction) -> RecordOutcome:
-            return await record_event(
+            outcome = await record_event(
                 transaction, run_id, event, lease, ended_call_id=ended_call_id, unless_waited_for=unless_waited_for
             )
+            found = await find_changed_run(transaction, run_id, key) if isinstance(outcome, Stale) else None
+            return Recorded(found) if found is not None and found.lease == lease else outcome
 
         outcome = await self.database.write(record)
         if isinstance(outcome, Stale) and lease is not None and outcome.run is not None:
@@ -125,7 +130,8 @@ class PostgresStore(BatchOperations, RunQueries, RecordMaintenance, TokenOperati
 
     async def claim(self, run_id: str, worker: str, *, lease: int) -> ClaimOutcome:
         """Transfer a run to a process, unless another one has claimed it since."""
-        if (claimed := await self._held.claim(run_id, worker, lease=lease)) is not None:
+        key = self.database.draw_key()
+        if (claimed := await self._held.claim(run_id, worker, lease=lease, key=key)) is not None:
             return Claimed(claimed)
 
         async def claim(transaction: Transaction) -> ClaimOutcome:
@@ -133,7 +139,9 @@ class PostgresStore(BatchOperations, RunQueries, RecordMaintenance, TokenOperati
             cursor = await transaction.execute(_CLAIM_RUN, (worker, run_id, lease))
             row = await cursor.fetchone()
             if row is None:
-                return Taken()
+                run = await find_changed_run(transaction, run_id, key)
+                is_ours = run is not None and (run.process_id, run.lease) == (worker, lease + 1)
+                return Claimed(run) if run is not None and is_ours else Taken()
             run = parse_row(row)
             post_change(transaction, run, NewsKind.CHANGED)
             return Claimed(run)

@@ -129,7 +129,9 @@ class Transaction:
 
     async def flush(self) -> None:
         """Execute what was sent."""
-        if self._queued:
+        if len(self._queued) == 1:
+            await self._execute_queued()
+        elif self._queued:
             async with self.connection.pipeline():
                 await self._execute_queued()
 
