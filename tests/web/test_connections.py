@@ -12,7 +12,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from flowport.runtime.http_server import HttpServer
-from flowport.web.connections import PIECE_BYTES, build_protocol
+from flowport.web.connections import PIECE_BYTES, build_protocol, find_limited
 from flowport.web.listen_address import Address, listen
 from tests.support.people import open_team
 from tests.support.scripted import wait_until
@@ -75,6 +75,33 @@ async def test_a_body_that_advances_has_all_the_time_it_needs() -> None:
         await client.aclose()
 
     assert b"%d" % (4 * PIECE_BYTES) in received
+
+
+async def test_a_kept_connection_ends_with_its_next_answer() -> None:
+    """Closed at once, it would lose the request that a proxy is sending over it, which is not repeated elsewhere."""
+    request = HEAD % 2 + b"\r\nab"
+    with listen(Address("127.0.0.1", 0)) as listener:
+        web = HttpServer(answer, log_level=logging.CRITICAL, lifespan="off", http=build_protocol(9))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(web.serve, [listener])
+            used, idle, new = [await anyio.connect_tcp(*listener.getsockname()[:2]) for _ in range(3)]
+            for client in (used, idle):
+                await client.send(request)
+                assert b"connection: close" not in await client.receive()
+            await wait_until(lambda: len(web.server_state.connections) == 3)
+            for connection in find_limited(web.server_state.connections):
+                connection.end_with_next_answer()
+            for client in (used, new):
+                await client.send(request)
+                answered = b"".join([part async for part in client])
+                assert b"200 OK" in answered
+                assert b"connection: close" in answered
+            for connection in find_limited(web.server_state.connections):
+                connection.close_idle()
+            assert [part async for part in idle] == []
+            web.should_exit = True
+        for client in (used, idle, new):
+            await client.aclose()
 
 
 async def test_a_person_who_leaves_while_signing_in_causes_no_error(tmp_path: Path) -> None:

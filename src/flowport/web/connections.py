@@ -5,7 +5,7 @@ connection. Here a request has to begin and its head to arrive within a time, an
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import h11
@@ -37,6 +37,7 @@ _REFUSAL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nRetry-After: 5\r\n"
     b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(_FULL), _FULL)
 )
+_CLOSE: Final = (b"connection", b"close")
 _TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -51,6 +52,7 @@ class LimitedProtocol(H11Protocol):
     _deadline: asyncio.TimerHandle | None = None
     _piece_bytes = 0
     _is_refused = False
+    _is_ending = False
     _is_lost = False
     _on_lost: Callable[[], None] | None = None
 
@@ -75,6 +77,8 @@ class LimitedProtocol(H11Protocol):
         if self.scope is not None:
             # The request's task begins in a later turn of the event loop.
             self.scope[CONNECTION_KEY] = self  # type: ignore[typeddict-unknown-key]
+            if self._is_ending:
+                self._announce_end()
         if self.transport.is_closing() or not self._is_owing():
             self._stop_waiting()
             return
@@ -97,6 +101,23 @@ class LimitedProtocol(H11Protocol):
         # The library declares it as never None, which it is before the first request.
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is not None
+
+    def end_with_next_answer(self) -> None:
+        """Close the connection after its next answer, or after the one that is being sent."""
+        self._is_ending = True
+        if self.has_served:
+            self._announce_end()
+
+    def close_idle(self) -> None:
+        """Close the connection if a request has come over it, and none is being answered."""
+        if self.has_served and self.cycle.response_complete:
+            self.shutdown()
+
+    def _announce_end(self) -> None:
+        if _CLOSE not in self.cycle.default_headers:
+            # Of this answer alone: the list belongs to the server.
+            self.cycle.default_headers = [*self.cycle.default_headers, _CLOSE]
+        self.cycle.keep_alive = False
 
     def watch(self, on_lost: Callable[[], None] | None) -> None:
         """Call back when the connection is lost, at once if it is; None to forget the callback."""
@@ -143,3 +164,8 @@ def build_protocol(
     """Return the protocol of a web server with these limits."""
     limits = {"max_connections": max_connections, "head_seconds": head_seconds, "body_seconds": body_seconds}
     return type("LimitedProtocol", (LimitedProtocol,), limits)
+
+
+def find_limited(connections: Iterable[object]) -> list[LimitedProtocol]:
+    """Return those of a server's connections that are limited, as of now."""
+    return [one for one in connections if isinstance(one, LimitedProtocol)]

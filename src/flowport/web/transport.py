@@ -21,7 +21,7 @@ from flowport.web.access_log import Traffic
 from flowport.web.app import PATH, WebApp, build_app, build_monitoring_app, build_site
 from flowport.web.auth import Authenticator, Verifier, open_authenticator
 from flowport.web.confirmed_tokens import ConfirmedTokens
-from flowport.web.connections import KEEP_ALIVE_SECONDS, LimitedProtocol, build_protocol
+from flowport.web.connections import KEEP_ALIVE_SECONDS, build_protocol, find_limited
 from flowport.web.listen_address import Address
 from flowport.web.local_token import NAME
 from flowport.web.site import Site
@@ -141,16 +141,18 @@ def _end(web: HttpServer) -> None:
 async def _hand_over(web: HttpServer, end: End) -> None:
     """Take no more connections, so that a balancer asks another replica, and serve what is already on its way here.
 
-    A balancer repeats a request elsewhere only where no connection was made: one that is refused by an answer fails.
+    A balancer repeats a request elsewhere only where no connection was made: one that is refused by an answer fails, and so does
+    one that meets the end of a kept connection. So kept connections end with their next answer, which says so; after a moment
+    those end over which none was sent.
     """
     for listener in getattr(web, "servers", ()):
         listener.close()
-    for connection in list(web.server_state.connections):
-        # A connection that was just made has its first request on the way.
-        if isinstance(connection, LimitedProtocol) and connection.has_served:
-            connection.shutdown()
+    for connection in find_limited(web.server_state.connections):
+        connection.end_with_next_answer()
     with anyio.move_on_after(HAND_OVER_SECONDS):
         await end.asked.wait()
+    for connection in find_limited(web.server_state.connections):
+        connection.close_idle()
     end.is_handing_over = False
 
 
