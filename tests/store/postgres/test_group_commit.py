@@ -13,7 +13,7 @@ from flowport.domain.errors import StoreError
 from flowport.domain.models import FIRST_LEASE, Run, RunState
 from flowport.domain.run_events import Finished, OutputSaved, RunEvent, StartAcknowledged, StartRequested
 from flowport.store.postgres.database import Database
-from flowport.store.postgres.group_commit import GroupCommit, GroupStatement
+from flowport.store.postgres.group_commit import MAX_GROUP_BYTES, GroupCommit, GroupStatement
 from flowport.store.postgres.migrate import migrate
 from flowport.store.postgres.store import PostgresStore
 from flowport.store.records import Claimed, Recorded, RecordOutcome
@@ -30,6 +30,11 @@ NUMBERED = GroupStatement(
     "SELECT key, 0 FROM unnest(%(keys)s::text[]) AS key",
 )
 """Refuses a zero."""
+MEASURED = GroupStatement(
+    "SELECT key, octet_length(%(rows)s::text) FROM json_to_recordset(%(rows)s::json) AS given (key text)",
+    "SELECT key, 0 FROM unnest(%(keys)s::text[]) AS key",
+)
+"""Returns how large its rows are."""
 
 
 @pytest.fixture
@@ -158,6 +163,25 @@ async def test_a_change_that_is_refused_fails_alone(database: Database) -> None:
             group.start_soon(change, number)
     assert "DivisionByZero" in str(results.pop(0))
     assert results == {1: 1000, 2: 500, 4: 250}
+
+
+async def test_large_changes_are_divided_into_smaller_groups(database: Database) -> None:
+    """A statement with a hundred results of megabytes would be refused, and each of them lost."""
+    commits = GroupCommit(database, {})
+    sizes: list[int] = []
+
+    async def change(key: str) -> None:
+        """Make one change of three megabytes."""
+        row = await commits.change(MEASURED, {"run_id": "", "text": "x" * 3 * 1024**2}, key)
+        assert row is not None
+        sizes.append(row[1])
+
+    async with anyio.create_task_group() as group:
+        for number in range(6):
+            group.start_soon(change, database.draw_key() + f" {number}")
+    assert len(sizes) == 6
+    assert max(sizes) <= MAX_GROUP_BYTES
+    assert min(sizes) > 3 * 1024**2
 
 
 async def test_a_caller_that_gives_up_takes_no_change_back(database: Database, database_url: str) -> None:

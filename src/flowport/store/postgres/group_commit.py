@@ -24,6 +24,9 @@ from flowport.store.postgres.transaction import Sent, Transaction, clean_text
 MAX_TOGETHER: Final = 100
 """Changes of one commit."""
 
+MAX_GROUP_BYTES: Final = 8 * 1024**2
+"""Of their rows. A result that is text may have megabytes, and a parameter of a statement has a limit."""
+
 Row: TypeAlias = tuple[Any, ...]
 T = TypeVar("T")
 R = TypeVar("R")
@@ -105,8 +108,10 @@ class GroupStatement:
 @dataclass(frozen=True, slots=True)
 class _Change:
     statement: GroupStatement
-    row: Mapping[str, Any]
+    run_id: str
     key: str
+    row: str
+    """As JSON."""
 
 
 class GroupCommit:
@@ -133,9 +138,13 @@ class GroupCommit:
         Raises:
             StoreError: The database cannot be reached, or refuses. While it cannot be reached, something may have been changed.
         """
-        return await self._changes.add(_Change(statement, {**clean_values(row), "key": key}, key))
+        text = json.dumps({**clean_values(row), "key": key})
+        return await self._changes.add(_Change(statement, row["run_id"], key, text))
 
     async def _send(self, changes: Sequence[_Change]) -> Sequence[Row | StoreError | None]:
+        half = len(changes) // 2
+        if half and sum(len(change.row) for change in changes) > MAX_GROUP_BYTES:
+            return [*await self._send(changes[:half]), *await self._send(changes[half:])]
         try:
             found = await self._database.change(partial(self._commit, changes))
         except StoreError as exc:
@@ -158,11 +167,11 @@ class GroupCommit:
         sent = list[Sent]()
         # Statements that are sent together are one transaction, as none of them begins another.
         for statement, own in groups.items():
-            rows = [change.row for change in own]
-            values = {**self._values, "ids": [row["run_id"] for row in rows], "rows": json.dumps(rows)}
+            rows = f"[{','.join(change.row for change in own)}]"
+            values = {**self._values, "ids": [change.run_id for change in own], "rows": rows}
             sent.append(transaction.send(statement.change, values))
             if is_again:
-                values["keys"] = [row["key"] for row in rows]
+                values["keys"] = [change.key for change in own]
                 sent.append(transaction.send(statement.find, values))
         # What a change returns counts more than what is found of it afterwards.
         return {row[0]: row for one in reversed(sent) for row in await transaction.fetch(one)}
