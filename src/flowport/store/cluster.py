@@ -176,8 +176,15 @@ class LivingWorkers(Workers, Protocol):
     is_divided: bool
     """Whether a living process uses other folders than this one."""
 
+    async def beat(self) -> None:
+        """Show that this process lives, and look which others do; the first time registers it.
+
+        Raises:
+            StoreError: The database cannot be reached.
+        """
+
     async def keep_beating(self) -> NoReturn:
-        """Show that this process lives, and look which others do."""
+        """Do so every few seconds."""
 
 
 class SharedTexts(Protocol):
