@@ -15,6 +15,7 @@ import pytest
 
 from flowport.runtime.logging import MAX_WAITING_LINES, QueuedHandler, start_logging
 from tests.support.children import open_child
+from tests.support.patience import poll_until
 
 PIPE_BYTES = 4096
 needs_small_pipes = pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a pipe be made small")
@@ -78,7 +79,8 @@ def test_lines_keep_their_order_and_are_there_after_a_flush() -> None:
 @needs_small_pipes
 def test_a_flush_does_not_wait_for_a_reader_that_never_comes() -> None:
     """The end of the process flushes, and must come."""
-    with open_small_pipe() as (_, target), os.fdopen(target, "w") as stream:
+    with open_small_pipe() as (_, target):
+        stream = os.fdopen(target, "w")
         handler = QueuedHandler(stream)
         logger = build_logger(handler)
         for _ in range(PIPE_BYTES):
@@ -86,6 +88,9 @@ def test_a_flush_does_not_wait_for_a_reader_that_never_comes() -> None:
         handler.flush()
         handler.close()
         assert handler.has_waiting()
+    # Its thread would write the rest to whatever gets the number of the file next.
+    poll_until(lambda: not handler.has_waiting())
+    stream.close()
 
 
 @pytest.mark.parametrize("is_open", [True, False])

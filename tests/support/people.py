@@ -17,12 +17,12 @@ from flowport.domain.principal import Principal
 from flowport.runtime.clock import Clock
 from flowport.runtime.http_server import HttpServer
 from flowport.server.clients import PRINCIPAL_KEY
-from flowport.server.shutdown import End
 from flowport.web.app import PATH, build_app, build_site
 from flowport.web.auth import Authenticator
 from flowport.web.listen_address import Address, listen
 from flowport.web.site import Site
 from tests.fakes.client import open_sandbox
+from tests.support.end_of_test import EndOfTest
 from tests.support.harness import Harness, Mode, open_harness
 
 OWNER_HEADER: Final = "x-test-owner"
@@ -83,7 +83,7 @@ async def open_team(folder: Path, *, clock: Clock | None = None, **changes: Any)
         address = Address(*listener.getsockname()[:2])
         workspace = harness.assembly.workspace
         nothing = Authenticator(workspace.store, workspace.clock.now, is_on=False)
-        site = build_site(harness.assembly, address, End(), nothing)
+        site = build_site(harness.assembly, address, EndOfTest(), nothing)
         app = OwnerByHeader(build_app(harness.server, address, site))
         web = HttpServer(app, log_level=logging.CRITICAL, lifespan="on")
         tasks = await servers.enter_async_context(anyio.create_task_group())

@@ -24,7 +24,6 @@ from flowport.runtime.http_server import HttpServer
 from flowport.server.clients import SESSION_HEADER
 from flowport.server.handlers import build_server
 from flowport.server.server import FlowportServer
-from flowport.server.shutdown import End
 from flowport.settings.http_settings import HttpSettings
 from flowport.settings.settings import Settings
 from flowport.web.app import PATH, build_app, build_site
@@ -33,6 +32,7 @@ from flowport.web.listen_address import Address, listen
 from flowport.web.signing import Purpose, load_signer
 from tests.fakes.client import KEY, open_sandbox
 from tests.fakes.client import Client as SandboxClient
+from tests.support.end_of_test import EndOfTest
 from tests.support.harness import QUICK, Mode
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.tokens import build_token, show_token
@@ -187,7 +187,7 @@ async def open_tenancy(
         with listen(Address("127.0.0.1", 0)) as listener:
             place = Address(*listener.getsockname()[:2])
             authenticator = Authenticator(assembly.workspace.store, assembly.workspace.clock.now)
-            app = build_app(server, place, build_site(assembly, place, End(), authenticator))
+            app = build_app(server, place, build_site(assembly, place, EndOfTest(), authenticator))
             web = HttpServer(app, log_level=logging.CRITICAL, lifespan="on")
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(web.serve, [listener])

@@ -15,7 +15,6 @@ from flowport.domain.access_tokens import AccessToken, hash_token
 from flowport.domain.models import RunState
 from flowport.domain.principal import LOCAL, Principal
 from flowport.runtime.http_server import HttpServer
-from flowport.server.shutdown import End
 from flowport.store.interface import Store
 from flowport.web.auth import Authenticator
 from flowport.web.gallery_sessions import COOKIE, LINK_SECONDS, SESSION_SECONDS, GallerySessions
@@ -24,6 +23,7 @@ from flowport.web.signing import Purpose, Signer
 from flowport.web.site import Site
 from tests.fakes.client import open_sandbox
 from tests.store.samples import OUTPUT, build_run
+from tests.support.end_of_test import EndOfTest
 from tests.support.harness import Harness, open_harness
 from tests.support.people import open_team
 from tests.support.tokens import SilentIssuer
@@ -93,7 +93,7 @@ async def open_server(folder: Path, *, has_auth: bool = True, public_url: str = 
         await add_tokens(workspace.store)
         people = Authenticator(workspace.store, lambda: now[0], is_on=has_auth, verifier=SilentIssuer())
         url = public_url or address.origin
-        site = Site(workspace.settings, url, harness.assembly.tenants, SIGNER, lambda: now[0], End(), people)
+        site = Site(workspace.settings, url, harness.assembly.tenants, SIGNER, lambda: now[0], EndOfTest(), people)
         sessions = GallerySessions(site)
         app = HostCheck(Starlette(routes=sessions.build_routes()), address, "/gallery/")
         web = HttpServer(app, log_level=30, lifespan="off")

@@ -18,11 +18,11 @@ from mcp.client.streamable_http import streamable_http_client
 
 from flowport.domain.errors import ConfigurationError
 from flowport.server.handlers import build_stopped_server
-from flowport.server.shutdown import End
 from flowport.web.listen_address import Address, listen
 from flowport.web.transport import serve
 from tests.fakes.client import open_sandbox
 from tests.support.children import HELLO, Child, open_child
+from tests.support.end_of_test import EndOfTest
 from tests.support.harness import MODES, Harness, Mode, open_harness
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.scripted import wait_until
@@ -243,17 +243,6 @@ async def test_a_client_of_each_era_is_notified_over_http_of_changed_tools(tmp_p
                 end.ask()
 
     assert end.code == 0
-
-
-class EndOfTest(End):
-    """An end without the watchdog, which would end the test's own process."""
-
-    def ask(self, code: int = 0) -> None:
-        """Record the first request for the end."""
-        if not self.asked.is_set():
-            self.code = code
-            self.begun.set()
-            self.asked.set()
 
 
 async def await_tool_change(url: str, mode: Mode, harness: Harness) -> None:

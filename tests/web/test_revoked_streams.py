@@ -10,13 +10,13 @@ import httpx2
 import pytest
 
 from flowport.runtime.http_server import HttpServer
-from flowport.server.shutdown import End
 from flowport.web import auth
 from flowport.web.app import build_app, build_site
 from flowport.web.auth import Authenticator
 from flowport.web.listen_address import Address, listen
 from tests.fakes.client import open_sandbox
 from tests.runs.samples import NOW
+from tests.support.end_of_test import EndOfTest
 from tests.support.harness import Harness, open_harness
 from tests.support.tokens import build_token, show_token
 from tests.web.test_http import ACCEPTED, build_legacy, build_listen, change_tools
@@ -29,7 +29,7 @@ async def open_server(folder: Path) -> AsyncIterator[tuple[Harness, str]]:
         with listen(Address("127.0.0.1", 0)) as listener:
             address = Address(*listener.getsockname()[:2])
             authenticator = Authenticator(harness.assembly.workspace.store, lambda: NOW)
-            site = build_site(harness.assembly, address, End(), authenticator)
+            site = build_site(harness.assembly, address, EndOfTest(), authenticator)
             app = build_app(harness.server, address, site)
             web = HttpServer(app.serve, log_level=logging.CRITICAL, lifespan="off")
             async with anyio.create_task_group() as tasks, app.sessions.run():
