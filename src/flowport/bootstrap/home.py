@@ -76,6 +76,8 @@ async def open_team_home(settings: Settings, kind: str) -> Home:
     try:
         # A process that cannot begin ends, and is started again by whatever runs it.
         await cluster.store.get_calling_processes()
+        # Registered before it claims or accepts anything: the others take a holder that is not registered for dead.
+        await cluster.workers.beat()
     except StoreError:
         await cluster.store.close()
         raise

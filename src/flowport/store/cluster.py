@@ -176,6 +176,13 @@ class LivingWorkers(Workers, Protocol):
     is_divided: bool
     """Whether a living process uses other folders than this one."""
 
+    async def beat(self) -> None:
+        """Show once that this process lives; the first time registers it.
+
+        Raises:
+            StoreError: The database cannot be reached.
+        """
+
     async def keep_beating(self) -> NoReturn:
         """Show that this process lives, and look which others do."""
 
