@@ -104,6 +104,9 @@ async def open_assembly(
             stack.push_async_callback(opened.aclose)
         stack.callback(home.process.release)
         supervisor = await stack.enter_async_context(Supervisor())
+        if home.cluster is not None:
+            # It was registered before; it stays alive to the others however long the catalogues take.
+            supervisor.spawn("heartbeats", home.cluster.workers.keep_beating)
         turn = LeaderLock(settings.home, "team")
         stack.callback(turn.release)
         shared = (file_threads, fetcher, supervisor, Changes(clock), first_list or FirstList(), turn)
@@ -131,9 +134,8 @@ async def open_assembly(
 
 
 def _join_team(base: Base, cluster: Cluster, queued: QueuedRuns | None) -> None:
-    """Show the other processes of the team that this one lives, follow what they change, and carry out runs if this is a worker."""
+    """Follow what the other processes of the team change, and carry out runs if this is a worker."""
     spawn = base.supervisor.spawn
-    spawn("heartbeats", cluster.workers.keep_beating)
     spawn("news", cluster.news.keep_listening)
     spawn("reconciler", cluster.jobs.keep_reconciling)
     if queued is not None:

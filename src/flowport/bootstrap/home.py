@@ -74,8 +74,9 @@ async def open_team_home(settings: Settings, kind: str) -> Home:
         home_id=load_home_id(settings.home, settings.output_dir),
     )
     try:
-        # A process that cannot begin ends, and is started again by whatever runs it. The others know of it before it writes
-        # anything: they take a process for dead that holds a run and is not among those of a later look.
+        # A process that cannot begin ends, and is started again by whatever runs it.
+        await cluster.store.get_calling_processes()
+        # Registered before it claims or accepts anything: the others take a holder that is not registered for dead.
         await cluster.workers.beat()
     except StoreError:
         await cluster.store.close()

@@ -177,14 +177,14 @@ class LivingWorkers(Workers, Protocol):
     """Whether a living process uses other folders than this one."""
 
     async def beat(self) -> None:
-        """Show that this process lives, and look which others do; the first time registers it.
+        """Show once that this process lives; the first time registers it.
 
         Raises:
             StoreError: The database cannot be reached.
         """
 
     async def keep_beating(self) -> NoReturn:
-        """Do so every few seconds."""
+        """Show that this process lives, and look which others do."""
 
 
 class SharedTexts(Protocol):

@@ -10,10 +10,12 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from flowport.bootstrap.home import open_team_home
 from flowport.store.home_id import find_home_id, load_home_id
 from flowport.store.opening import inspect_team_store
 from flowport.store.postgres.database import Database
 from flowport.store.postgres.workers import PostgresWorkers
+from tests.support.harness import build_settings
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.queue import connect
 
@@ -126,6 +128,19 @@ async def test_an_unknown_process_is_alive_until_a_later_look(database_url: str)
         await watcher.beat()
         assert watcher.is_alive(newcomer.process_id)
         assert not watcher.has_died("0123456789abcdef")
+
+
+async def test_a_process_is_registered_before_it_does_anything(database_url: str, tmp_path: Path) -> None:
+    """A process that has just begun is in the first look of every other one, so that no run it claims counts as left."""
+    settings = build_settings(tmp_path, "https://api.example", database_url=database_url)
+    async with join(database_url) as watcher:
+        home = await open_team_home(settings, "worker")
+        try:
+            assert watcher.is_alive(home.process.process_id)
+            await watcher.beat()
+            assert watcher.is_alive(home.process.process_id)
+        finally:
+            await home.store.close()
 
 
 async def test_a_look_that_was_begun_before_the_question_does_not_answer_it(database_url: str) -> None:
