@@ -112,6 +112,8 @@ class UnknownRuns:
     """How many were settled by which witness."""
     absent: list[str] = field(default_factory=list)
     """The ids of those that the provider never had, so that no webhook can come; a person decides about them."""
+    given_up: list[str] = field(default_factory=list)
+    """The ids of those about which a person has decided so already."""
     unsettled: dict[str, str] = field(default_factory=dict)
     """The prompts of those that arrived and are unknown all the same, by their ids."""
 
@@ -119,7 +121,7 @@ class UnknownRuns:
         counts = ", ".join(f"{count} settled by {witness}" for witness, count in sorted(self.settled.items()))
         return (
             f"{self.found} became unknown: {counts or 'none settled'}, {len(self.absent)} never arrived and are left to a "
-            f"person, {len(self.unsettled)} arrived and are unsettled, {len(self.unexplained)} without a kill or pause"
+            f"person, {len(self.given_up)} were given up by one, {len(self.unsettled)} arrived and are unsettled, {len(self.unexplained)} without a kill or pause"
         )
 
 
@@ -130,7 +132,7 @@ def find_unknown_runs(
 
     Args:
         arrived: The prompts that the provider has.
-        decided: The prompts for which a new run was asked for, since the provider did not have them.
+        decided: The prompts whose unknown run a person gave up, since the provider did not have it.
     """
     unknown = UnknownRuns()
     kept = {row[0]: (row[1], row[2], json.loads(row[3])["prompt"]) for row in team.query(_WITNESSES)}
@@ -142,9 +144,11 @@ def find_unknown_runs(
         if not all(any(one.explains(start) for one in interruptions) for start in lost):
             unknown.unexplained.append("; ".join(f"{one.at:.3f} {one.state} by {one.member}" for one in changes))
         state, witness, prompt = kept[run_id]
-        if state != "unknown":
+        if state == "failed" and prompt in decided:
+            unknown.given_up.append(run_id)
+        elif state != "unknown":
             unknown.settled[witness or REPLY] += 1
-        elif prompt in arrived and prompt not in decided:
+        elif prompt in arrived:
             unknown.unsettled[run_id] = prompt
         else:
             unknown.absent.append(run_id)

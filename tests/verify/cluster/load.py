@@ -13,6 +13,7 @@ from typing import Any, Final
 import anyio
 import anyio.abc
 import anyio.to_thread
+import psycopg
 from mcp import Client
 
 from tests.support.cluster import Team
@@ -27,6 +28,7 @@ CALL_SECONDS: Final = 120.0
 """When a client takes its connection for dead, as programs do: longer than a call waits."""
 DATABASE: Final = "database"
 """A word of every sentence about a database that is gone."""
+PROMPT_OF: Final = "SELECT arguments_json::json ->> 'prompt' FROM runs WHERE id = %s"
 UNCERTAIN: Final = ("may or may not have been started", "Nothing new was started")
 """Words about a run whose outcome is unknown."""
 
@@ -63,7 +65,7 @@ class Load:
     texts: Counter[str] = field(default_factory=Counter)
     """What clients were refused with."""
     decided: list[str] = field(default_factory=list)
-    """Prompts for which a client asked for a new run, since the provider never had the first."""
+    """Prompts whose unknown run a person gave up, since the provider never had it."""
     named: list[str] = field(default_factory=list)
     """Prompts whose run a person has found at the provider, and named to Flowport."""
     person: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
@@ -107,15 +109,25 @@ class Load:
             refused_at = (refused_at or time.monotonic()) if is_refused else None
             if refused_at is not None and time.monotonic() - refused_at > DECIDE_SECONDS:
                 refused_at = None
-                started = await anyio.to_thread.run_sync(lambda: self.provider.ask("runs")["prompt_runs"])
-                prompt = str(arguments.get("prompt"))
-                if prompt in started:
-                    await self.name_run(facts["run_id"], prompt, started[prompt])
-                else:
-                    self.decided.append(prompt)
-                    arguments = {**arguments, "new_run": True}
+                await self._decide(facts["run_id"])
             self.retries += 1
             await anyio.sleep(PAUSE_SECONDS)
+
+    async def _decide(self, run_id: str) -> None:
+        """Look at the provider for an unknown run, and name its run there or give it up; the plain call is repeated then."""
+        started = await anyio.to_thread.run_sync(lambda: self.provider.ask("runs")["prompt_runs"])
+        try:
+            (prompt,) = (await anyio.to_thread.run_sync(self.team.query, PROMPT_OF, [run_id]))[0]
+            if prompt in started:
+                await self.name_run(run_id, prompt, started[prompt])
+                return
+            words = ("settle", run_id, "--lost", "--not-charged")
+            await anyio.to_thread.run_sync(self.team.run_command, *words, limiter=self.person)
+        except (psycopg.OperationalError, AssertionError) as exc:
+            # The database is away, or the run was settled meanwhile: a call that is still refused comes here again.
+            self.broken[describe(exc)] += 1
+        else:
+            self.decided.append(prompt)
 
     async def name_run(self, run_id: str, prompt: str, provider_run_id: str) -> None:
         """Do what a person does who has found the run of an unknown start at the provider."""
