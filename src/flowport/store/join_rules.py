@@ -27,12 +27,18 @@ class EqualRun:
     caller_process_id: str
     """The process of the last call that waits for it; empty when no connected caller does, as far as is known."""
     is_queued: bool = False
-    """Whether any worker starts it, so that it outlives every process."""
+    """Whether any worker starts it, so that it outlives every process. What becomes of one that its worker was starting is for
+    the worker to decide that gets its job: it is given on by the queue, which knows whether a worker that was paused is back."""
 
     @property
     def is_unsent(self) -> bool:
         """Whether nothing was sent and no caller knows its id, so that it ends with its process."""
         return self.run.state is RunState.ACCEPTED and self.run.reported_at is None and not self.is_queued
+
+    @property
+    def is_being_started(self) -> bool:
+        """Whether its process alone knows what became of its start request."""
+        return self.run.state is RunState.STARTING and not self.is_queued
 
     @property
     def lasted_seconds(self) -> float:
@@ -43,7 +49,7 @@ class EqualRun:
 
     def get_relevant_processes(self) -> Iterator[str]:
         """Return the processes whose liveness decides what becomes of a call."""
-        if (self.is_unsent or self.run.state is RunState.STARTING) and self.run.process_id:
+        if (self.is_unsent or self.is_being_started) and self.run.process_id:
             yield self.run.process_id
         if self.caller_process_id:
             yield self.caller_process_id
@@ -62,10 +68,10 @@ def find_unasked(equal: Iterable[EqualRun], rules: AttachRules) -> frozenset[str
 
 def build_settlement(equal: EqualRun, rules: AttachRules) -> Cancelled | StartUnknown | None:
     """Return what became of a run whose process has died before the provider had it; None for every other run."""
-    is_starting = equal.run.state is RunState.STARTING
-    if not (equal.is_unsent or is_starting) or equal.run.process_id not in rules.processes.dead:
+    if not (equal.is_unsent or equal.is_being_started) or equal.run.process_id not in rules.processes.dead:
         return None
-    return StartUnknown(ENDED_WHILE_STARTING, rules.at) if is_starting else Cancelled(ENDED_UNSENT, rules.at)
+    is_unknown = equal.is_being_started
+    return StartUnknown(ENDED_WHILE_STARTING, rules.at) if is_unknown else Cancelled(ENDED_UNSENT, rules.at)
 
 
 def choose_run(settled: Sequence[EqualRun], rules: AttachRules) -> Run | None:

@@ -1,6 +1,7 @@
 """Jobs on a real PostgreSQL: each is executed until it returns, by one worker at a time, and none is lost."""
 
 import logging
+from functools import partial
 
 import anyio
 import psycopg
@@ -8,8 +9,10 @@ import pytest
 from psycopg_pool import AsyncConnectionPool
 
 from flowport.domain.models import RunState
-from flowport.store.cluster import JobAgain, QueueState
-from flowport.store.postgres.job_engine import QUEUES, FencedJobs, QueueConnector
+from flowport.store.cluster import JobAgain, QueueState, Reconciled
+from flowport.store.postgres.job_engine import QUEUES, TASK, FencedJobs, QueueConnector
+from flowport.store.postgres.jobs import PRIORITY
+from flowport.store.postgres.reconcile import reconcile
 from tests.support.queue import Queue, open_queue
 
 pytestmark = pytest.mark.anyio
@@ -320,3 +323,21 @@ async def test_jobs_that_were_fetched_and_not_begun_are_given_back(database_url:
         async with queue.working():
             await queue.wait_for_jobs(("run_0", "doing"))
         assert sorted(queue.executed) == ["run_1", "run_2", "run_3"]
+
+
+async def test_a_worker_that_was_paused_lives_as_soon_as_it_takes_a_job(database_url: str) -> None:
+    """Its heartbeat is old until the next one; a reconciler that looks in between would give its new job to another worker."""
+    async with open_queue(database_url) as queue:
+        await queue.add("run_0")
+        connector = QueueConnector(database_url)
+        jobs = FencedJobs(connector, concurrency=3, dead_seconds=10.0)
+        async with AsyncConnectionPool(database_url, open=False) as pool:
+            await connector.open_async(pool)
+            worker_id = await jobs.register_worker()
+            await queue.execute_sql("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 minute'")
+            assert await jobs.fetch_job(QUEUES, worker_id) is not None
+            found = await queue.database.write(
+                partial(reconcile, queues=QUEUES, task=TASK, priority=PRIORITY, dead_seconds=10.0, should_save=True)
+            )
+        assert found == Reconciled()
+        assert await queue.get_jobs() == [("run_0", "doing")]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flowport.domain.call_errors import AccountCapReached, DayCapReached
-from flowport.domain.models import ENDED_WHILE_STARTING, Run, RunState
+from flowport.domain.models import Run, RunState
 from flowport.domain.run_events import Cancelled, StartAcknowledged, StartRequested, StartUnknown
 from flowport.domain.spending import LimitExceeded
 from flowport.store.postgres.store import PostgresStore, open_postgres_store
@@ -18,11 +18,9 @@ from flowport.store.records import (
     Claimed,
     Joined,
     KnownProcesses,
-    LivenessNeeded,
     Recorded,
     Stale,
     ToUpload,
-    Uncertain,
     UploadClaim,
 )
 from tests.store.contract.test_accept import NOW, build_equal, build_rules
@@ -230,18 +228,20 @@ async def test_a_queued_run_that_was_not_sent_outlives_every_process(replicas: t
     assert isinstance(await first.accept(build_equal("run_4"), rules, whole_arguments="{}"), Joined)
 
 
-async def test_a_queued_run_that_a_dead_worker_was_starting_is_unknown(replicas: tuple[PostgresStore, ...]) -> None:
-    """The request may have left; its liveness is asked for before."""
+async def test_a_queued_run_that_is_being_started_is_joined_whatever_a_replica_thinks_of_its_worker(
+    replicas: tuple[PostgresStore, ...],
+) -> None:
+    """A worker that was paused claims a run as soon as it is back, while the last look of a replica has it as dead."""
     first, second, _ = replicas
     await accept_queued(first, build_equal("run_1"), "call_1")
     await first.leave("call_1")
     await first.claim("run_1", "worker", lease=3)
     await first.record("run_1", StartRequested(NOW), 4)
-    assert await accept_queued(second, build_equal("run_2"), "call_2") == LivenessNeeded(frozenset({"worker"}))
     rules = build_rules("call_2", processes=KnownProcesses(dead=frozenset({"worker"})))
     outcome = await second.accept(build_equal("run_2"), rules, whole_arguments="{}")
-    assert isinstance(outcome, Uncertain)
-    assert (outcome.run.state, outcome.run.failure) == (S.UNKNOWN, ENDED_WHILE_STARTING)
+    assert isinstance(outcome, Joined)
+    assert outcome.run.state is S.STARTING
+    assert isinstance(await first.record("run_1", StartAcknowledged("r1", S.RUNNING, NOW), 4), Recorded)
 
 
 async def test_what_a_settlement_frees_may_be_spent_by_the_same_call(replicas: tuple[PostgresStore, ...]) -> None:

@@ -67,13 +67,17 @@ LISTEN_CHECK_SECONDS: Final = 10.0
 """How long a connection may be silent before it is checked."""
 
 _FETCH: Final = """
+WITH alive AS (
+    UPDATE procrastinate_workers SET last_heartbeat = now()
+    WHERE id = %(worker_id)s AND last_heartbeat < now() - make_interval(secs => %(late_seconds)s)
+)
 SELECT id, status, task_name, priority, lock, queueing_lock, args, scheduled_at, queue_name, attempts, worker_id,
     extract(epoch FROM clock_timestamp())::float8 AS fetched_at
 FROM generate_series(1, %(count)s) AS turn
 CROSS JOIN LATERAL procrastinate_fetch_job_v2(%(queues)s::varchar[], %(worker_id)s + 0 * turn)
 WHERE id IS NOT NULL
 """
-"""The argument that names the turn has the function executed for each of them."""
+"""A worker that was paused lives as soon as it takes a job. The argument that names the turn has the function executed for each."""
 
 _ADOPT: Final = """
 SELECT id, status, task_name, priority, lock, queueing_lock, args, scheduled_at, queue_name, attempts, worker_id,
@@ -254,6 +258,7 @@ class FencedJobs(JobManager):
                     queues=chosen,
                     worker_id=worker_id,
                     count=max(1, min(places, most)),
+                    late_seconds=self._dead_seconds / 2,
                     known=[job_id for job_id, _ in self.known],
                 )
             except UniqueViolation:
