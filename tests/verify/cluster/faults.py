@@ -44,6 +44,8 @@ class Faults:
     answers: Counter[str] = field(default_factory=Counter)
     """What replicas answered while the database was away."""
     paused: Member | None = None
+    alone_at: list[float] = field(default_factory=list)
+    """When a worker was killed while the other one was paused: none ran until its next process had begun."""
     ended: Counter[str] = field(default_factory=Counter)
     """Members that ended by themselves, as they do when they begin without a database, and were started again."""
 
@@ -56,6 +58,8 @@ class Faults:
         """Kill a member, and start it again at once."""
         self.kills[victim.name] += 1
         self.interruptions.append(Interruption(victim.process_name, time.time(), math.inf))
+        if self.paused is not None and {victim.name, self.paused.name} == {"worker-1", "worker-2"}:
+            self.alone_at.append(time.monotonic())
         victim.restart()
 
 
