@@ -289,7 +289,10 @@ def build_values(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     if schema["type"] == "number":
         low, high = schema.get("minimum"), schema.get("maximum")
         return st.floats(low, high, allow_nan=False, allow_infinity=False)
-    return st.booleans() if schema["type"] == "boolean" else TYPED
+    if schema["type"] == "boolean":
+        return st.booleans()
+    # The length counts characters, as Python does.
+    return TYPED.map(lambda text: text[: schema.get("maxLength", len(text))]).filter(str.strip)
 
 
 @given(APPS, st.data())
