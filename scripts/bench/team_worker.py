@@ -12,6 +12,7 @@ import gc
 import os
 import sys
 from pathlib import Path
+from unittest import mock
 
 import anyio
 import anyio.to_thread
@@ -44,7 +45,7 @@ async def main() -> None:
     home, url, database_url, saves, is_in_process = sys.argv[1:]
     if is_in_process == "yes":
         # Every connection is made with it.
-        vars(httpx2)["AsyncHTTPTransport"] = InstantTransport
+        mock.patch.object(httpx2, "AsyncHTTPTransport", InstantTransport).start()
     sys.setswitchinterval(SWITCH_SECONDS)
     async with open_team(Path(home), url, database_url, is_worker=True, should_save_outputs=saves == "yes"):
         # As the program does.

@@ -6,11 +6,9 @@ from functools import partial
 from pathlib import Path
 
 import anyio.to_thread
-import psycopg
 import pytest
 
 from flowport.bootstrap import Assembly, open_assembly
-from flowport.bootstrap.home import open_team_home
 from flowport.domain.errors import StoreError
 from flowport.domain.models import RunState
 from flowport.runtime.failpoints import Failpoint, install_hook
@@ -58,16 +56,6 @@ async def is_saving(worker: Assembly, run_id: str) -> bool:
 async def is_saved(member: Harness, run_id: str) -> bool:
     """Return whether the first output of a run is saved."""
     return bool((await get_kept(member, run_id)).outputs[0].saved_path)
-
-
-async def test_a_process_is_registered_before_it_writes_anything(team: LocalTeam, database_url: str) -> None:
-    """A new worker claimed runs before its first heartbeat; a replica took it for dead, and its starts became unknown."""
-    async with team.open_replica() as replica:
-        home = await open_team_home(replica.assembly.workspace.settings, "worker")
-        with psycopg.connect(database_url) as connection:
-            registered = connection.execute("SELECT kind FROM processes WHERE id = %s", (home.process.process_id,))
-            assert registered.fetchall() == [("worker",)]
-        await home.store.close()
 
 
 async def test_a_worker_carries_out_what_a_replica_accepts(team: LocalTeam) -> None:

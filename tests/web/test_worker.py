@@ -16,9 +16,11 @@ import pytest
 from tests.support.callers import ERAS, HttpCaller
 from tests.support.children import ROOT
 from tests.support.patience import PATIENCE_SECONDS, poll_until
-from tests.support.postgres import PostgresServer, create_template, open_postgres
+from tests.support.postgres import PostgresServer
 from tests.web.test_http import open_http_child
-from tests.web.test_team import ask, read_metrics
+from tests.web.test_team import ask, own_postgres, read_metrics, url
+
+__all__ = ["own_postgres", "url"]
 
 LOCK = "LOCK TABLE procrastinate_jobs IN ACCESS EXCLUSIVE MODE"
 FAMILIES_OF_CLIENTS = {"flowport_http_sessions", "flowport_waiting_calls"}
@@ -76,20 +78,6 @@ def open_monitored_worker(
 def read_families(url: str) -> set[str]:
     """Return the names of all metrics, those without a sample yet too."""
     return set(re.findall(r"(?m)^# TYPE (\S+)", ask(url, "/metrics").text))
-
-
-@pytest.fixture(scope="module")
-def own_postgres() -> Iterator[PostgresServer]:
-    """Start a server that a test may stop."""
-    with open_postgres() as server:
-        create_template(server)
-        yield server
-
-
-@pytest.fixture
-def url(own_postgres: PostgresServer) -> str:
-    """Return the address of a database with our tables."""
-    return own_postgres.create_database("flowport_template")
 
 
 def test_a_worker_measures_what_it_executes_under_the_names_of_a_replica(tmp_path: Path, url: str) -> None:

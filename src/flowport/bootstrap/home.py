@@ -74,9 +74,8 @@ async def open_team_home(settings: Settings, kind: str) -> Home:
         home_id=load_home_id(settings.home, settings.output_dir),
     )
     try:
-        # A process that cannot begin ends, and is started again by whatever runs it.
-        await cluster.store.get_calling_processes()
-        # Registered before it claims or accepts anything: the others take a holder that is not registered for dead.
+        # A process that cannot begin ends, and is started again by whatever runs it. It is registered before it claims or
+        # accepts anything: the others take a holder that is not registered for dead.
         await cluster.workers.beat()
     except StoreError:
         await cluster.store.close()

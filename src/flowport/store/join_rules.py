@@ -27,8 +27,8 @@ class EqualRun:
     caller_process_id: str
     """The process of the last call that waits for it; empty when no connected caller does, as far as is known."""
     is_queued: bool = False
-    """Whether any worker starts it, so that it outlives every process. What becomes of one that its worker was starting is for
-    the worker to decide that gets its job: it is given on by the queue, which knows whether a worker that was paused is back."""
+    """Whether any worker starts it, so that it outlives every process. If its worker dies while it is being started, the worker
+    that gets its job next decides what became of it: the queue knows whether a paused worker is back, and a replica may not."""
 
     @property
     def is_unsent(self) -> bool:
@@ -70,8 +70,9 @@ def build_settlement(equal: EqualRun, rules: AttachRules) -> Cancelled | StartUn
     """Return what became of a run whose process has died before the provider had it; None for every other run."""
     if not (equal.is_unsent or equal.is_being_started) or equal.run.process_id not in rules.processes.dead:
         return None
-    is_unknown = equal.is_being_started
-    return StartUnknown(ENDED_WHILE_STARTING, rules.at) if is_unknown else Cancelled(ENDED_UNSENT, rules.at)
+    if equal.is_being_started:
+        return StartUnknown(ENDED_WHILE_STARTING, rules.at)
+    return Cancelled(ENDED_UNSENT, rules.at)
 
 
 def choose_run(settled: Sequence[EqualRun], rules: AttachRules) -> Run | None:
